@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# The protocol. No sockets, files, clock, threads or heap; no OpenSSL, no PKCS #11.
+noinst_LTLIBRARIES += core/libcore.la
+core_libcore_la_SOURCES = \
+	core/credential.c \
+	core/credential.h \
+	core/crypto.c \
+	core/hkdf.c \
+	core/hkdf.h \
+	core/noise.c \
+	core/noise.h \
+	core/pattern.c \
+	core/pattern.h \
+	core/record.c \
+	core/record.h \
+	core/session.c \
+	core/symmetric.c \
+	core/symmetric.h \
+	core/wire.c \
+	core/wire.h \
+	$(NULL)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# Long-term secrets, and the library that the layers up to here make.
+noinst_LTLIBRARIES += keystore/libkeystore.la libchaveiro-testable.la
+keystore_libkeystore_la_SOURCES = \
+	keystore/file.c \
+	keystore/file.h \
+	keystore/keystore.c \
+	$(NULL)
+keystore_libkeystore_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+
+chv_layers = keystore/libkeystore.la backends/libbackends.la core/libcore.la base/libbase.la
+chv_layer_libs = $(CRYPTO_LIBS) $(JANSSON_LIBS)
+
+# The library with its hidden symbols: for the programs here and the tests.
+libchaveiro_testable_la_SOURCES =
+libchaveiro_testable_la_LIBADD = $(chv_layers) $(chv_layer_libs)
+
+lib_LTLIBRARIES += libchaveiro.la
+libchaveiro_la_SOURCES =
+libchaveiro_la_LIBADD = $(chv_layers) $(chv_layer_libs)
+libchaveiro_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
+	-export-symbols $(srcdir)/dist/libchaveiro.sym
+libchaveiro_la_DEPENDENCIES = $(chv_layers) dist/libchaveiro.sym

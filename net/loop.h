@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One event loop and what its connections share: crypto context, bulk buffers, memory pool, deadlines.
+ * A loop belongs to one thread; nothing here may be called from another.
+ */
+#ifndef CHV_NET_LOOP_H
+#define CHV_NET_LOOP_H
+
+#include <chaveiro/backend.h>
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct chv_conn;
+
+enum {
+    CHV_LOOP_BUFFER = 512 * 1024,   /* bulk buffer per direction */
+    CHV_LOOP_READS = 8,             /* reads per wake-up of one connection */
+    CHV_RECORD_BULK_BODY = 65280    /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
+};
+
+/* Bytes held for peers that sent part of a frame or do not read: one bound for all loops of a process. */
+struct chv_pool {
+    atomic_size_t used;
+    size_t limit;
+};
+
+struct chv_loop_limits {
+    unsigned handshake_seconds; /* from accept or connect to the first record */
+    unsigned idle_seconds;      /* without a record in either direction; 0: for ever */
+    unsigned stall_seconds;     /* a started frame must be whole, unsent bytes must move */
+};
+
+/* Connections in order of their deadline, one list per kind of deadline (a constant delay keeps it sorted). */
+struct chv_deadline_list {
+    struct chv_conn *first, *last;
+};
+
+struct chv_loop {
+    uv_loop_t uv;
+    struct chv_crypto crypto;
+    struct chv_pool *pool;
+    struct chv_loop_limits limits;
+    uint8_t *in;  /* CHV_LOOP_BUFFER each, wiped after each use */
+    uint8_t *out;
+    uv_timer_t tick;
+    struct chv_deadline_list handshaking, idle, stalled;
+    struct chv_conn *conns; /* all of this loop */
+    size_t conn_count;
+};
+
+/* `backend`: as chv_backend_open takes it. The pool is shared and outlives the loop. May block (self-test). */
+enum chv_err chv_loop_init(struct chv_loop *loop, const char *backend, struct chv_pool *pool,
+                           const struct chv_loop_limits *limits, struct chv_why *why) CHV_MUST_CHECK;
+/* Closes every connection with CHV_ERR_CANCELLED, runs the loop until its handles are gone, frees all. */
+void chv_loop_close(struct chv_loop *loop);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A service's server side, as the server's connections see it: net calls, services/ implements, tools/ puts the table
+ * together. One object per connection, on that connection's loop thread.
+ */
+#ifndef CHV_NET_SERVICE_H
+#define CHV_NET_SERVICE_H
+
+#include "core/credential.h"
+#include "net/conn.h"
+
+struct chv_service {
+    const char *name;  /* in OPEN */
+    const char *scope; /* that the client must have; NULL: the service looks at the scopes itself */
+    /*
+     * The client is proven, in scope, and asked for this service. `open`: the OPEN record's map. Sets *state and answers
+     * (STATUS 200 by chv_conn_send) or refuses with STATUS and an error. `client` holds as long as the connection.
+     */
+    enum chv_err (*open)(struct chv_conn *conn, const struct chv_credential *client, const uint8_t *open, size_t open_len,
+                         void **state);
+    /* DATA, END, and types from CHV_RECORD_SERVICE on. An error ends the connection. */
+    enum chv_err (*record)(struct chv_conn *conn, void *state, uint8_t type, const uint8_t *body, size_t len);
+    /* As chv_conn_events.drained. Optional. */
+    void (*drained)(struct chv_conn *conn, void *state);
+    /* Frees the state; the connection is over. */
+    void (*closed)(struct chv_conn *conn, void *state);
+};
+
+/* Answers with a STATUS record. */
+enum chv_err chv_service_status(struct chv_conn *conn, unsigned code, const char *format, ...) CHV_MUST_CHECK
+    CHV_PRINTF(3, 4);
+
+#endif
