@@ -8,7 +8,7 @@
  *
  *   chv_session_init
  *   while not CHV_WANT_OPEN:  WANT_READ -> recv;  WANT_WRITE -> send_peek, send_consume;  WANT_KEY -> key_request, key_answer
- *   then chv_record_length to cut the stream into frames, chv_session_seal and chv_session_open on each
+ *   then chv_session_frame cuts the stream, chv_session_open and chv_session_seal work on each frame
  *   chv_session_eof when the transport ends;  chv_session_wipe at the end, on every path
  *
  * A call in the wrong order is CHV_ERR_STATE and changes nothing.  The first fatal error sticks: every later call returns
@@ -200,10 +200,11 @@ struct chv_session_info {
 enum chv_err chv_session_get_info(const struct chv_session *s, struct chv_session_info *info) CHV_MUST_CHECK;
 
 /*
- * The length of the whole frame that begins at buf: 0 if fewer than 2 bytes are there, else 2 + body (at most
- * CHV_RECORD_FRAME_MAX).  Says nothing of validity.
+ * Cuts the stream: *frame_len is the length of the whole frame that begins at buf, 0 if fewer than 2 bytes are there.
+ * Fatal (CHV_ERR_PROTOCOL) as soon as the length is one that no record can have here: under 19 bytes, or over
+ * CHV_FIRST_FRAME_MAX before a server has opened OPEN.  CHV_ERR_STATE before WANT_OPEN.
  */
-size_t chv_record_length(const uint8_t *buf, size_t len);
+enum chv_err chv_session_frame(struct chv_session *s, const uint8_t *buf, size_t len, size_t *frame_len) CHV_MUST_CHECK;
 
 /*
  * Seals one record in place.  `frame` has CHV_RECORD_HEAD free bytes, then `body_len` bytes of body, then
@@ -215,9 +216,9 @@ size_t chv_record_length(const uint8_t *buf, size_t len);
 enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *frame, size_t body_len,
                               size_t *frame_len) CHV_MUST_CHECK;
 /*
- * Opens one whole frame in place (frame_len as chv_record_length says); *body points into it.  Fatal on a wrong tag
- * (CHV_ERR_AUTH), a reserved type, a frame of impossible length, any first record but OPEN, OPEN again, a first frame over
- * CHV_FIRST_FRAME_MAX, anything after CLOSE (CHV_ERR_PROTOCOL).  After a failure the frame holds zeros or ciphertext, never plaintext.
+ * Opens one whole frame in place (frame_len as chv_session_frame says); *body points into it.  Fatal on a wrong tag
+ * (CHV_ERR_AUTH), a reserved type, a frame of impossible length, any first record but OPEN, OPEN again, a type that
+ * the peer's role does not send, anything after CLOSE (CHV_ERR_PROTOCOL).  After a failure the frame holds zeros or ciphertext, never plaintext.
  */
 enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t frame_len, uint8_t *type,
                               const uint8_t **body, size_t *body_len) CHV_MUST_CHECK;
