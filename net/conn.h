@@ -2,9 +2,9 @@
 /*
  * A connection: a session (chaveiro/session.h) on a socket, for servers and clients alike.
  *
- * uv_poll with own reads and writes: frames are opened in the loop's buffer, records are sealed in it and written at once.
- * A connection owns memory only while it has part of a frame or unsent bytes, and both come out of the loop's pool.
- * While there are unsent bytes the peer is not read (back-pressure end to end).
+ * uv_poll with own reads and writes: frames are opened in the loop's buffer, records are sealed in it and written at
+ * once. A connection owns memory only while it has part of a frame or unsent bytes, and both come out of the loop's
+ * pool. While there are unsent bytes the peer is not read (back-pressure end to end).
  */
 #ifndef CHV_NET_CONN_H
 #define CHV_NET_CONN_H
@@ -16,15 +16,19 @@
 struct chv_conn;
 
 /*
- * What the owner of a connection is told.  In every callback but `closed` the owner may send and close.  `body` holds until the
- * callback returns.
+ * What the owner of a connection is told.  In every callback but `closed` the owner may send and close.  `body` holds
+ * until the callback returns.
  */
 struct chv_conn_events {
     /* A question of the handshake: answer with chv_conn_key_answer or _refuse, now or later. */
     void (*key)(struct chv_conn *conn, const struct chv_key_request *request);
     /* Handshake done. A client sends OPEN now; a server waits for it. Optional. */
     void (*established)(struct chv_conn *conn);
-    /* One record, OPEN first. PING and PONG and CLOSE come here too. An error ends the connection with it. */
+    /*
+     * One record, OPEN first. A PING comes here when its PONG was sent already. CLOSE comes here too: an owner that has
+     * nothing more to send answers it with chv_conn_shutdown. An error ends the connection with it, as chv_conn_end
+     * does: what was sent before (a STATUS that says why) still reaches the peer.
+     */
     enum chv_err (*record)(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len);
     /* All unsent bytes are gone after some had to wait: there is room for more. Optional. */
     void (*drained)(struct chv_conn *conn);
@@ -33,9 +37,9 @@ struct chv_conn_events {
 };
 
 /*
- * Takes over the connected, non-blocking socket `fd` (also on failure: it is closed). Sends what the session has to send and
- * reads at once. `config->crypto` is ignored: the loop's is used. `peer`: for the log, copied.
- * On failure no callback was or will be made.
+ * Takes over the connected, non-blocking socket `fd` (also on failure: it is closed). Sends what the session has to
+ * send and reads at once: callbacks but `closed` may come before this returns. `config->crypto` is ignored: the loop's
+ * is used. `peer`: for the log, copied. On failure no callback was or will be made.
  */
 enum chv_err chv_conn_start(struct chv_loop *loop, int fd, const char *peer, const struct chv_session_config *config,
                             const struct chv_conn_events *events, void *owner, struct chv_conn **conn,
@@ -46,15 +50,23 @@ void chv_conn_set_owner(struct chv_conn *conn, void *owner);
 struct chv_loop *chv_conn_loop(const struct chv_conn *conn);
 uint64_t chv_conn_id(const struct chv_conn *conn); /* unique in the process, for the log */
 const char *chv_conn_peer(const struct chv_conn *conn);
-/* For chv_session_get_info, _note, _refusal, _export; not for moving bytes. */
+/* For chv_session_get_info, _note, _refusal, _export; not for moving bytes. Holds until `closed` has returned. */
 struct chv_session *chv_conn_session(struct chv_conn *conn);
 
+/* Answers to `key`. Once the connection is ending, or without a question, CHV_ERR_STATE and nothing changes. */
 enum chv_err chv_conn_key_answer(struct chv_conn *conn, const uint8_t *secret) CHV_MUST_CHECK;
 enum chv_err chv_conn_key_refuse(struct chv_conn *conn, unsigned code) CHV_MUST_CHECK;
 /* chv_session_precompute, for the owner of a batch of questions once that is flushed. */
 enum chv_err chv_conn_precompute(struct chv_conn *conn) CHV_MUST_CHECK;
 
-/* Room for the body of the next record in the loop's buffer; *cap is at most CHV_RECORD_BULK_BODY. Holds until the next call on this loop. */
+/*
+ * Inside a `record`, `drained` or `established` callback several records leave in one write when the callbacks are
+ * done. Elsewhere each is written at once, unless it stands between cork and uncork; they do not nest.
+ */
+void chv_conn_cork(struct chv_conn *conn);
+void chv_conn_uncork(struct chv_conn *conn);
+/* Room for the body of the next record in the loop's buffer; *cap is at most CHV_RECORD_BULK_BODY. Holds until the next
+ * call on this loop. */
 uint8_t *chv_conn_body(struct chv_conn *conn, size_t *cap);
 /* Seals and sends the first `len` bytes written there. What the socket does not take now is kept and sent later. */
 enum chv_err chv_conn_send_body(struct chv_conn *conn, uint8_t type, size_t len) CHV_MUST_CHECK;
@@ -63,19 +75,30 @@ enum chv_err chv_conn_send(struct chv_conn *conn, uint8_t type, const void *body
 /* Bytes that wait for the socket. An owner that sends a stream stops while this is not 0 and goes on at `drained`. */
 size_t chv_conn_unsent(const struct chv_conn *conn);
 
-/* Sends CLOSE, then ends when the peer's CLOSE or end has come, within the stall limit. */
+/*
+ * Sends CLOSE, then ends when the peer's CLOSE has come, within the stall limit; records that come before it are still
+ * handed out. Before the handshake is done it is chv_conn_abort with CHV_ERR_CANCELLED. A second call does nothing.
+ */
 void chv_conn_shutdown(struct chv_conn *conn);
-/* Ends now; `closed` is called from the loop, soon, with `err`. */
+/*
+ * Ends with `err` (not CHV_OK) once the unsent bytes are out, within the stall limit: no record is handed out any more,
+ * and the socket is closed so that a reset does not overtake them.
+ */
+void chv_conn_end(struct chv_conn *conn, enum chv_err err);
+/* Ends now, unsent bytes are dropped; `closed` is called from the loop, soon, with `err`. */
 void chv_conn_abort(struct chv_conn *conn, enum chv_err err);
 
 /*
  * Connects to "HOST:PORT", "[V6]:PORT" or "unix:/PATH" (every address of the name in turn) and starts a client session.
- * `events->closed` tells of failures too, with `why` texts in chv_conn_why.
+ * A config or an address that cannot be is an error here; all that fails later comes to `events->closed`, with its text
+ * in chv_conn_why. No callback is made before this returns.
  */
 enum chv_err chv_conn_connect(struct chv_loop *loop, const char *address, const struct chv_session_config *config,
                               const struct chv_conn_events *events, void *owner, struct chv_conn **conn,
                               struct chv_why *why) CHV_MUST_CHECK;
 /* What went wrong, beside the code: for the log and for people; "" if nothing is known. */
 const char *chv_conn_why(const struct chv_conn *conn);
+/* Says it for a failure that the owner brings about; what was said first stays. */
+void chv_conn_explain(struct chv_conn *conn, const char *format, ...) CHV_PRINTF(2, 3);
 
 #endif

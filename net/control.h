@@ -25,8 +25,8 @@ struct chv_status {
 enum chv_err chv_open_encode(const struct chv_open *open, uint8_t *out, size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_status_encode(const struct chv_status *status, uint8_t *out, size_t *len) CHV_MUST_CHECK;
 /*
- * CHV_ERR_MALFORMED for anything but one map of definite length, depth at most 4, text keys, none twice, nothing behind it,
- * a wanted key that is missing or of another type, text that is not UTF-8 or holds NUL. Unknown keys are ignored.
+ * CHV_ERR_MALFORMED for anything but one map of definite length, depth at most 4, text keys, none twice, nothing behind
+ * it, a wanted key that is missing or of another type, text that is not UTF-8 or holds NUL. Unknown keys are ignored.
  */
 enum chv_err chv_open_decode(const uint8_t *buf, size_t len, struct chv_open *open) CHV_MUST_CHECK;
 enum chv_err chv_status_decode(const uint8_t *buf, size_t len, struct chv_status *status) CHV_MUST_CHECK;

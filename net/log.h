@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Log lines of the server's processes: "TIME LEVEL PROCESS[PID]: text", one write each, to stderr or syslog. Any thread. */
+/* Log lines: "TIME LEVEL PROCESS[PID]: text", one write each, to stderr or syslog. Any thread. */
 #ifndef CHV_NET_LOG_H
 #define CHV_NET_LOG_H
 

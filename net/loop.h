@@ -16,9 +16,10 @@
 struct chv_conn;
 
 enum {
-    CHV_LOOP_BUFFER = 512 * 1024,   /* bulk buffer per direction */
-    CHV_LOOP_READS = 8,             /* reads per wake-up of one connection */
-    CHV_RECORD_BULK_BODY = 65280    /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
+    CHV_LOOP_BUFFER = 512 * 1024, /* bulk buffer per direction */
+    CHV_LOOP_READS = 8,           /* reads per wake-up of one connection */
+    CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
+    CHV_LOOP_REST_SECONDS = 5     /* an established connection silent for so long gives its AEAD contexts back */
 };
 
 /* Bytes held for peers that sent part of a frame or do not read: one bound for all loops of a process. */
@@ -43,10 +44,13 @@ struct chv_loop {
     struct chv_crypto crypto;
     struct chv_pool *pool;
     struct chv_loop_limits limits;
-    uint8_t *in;  /* CHV_LOOP_BUFFER each, wiped after each use */
+    uint8_t *in; /* CHV_LOOP_BUFFER each; what held plaintext is wiped after use */
     uint8_t *out;
+    struct chv_conn *in_conn;  /* whose bytes are in `in`, while its records are handed out */
+    struct chv_conn *out_conn; /* whose sealed records wait in `out` for one write */
+    size_t out_len;
     uv_timer_t tick;
-    struct chv_deadline_list handshaking, idle, stalled;
+    struct chv_deadline_list handshaking, active, idle, stalled;
     struct chv_conn *conns; /* all of this loop */
     size_t conn_count;
 };

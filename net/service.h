@@ -13,11 +13,12 @@ struct chv_service {
     const char *name;  /* in OPEN */
     const char *scope; /* that the client must have; NULL: the service looks at the scopes itself */
     /*
-     * The client is proven, in scope, and asked for this service. `open`: the OPEN record's map. Sets *state and answers
-     * (STATUS 200 by chv_conn_send) or refuses with STATUS and an error. `client` holds as long as the connection.
+     * The client is proven, in scope, and asked for this service. `open`: the OPEN record's map. Sets *state and
+     * answers (STATUS 200 by chv_conn_send) or refuses with STATUS and an error. `client` holds as long as the
+     * connection.
      */
-    enum chv_err (*open)(struct chv_conn *conn, const struct chv_credential *client, const uint8_t *open, size_t open_len,
-                         void **state);
+    enum chv_err (*open)(struct chv_conn *conn, const struct chv_credential *client, const uint8_t *open,
+                         size_t open_len, void **state);
     /* DATA, END, and types from CHV_RECORD_SERVICE on. An error ends the connection. */
     enum chv_err (*record)(struct chv_conn *conn, void *state, uint8_t type, const uint8_t *body, size_t len);
     /* As chv_conn_events.drained. Optional. */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The message service: each DATA... END of the client is one message of any length; the server prints
+ * `client 'ID': 'TEXT'` and answers `message received: 'TEXT'` as DATA... END, record by record.
+ */
+#ifndef CHV_SERVICES_MESSAGE_H
+#define CHV_SERVICES_MESSAGE_H
+
+#include "net/client_key.h"
+#include "net/service.h"
+
+/* Server side. Scope "message". */
+extern const struct chv_service chv_service_message;
+
+/*
+ * Client side: one connection that has opened the service, on one loop. All callbacks come from the loop; in each of
+ * them every function below may be called.
+ */
+struct chv_message;
+
+struct chv_message_events {
+    /* The server answered OPEN with STATUS 200: messages and pings may be sent. */
+    void (*ready)(struct chv_message *message);
+    /* The message was handed over as a whole; the next may be sent. Optional. */
+    void (*sent)(struct chv_message *message);
+    /* A part of the reply, and its end. Replies come in the order of the messages. */
+    void (*reply)(struct chv_message *message, const uint8_t *data, size_t len);
+    void (*reply_end)(struct chv_message *message);
+    /* The answer to a ping, after so many microseconds. Optional. */
+    void (*pong)(struct chv_message *message, uint64_t microseconds);
+    /*
+     * The end, exactly once; `message` is freed after this returns. CHV_OK: chv_message_close was called and the server
+     * closed too. `text`: one line for people that says what failed and why; "" if err is CHV_OK.
+     */
+    void (*closed)(struct chv_message *message, enum chv_err err, const char *text);
+};
+
+/*
+ * Gives the next bytes of a message: *len: in, room at buf; out, bytes, 0 at its end. CHV_ERR_BUSY if there are none
+ * right now: chv_message_resume when there are. Any other error ends the connection with it (the server sees a
+ * truncated stream).
+ */
+typedef enum chv_err (*chv_message_read_fn)(void *arg, uint8_t *buf, size_t *len);
+
+/*
+ * Connects to `address` (NULL: the key's own) and opens the service. `key` must outlive the connection; `owner` is for
+ * chv_message_owner. On failure no callback was or will be made.
+ */
+enum chv_err chv_message_connect(struct chv_loop *loop, const char *address, struct chv_client_key *key,
+                                 const struct chv_message_events *events, void *owner, struct chv_message **message,
+                                 struct chv_why *why) CHV_MUST_CHECK;
+void *chv_message_owner(const struct chv_message *message);
+/* For chv_session_get_info and chv_conn_peer. */
+struct chv_conn *chv_message_conn(struct chv_message *message);
+/* The text of the server's STATUS 200. */
+const char *chv_message_greeting(const struct chv_message *message);
+
+/*
+ * Sends one message; while one is being sent, or before `ready`, CHV_ERR_STATE. Replies may come while it is being
+ * sent. send: `data` is copied if it cannot leave at once, so it need not outlive the call. send_from: `read` is called
+ * from the loop until the message's end, and may be called from within. send_fd: up to the end of file of `fd`, which
+ * stays the caller's and must stay open until `sent` or `closed`.
+ */
+enum chv_err chv_message_send(struct chv_message *message, const void *data, size_t len) CHV_MUST_CHECK;
+enum chv_err chv_message_send_from(struct chv_message *message, chv_message_read_fn read, void *arg) CHV_MUST_CHECK;
+enum chv_err chv_message_send_fd(struct chv_message *message, int fd, struct chv_why *why) CHV_MUST_CHECK;
+void chv_message_resume(struct chv_message *message);
+
+/* CHV_ERR_STATE before `ready` and while a ping is unanswered. */
+enum chv_err chv_message_ping(struct chv_message *message) CHV_MUST_CHECK;
+
+/* Orderly end: CLOSE to the server, `closed` when its CLOSE has come. In the middle of a message: it is truncated. */
+void chv_message_close(struct chv_message *message);
+/* Ends now, `closed` comes with CHV_ERR_CANCELLED. */
+void chv_message_abort(struct chv_message *message);
+
+#endif
