@@ -9,6 +9,7 @@ AM_TESTS_ENVIRONMENT = \
 test_cflags = $(AM_CFLAGS) $(CUNIT_CFLAGS) $(CRYPTO_CFLAGS)
 test_libs = libchaveiro-testable.la $(CUNIT_LIBS) $(CRYPTO_LIBS)
 
+include tests/support/local.mk
 include tests/base/local.mk
 include tests/core/local.mk
 include tests/backends/local.mk
