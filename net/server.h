@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server: what its configuration says, and the net process, which has the client connections (doc/architecture.md,
+ * section 4). The net process holds no long-term secret: for these it asks the keeper.
+ */
+#ifndef CHV_NET_SERVER_H
+#define CHV_NET_SERVER_H
+
+#include "net/log.h"
+#include "net/loop.h"
+#include "net/service.h"
+
+#include <chaveiro/session.h>
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    CHV_LISTEN_MAX = 16,       /* addresses of one server */
+    CHV_LISTEN_LEN = 128,      /* an address with its NUL; a unix socket's path fits sun_path */
+    CHV_EPOCHS_MAX = 16,       /* epochs served at a time */
+    CHV_WORKERS_MAX = 64,      /* loops of the net process */
+    CHV_BACKEND_SPEC_MAX = 256 /* with its NUL */
+};
+
+/* How far beyond now + max_lifetime a credential may end: a relative expiry is rounded up to a UTC day when it is made.
+ */
+#define CHV_LIFETIME_SLACK UINT64_C(86400)
+
+struct chv_server_limits {
+    unsigned connections;  /* at a time, all loops together */
+    unsigned rate, burst;  /* new connections per second and source prefix; rate 0: no limit */
+    unsigned keeper_queue; /* questions of one loop that wait for the keeper */
+    size_t memory;         /* bytes held for peers that sent half a frame or do not read */
+    struct chv_loop_limits loop;
+};
+
+/* What a configuration file says, checked. Paths are absolute. No pointers: it travels between processes as bytes. */
+struct chv_server_config {
+    char name[CHV_SERVER_NAME_MAX + 1];
+    char keystore[PATH_MAX];        /* URI */
+    char passphrase_file[PATH_MAX]; /* "": none */
+    bool pin_hold;
+    size_t epoch_count;
+    uint32_t epochs[CHV_EPOCHS_MAX]; /* ascending */
+    size_t listen_count;
+    char listen[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT", "unix:/PATH" */
+    char backend[CHV_BACKEND_SPEC_MAX];
+    unsigned suites;       /* CHV_SUITE_BIT mask; 0: all that the backend has */
+    unsigned workers;      /* loops; 0: one per processor */
+    char user[64];         /* to become when started as root; "": stay */
+    char state[PATH_MAX];  /* folder of the keeper's clock mark; "": none is kept */
+    uint64_t max_lifetime; /* seconds that a credential may still live; 0: no limit */
+    unsigned backlog;
+    struct chv_server_limits limits;
+    enum chv_log_level log_level;
+    enum chv_log_target log_target;
+};
+
+#endif
