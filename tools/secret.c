@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+/* What a file, pipe or terminal is read into: one byte more than a passphrase may have, to see that it is too long. */
+enum { SECRET_ROOM = CHV_PASSPHRASE_MAX + 2 };
+
+/* Signals that would end or stop the program with the echo off. */
+static const int secret_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+enum { SECRET_SIGNALS = sizeof secret_signals / sizeof secret_signals[0] };
+
+static volatile sig_atomic_t secret_caught;
+
+static void secret_on_signal(int number)
+{
+    secret_caught = number;
+}
+
+struct chv_secret_source chv_secret_source(const char *value, const char *option, const char *credential)
+{
+    struct chv_secret_source source = {CHV_SECRET_DEFAULT, NULL, option, credential};
+    if (value == NULL)
+        return source;
+    if (strcmp(value, "-") == 0) {
+        source.kind = CHV_SECRET_STDIN;
+        return source;
+    }
+    source.kind = CHV_SECRET_FILE;
+    source.path = value;
+    return source;
+}
+
+/* The path of the source's systemd credential, if that file is there. */
+static bool secret_credential_path(const struct chv_secret_source *source, char path[PATH_MAX])
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+    if (source->credential == NULL || directory == NULL || directory[0] != '/')
+        return false;
+    int n = snprintf(path, PATH_MAX, "%s/%s", directory, source->credential);
+    return n > 0 && n < PATH_MAX && access(path, F_OK) == 0;
+}
+
+bool chv_secret_repeatable(const struct chv_secret_source *source)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    switch (source->kind) {
+    case CHV_SECRET_FILE:
+        return stat(source->path, &st) == 0 && S_ISREG(st.st_mode);
+    case CHV_SECRET_DEFAULT:
+        return secret_credential_path(source, path);
+    case CHV_SECRET_PROMPT:
+    case CHV_SECRET_STDIN:
+        return false;
+    }
+    return false;
+}
+
+/* systemd hands credentials out as root's, 0400 or, where an ACL lets the service's user in, 0440 (systemd.exec(5)). */
+static bool secret_is_credential(const char *path, const struct stat *st)
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+    size_t len = directory == NULL ? 0 : strlen(directory);
+    return len > 0 && strncmp(path, directory, len) == 0 && path[len] == '/' && st->st_uid == 0 &&
+           (st->st_mode & 0337) == 0;
+}
+
+static enum chv_err secret_check_file(int fd, const char *path, struct chv_why *why)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s: %s", path, strerror(errno));
+    if (S_ISFIFO(st.st_mode)) /* <(command): nobody else has that pipe */
+        return CHV_OK;
+    if (!S_ISREG(st.st_mode))
+        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s is not a regular file", path);
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s belongs to another user", path);
+    if ((st.st_mode & 077) != 0 && !secret_is_credential(path, &st))
+        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s can be read or written by others: chmod 600 %s",
+                        path, path);
+    return CHV_OK;
+}
+
+/*
+ * Reads into buf up to the end or, if `line`, up to and without a newline; at most `room` bytes.  By the byte for a
+ * line: what is behind the newline is somebody else's.
+ */
+static enum chv_err secret_read(int fd, bool line, char *buf, size_t room, size_t *len, struct chv_why *why)
+{
+    *len = 0;
+    while (*len < room) {
+        ssize_t n = read(fd, buf + *len, line ? 1 : room - *len);
+        if (n == 0)
+            return CHV_OK;
+        if (n < 0 && errno == EINTR && secret_caught == 0)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            struct pollfd wait = {.fd = fd, .events = POLLIN};
+            if (poll(&wait, 1, -1) < 0 && (errno != EINTR || secret_caught != 0))
+                return chv_fail(why, CHV_ERR_NO_SECRET, "cannot wait for the passphrase: %s", strerror(errno));
+            continue;
+        }
+        if (n < 0)
+            return chv_fail(why, CHV_ERR_NO_SECRET, "cannot read the passphrase: %s", strerror(errno));
+        if (line && buf[*len] == '\n') {
+            buf[*len] = 0;
+            return CHV_OK;
+        }
+        *len += (size_t)n;
+    }
+    return CHV_OK;
+}
+
+static enum chv_err secret_from_file(const char *path, char *buf, size_t *len, struct chv_why *why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s: %s", path, strerror(errno));
+    enum chv_err err = secret_check_file(fd, path, why);
+    if (err == CHV_OK)
+        err = secret_read(fd, false, buf, SECRET_ROOM, len, why);
+    if (err == CHV_OK && *len > 0 && buf[*len - 1] == '\n')
+        *len -= 1;
+    (void)close(fd);
+    return err;
+}
+
+/* The terminal while a passphrase is typed: settings and signal handlers to give back. */
+struct secret_terminal {
+    int fd;
+    struct termios settings;
+    struct sigaction actions[SECRET_SIGNALS];
+    sigset_t mask;
+};
+
+static bool secret_terminal_begin(struct secret_terminal *t)
+{
+    struct sigaction action = {.sa_handler = secret_on_signal}; /* without SA_RESTART: read returns */
+    sigset_t wanted;
+    if (tcgetattr(t->fd, &t->settings) != 0)
+        return false;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigemptyset(&wanted);
+    secret_caught = 0;
+    for (size_t i = 0; i < SECRET_SIGNALS; i++) {
+        (void)sigaction(secret_signals[i], &action, &t->actions[i]);
+        (void)sigaddset(&wanted, secret_signals[i]);
+    }
+    (void)pthread_sigmask(SIG_UNBLOCK, &wanted, &t->mask);
+    struct termios quiet = t->settings;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    return tcsetattr(t->fd, TCSAFLUSH, &quiet) == 0 || secret_caught != 0;
+}
+
+/* Gives the echo back, then lets the signal that came do what it does; true if the question is to be asked again. */
+static bool secret_terminal_end(struct secret_terminal *t)
+{
+    int caught = (int)secret_caught;
+    while (tcsetattr(t->fd, TCSAFLUSH, &t->settings) != 0 && errno == EINTR && secret_caught != SIGTTOU)
+        continue;
+    for (size_t i = 0; i < SECRET_SIGNALS; i++)
+        (void)sigaction(secret_signals[i], &t->actions[i], NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &t->mask, NULL);
+    secret_caught = 0;
+    if (caught == 0)
+        return false;
+    (void)raise(caught);
+    return caught == SIGTSTP || caught == SIGTTIN || caught == SIGTTOU;
+}
+
+static void secret_say(int fd, const char *text)
+{
+    size_t len = strlen(text);
+    while (len > 0) {
+        ssize_t n = write(fd, text, len);
+        if (n <= 0)
+            return;
+        text += n;
+        len -= (size_t)n;
+    }
+}
+
+/* One question on the terminal, without echo. */
+static enum chv_err secret_ask(int fd, const char *prompt, const char *again, char *buf, size_t *len,
+                               struct chv_why *why)
+{
+    struct secret_terminal t = {.fd = fd};
+    enum chv_err err = CHV_OK;
+    bool repeat = true;
+    while (repeat) {
+        if (!secret_terminal_begin(&t))
+            return chv_fail(why, CHV_ERR_NO_SECRET, "cannot turn the terminal's echo off: %s", strerror(errno));
+        secret_say(fd, prompt);
+        secret_say(fd, again);
+        err = secret_caught == 0 ? secret_read(fd, true, buf, SECRET_ROOM, len, why) : CHV_OK;
+        bool interrupted = secret_caught != 0;
+        secret_say(fd, "\n");
+        repeat = secret_terminal_end(&t);
+        if (interrupted && !repeat)
+            err = chv_fail(why, CHV_ERR_NO_SECRET, "interrupted while a passphrase was asked for");
+    }
+    return err;
+}
+
+static enum chv_err secret_from_terminal(const struct chv_secret_source *source, const char *prompt, int confirm,
+                                         char *buf, size_t *len, struct chv_why *why)
+{
+    char second[SECRET_ROOM];
+    size_t second_len = 0;
+    int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return chv_fail(why, CHV_ERR_NO_SECRET,
+                        "no terminal to ask for the %s: give %s FILE, or '-' for standard input", prompt,
+                        source->option);
+    enum chv_err err = secret_ask(fd, prompt, ": ", buf, len, why);
+    if (err == CHV_OK && confirm && *len > 0) {
+        err = secret_ask(fd, prompt, " again: ", second, &second_len, why);
+        if (err == CHV_OK && (second_len != *len || !chv_equal(buf, second, second_len)))
+            err = chv_fail(why, CHV_ERR_NO_SECRET, "the two answers differ: nothing was done");
+    }
+    chv_wipe(second, sizeof second);
+    (void)close(fd);
+    return err;
+}
+
+static enum chv_err secret_from(const struct chv_secret_source *source, const char *prompt, int confirm, char *buf,
+                                size_t *len, struct chv_why *why)
+{
+    char path[PATH_MAX];
+    switch (source->kind) {
+    case CHV_SECRET_FILE:
+        return secret_from_file(source->path, buf, len, why);
+    case CHV_SECRET_STDIN:
+        return secret_read(STDIN_FILENO, true, buf, SECRET_ROOM, len, why);
+    case CHV_SECRET_DEFAULT:
+        if (secret_credential_path(source, path))
+            return secret_from_file(path, buf, len, why);
+        return secret_from_terminal(source, prompt, confirm, buf, len, why);
+    case CHV_SECRET_PROMPT:
+        return secret_from_terminal(source, prompt, confirm, buf, len, why);
+    }
+    return chv_fail(why, CHV_ERR_ARGUMENT, "no such passphrase source");
+}
+
+enum chv_err chv_secret_get(void *arg, const char *prompt, int confirm, char *out, size_t cap, size_t *len,
+                            struct chv_why *why)
+{
+    const struct chv_secret_source *source = arg;
+    char buf[SECRET_ROOM];
+    size_t got = 0;
+    size_t most = cap < CHV_PASSPHRASE_MAX ? cap : CHV_PASSPHRASE_MAX;
+
+    chv_wipe(out, cap);
+    enum chv_err err = secret_from(source, prompt, confirm, buf, &got, why);
+    if (err != CHV_OK)
+        goto out;
+    if (got == 0) {
+        err = chv_fail(why, CHV_ERR_NO_SECRET, "the %s is empty: at least one character is needed", prompt);
+        goto out;
+    }
+    if (got > most) {
+        err = chv_fail(why, CHV_ERR_NO_SECRET, "the %s is longer than %zu bytes", prompt, most);
+        goto out;
+    }
+    memcpy(out, buf, got); /* NOLINT(bugprone-not-null-terminated-result): bytes, not text */
+    *len = got;
+out:
+    chv_wipe(buf, sizeof buf);
+    return err;
+}
