@@ -20,6 +20,7 @@ struct chv_client_key {
     uint8_t credential[CHV_CREDENTIAL_MAX];
     size_t credential_len;
     struct chv_credential parsed;
+    enum chv_suite suite; /* set by load to the default; the owner may change it before connecting */
 };
 
 /*
@@ -29,7 +30,7 @@ struct chv_client_key {
  */
 enum chv_err chv_client_key_load(struct chv_client_key *key, struct chv_keystore *keystore,
                                  struct chv_why *why) CHV_MUST_CHECK;
-/* The session config of this client, default suite. It points into `key`. */
+/* The session config of this client, with key->suite. It points into `key`. */
 void chv_client_key_config(const struct chv_client_key *key, struct chv_session_config *config);
 /*
  * The `key` event of a client's connection: derives the session PSK and answers, or refuses, and then says why in

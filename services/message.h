@@ -54,6 +54,8 @@ void *chv_message_owner(const struct chv_message *message);
 struct chv_conn *chv_message_conn(struct chv_message *message);
 /* The text of the server's STATUS 200. */
 const char *chv_message_greeting(const struct chv_message *message);
+/* The code of the server's last STATUS (403: refused in the channel, with the reason), 0 before one has come. */
+unsigned chv_message_status(const struct chv_message *message);
 
 /*
  * Sends one message; while one is being sent, or before `ready`, CHV_ERR_STATE. Replies may come while it is being
