@@ -9,6 +9,8 @@ core_libcore_la_SOURCES = \
 	core/hkdf.h \
 	core/noise.c \
 	core/noise.h \
+	core/noise_name.c \
+	core/noise_name.h \
 	core/pattern.c \
 	core/pattern.h \
 	core/record.c \
