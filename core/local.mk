@@ -2,9 +2,11 @@
 # The protocol. No sockets, files, clock, threads or heap; no OpenSSL, no PKCS #11.
 noinst_LTLIBRARIES += core/libcore.la
 core_libcore_la_SOURCES = \
+	core/channel.c \
 	core/credential.c \
 	core/credential.h \
 	core/crypto.c \
+	core/handshake.c \
 	core/hkdf.c \
 	core/hkdf.h \
 	core/noise.c \
@@ -16,6 +18,7 @@ core_libcore_la_SOURCES = \
 	core/record.c \
 	core/record.h \
 	core/session.c \
+	core/session.h \
 	core/symmetric.c \
 	core/symmetric.h \
 	core/wire.c \

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records after Split: who may send what, and when (doc/protocol.md, section 5). */
+#include "core/session.h"
+
+#include "base/memory.h"
+#include "core/hkdf.h"
+
+#include <string.h>
+
+enum { BY_CLIENT = 1, BY_SERVER = 2, BY_BOTH = BY_CLIENT | BY_SERVER };
+
+/* Who sends a type; 0: reserved. */
+static unsigned senders(uint8_t type)
+{
+    static const uint8_t table[CHV_RECORD_SERVICE] = {
+        [CHV_RECORD_DATA] = BY_BOTH,          [CHV_RECORD_END] = BY_BOTH,
+        [CHV_RECORD_OPEN] = BY_CLIENT,        [CHV_RECORD_STATUS] = BY_SERVER,
+        [CHV_RECORD_TICKET] = BY_SERVER,      [CHV_RECORD_KEY_UPDATE] = BY_SERVER,
+        [CHV_RECORD_KEY_UPDATED] = BY_CLIENT, [CHV_RECORD_REDIRECT] = BY_SERVER,
+        [CHV_RECORD_PING] = BY_BOTH,          [CHV_RECORD_PONG] = BY_BOTH,
+        [CHV_RECORD_CLOSE] = BY_BOTH,
+    };
+    return type >= CHV_RECORD_SERVICE ? BY_BOTH : table[type];
+}
+
+static unsigned own_bit(const struct chv_session *s)
+{
+    return s->role == CHV_CLIENT ? BY_CLIENT : BY_SERVER;
+}
+
+void chv_channel_wipe(struct chv_channel *c, const struct chv_crypto *crypto)
+{
+    chv_direction_wipe(&c->send, crypto);
+    chv_direction_wipe(&c->receive, crypto);
+    chv_wipe(c, sizeof *c);
+}
+
+static enum chv_err in_channel(const struct chv_session *s)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    return s->phase == CHV_PHASE_CHANNEL ? CHV_OK : CHV_ERR_STATE;
+}
+
+enum chv_err chv_session_frame(struct chv_session *s, const uint8_t *buf, size_t len, size_t *frame_len)
+{
+    enum chv_err err = in_channel(s);
+    if (err != CHV_OK)
+        return err;
+    if (len < CHV_FRAME_LENGTH_LEN) {
+        *frame_len = 0;
+        return CHV_OK;
+    }
+    const size_t total = CHV_FRAME_LENGTH_LEN + (size_t)chv_get_u16(buf);
+    const bool unproven = s->role == CHV_SERVER && !s->u.channel.open_done;
+    if (total < CHV_RECORD_FRAME_MIN || (unproven && total > CHV_FIRST_FRAME_MAX))
+        return chv_session_fail(s, CHV_ERR_PROTOCOL, "record: impossible length");
+    *frame_len = total;
+    return CHV_OK;
+}
+
+enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *frame, size_t body_len, size_t *frame_len)
+{
+    enum chv_err err = in_channel(s);
+    if (err != CHV_OK)
+        return err;
+    struct chv_channel *c = &s->u.channel;
+    if (body_len > CHV_RECORD_BODY_MAX || !(senders(type) & own_bit(s)))
+        return CHV_ERR_ARGUMENT;
+    const bool may_open = s->role == CHV_CLIENT && !c->open_done;
+    if (c->close_sent || may_open != (type == CHV_RECORD_OPEN) || (s->role == CHV_SERVER && !c->open_done))
+        return CHV_ERR_STATE;
+
+    err = chv_direction_seal(&c->send, s->crypto, s->parts->aead, type, frame, body_len, frame_len);
+    if (err != CHV_OK)
+        return chv_session_fail(s, err, "a record could not be sealed");
+    if (type == CHV_RECORD_OPEN)
+        c->open_done = true;
+    if (type == CHV_RECORD_CLOSE)
+        c->close_sent = true;
+    return CHV_OK;
+}
+
+/* The text for a record that opened but may not stand here; NULL if it may. */
+static const char *misplaced(const struct chv_session *s, uint8_t type)
+{
+    const struct chv_channel *c = &s->u.channel;
+    const unsigned peer = BY_BOTH & ~own_bit(s);
+    if (!(senders(type) & peer))
+        return "record: a type that is unknown or not this peer's to send";
+    if (s->role == CHV_SERVER && !c->open_done && type != CHV_RECORD_OPEN)
+        return "record: the first one is not OPEN";
+    if (s->role == CHV_SERVER && c->open_done && type == CHV_RECORD_OPEN)
+        return "record: OPEN a second time";
+    return NULL;
+}
+
+enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t frame_len, uint8_t *type,
+                              const uint8_t **body, size_t *body_len)
+{
+    enum chv_err err = in_channel(s);
+    if (err != CHV_OK)
+        return err;
+    struct chv_channel *c = &s->u.channel;
+    if (c->close_received)
+        return chv_session_fail(s, CHV_ERR_PROTOCOL, "record: something behind CLOSE");
+
+    uint8_t opened_type;
+    const uint8_t *opened;
+    size_t opened_len;
+    err = chv_direction_open(&c->receive, s->crypto, s->parts->aead, frame, frame_len, &opened_type, &opened, &opened_len);
+    if (err != CHV_OK)
+        return chv_session_fail(s, err, "record: it does not open (changed, repeated, reordered or lost on the way)");
+    const char *note = misplaced(s, opened_type);
+    if (note != NULL) {
+        chv_wipe(frame, frame_len);
+        return chv_session_fail(s, CHV_ERR_PROTOCOL, note);
+    }
+    if (opened_type == CHV_RECORD_OPEN)
+        c->open_done = true;
+    if (opened_type == CHV_RECORD_CLOSE)
+        c->close_received = true;
+    *type = opened_type;
+    *body = opened;
+    *body_len = opened_len;
+    return CHV_OK;
+}
+
+enum chv_err chv_session_eof(struct chv_session *s, bool partial)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    if (s->phase == CHV_PHASE_CHANNEL && s->u.channel.close_received && !partial)
+        return CHV_OK;
+    return chv_session_fail(s, CHV_ERR_TRUNCATED,
+                            s->phase == CHV_PHASE_CHANNEL ? "the stream ended without CLOSE"
+                                                          : "the peer went away during the handshake");
+}
+
+void chv_session_idle(struct chv_session *s)
+{
+    if (s->phase != CHV_PHASE_CHANNEL)
+        return;
+    chv_direction_idle(&s->u.channel.send, s->crypto);
+    chv_direction_idle(&s->u.channel.receive, s->crypto);
+}
+
+enum chv_err chv_session_export(struct chv_session *s, const char *label, const uint8_t *context, size_t context_len,
+                                uint8_t out[CHV_KEY_LEN])
+{
+    enum chv_err err = in_channel(s);
+    if (err != CHV_OK)
+        return err;
+    uint8_t info[CHV_INFO_MAX];
+    size_t info_len = 0;
+    const size_t label_len = strnlen(label, 65);
+    if (label_len < 1 || label_len > 64 || context_len > 512)
+        return CHV_ERR_ARGUMENT;
+    err = chv_info_exporter(s->h_fin, sizeof s->h_fin, label, context, context_len, info, &info_len);
+    if (err != CHV_OK)
+        return err;
+    return chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->u.channel.exporter, CHV_KEY_LEN, info, info_len, out,
+                           CHV_KEY_LEN);
+}

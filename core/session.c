@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/session.h"
+
+#include "base/memory.h"
+#include "core/credential.h"
+
+#include <string.h>
+
+size_t chv_session_size(void)
+{
+    return sizeof(struct chv_session);
+}
+
+static enum chv_err check_capabilities(const struct chv_crypto *crypto, const struct chv_suite_parts *parts,
+                                       struct chv_why *why)
+{
+    const char *missing = NULL;
+    if (!(crypto->capabilities & CHV_CAP_CURVE(parts->curve)))
+        missing = chv_curve_name(parts->curve);
+    else if (!(crypto->capabilities & CHV_CAP_AEAD(parts->aead)))
+        missing = chv_aead_name(parts->aead);
+    else if (!(crypto->capabilities & CHV_CAP_HASH(parts->hash)))
+        missing = chv_hash_name(parts->hash);
+    if (missing == NULL)
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_UNSUPPORTED, "suite %s: backend %s does not have %s", parts->name,
+                    crypto->backend->name, missing);
+}
+
+static enum chv_err init_client(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
+{
+    s->profile = config->profile;
+    s->suite = config->suite;
+    s->parts = chv_suite_parts(config->suite);
+    if (s->parts == NULL || chv_profile_pattern(config->profile) == NULL)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "no such suite or profile");
+    enum chv_err err = check_capabilities(s->crypto, s->parts, why);
+    if (err != CHV_OK)
+        return err;
+
+    if (s->profile != CHV_PROFILE_KEY) {
+        struct chv_credential c;
+        if (config->credential == NULL || chv_credential_parse(config->credential, config->credential_len, &c, NULL) != CHV_OK)
+            return chv_fail(why, CHV_ERR_ARGUMENT, "the credential is malformed");
+        if (c.profile != s->profile)
+            return chv_fail(why, CHV_ERR_ARGUMENT, "the credential is for profile %s, not %s",
+                            chv_profile_name(c.profile), chv_profile_name(s->profile));
+        memcpy(s->credential, config->credential, config->credential_len);
+        s->credential_len = config->credential_len;
+    }
+    if (s->profile != CHV_PROFILE_PSK) {
+        if (config->peer_public == NULL || !s->has_identity[s->parts->curve])
+            return chv_fail(why, CHV_ERR_ARGUMENT, "profile %s needs the own and the server's identity key for %s",
+                            chv_profile_name(s->profile), chv_curve_name(s->parts->curve));
+        memcpy(s->peer_public, config->peer_public, chv_dh_public_len(s->parts->curve));
+        s->has_peer = true;
+    }
+    return CHV_OK;
+}
+
+/* A server must be able to run every pair of profile and suite that it says it serves. */
+static enum chv_err init_server(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
+{
+    s->served = (struct chv_served){.profiles = config->profiles, .suites = config->suites};
+    s->server_time = config->now;
+    s->idle_seconds = config->limits.idle_seconds;
+    if (config->profiles == 0 || config->suites == 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "nothing to serve: no profile or no suite");
+    for (unsigned suite = 0; suite < 8 * sizeof config->suites; suite++) {
+        if (!(config->suites & CHV_SUITE_BIT(suite)))
+            continue;
+        const struct chv_suite_parts *parts = chv_suite_parts((enum chv_suite)suite);
+        if (parts == NULL)
+            return chv_fail(why, CHV_ERR_ARGUMENT, "no such suite: %u", suite);
+        enum chv_err err = check_capabilities(s->crypto, parts, why);
+        if (err != CHV_OK)
+            return err;
+        bool needs_identity = (config->profiles & ~CHV_PROFILE_BIT(CHV_PROFILE_PSK)) != 0;
+        if (needs_identity && !s->has_identity[parts->curve])
+            return chv_fail(why, CHV_ERR_ARGUMENT, "profiles key and key+psk need an identity key for %s",
+                            chv_curve_name(parts->curve));
+    }
+    return CHV_OK;
+}
+
+enum chv_err chv_session_init(void *memory, const struct chv_session_config *config, struct chv_session **session,
+                              struct chv_why *why)
+{
+    struct chv_session *s = memory;
+    memset(s, 0, sizeof *s);
+    s->crypto = config->crypto;
+    s->role = config->role;
+    s->note = "";
+    for (unsigned curve = 0; curve < CHV_CURVE_COUNT; curve++)
+        if (config->identity_public[curve] != NULL) {
+            memcpy(s->identity_public[curve], config->identity_public[curve], chv_dh_public_len((enum chv_curve)curve));
+            s->has_identity[curve] = true;
+        }
+
+    enum chv_err err = s->role == CHV_CLIENT ? init_client(s, config, why) : init_server(s, config, why);
+    if (err == CHV_OK) {
+        s->phase = s->role == CHV_CLIENT ? CHV_PHASE_BUILD_HELLO : CHV_PHASE_READ_HELLO;
+        if (s->role == CHV_CLIENT) {
+            err = chv_handshake_start_client(s);
+            if (err != CHV_OK)
+                err = chv_fail(why, err, "cannot begin the handshake: %s", s->note);
+        }
+    }
+    if (err != CHV_OK) {
+        chv_session_wipe(s);
+        return err;
+    }
+    *session = s;
+    return CHV_OK;
+}
+
+static void wipe_union(struct chv_session *s)
+{
+    if (s->phase == CHV_PHASE_CHANNEL)
+        chv_channel_wipe(&s->u.channel, s->crypto);
+    else if (s->phase != CHV_PHASE_ENDED)
+        chv_handshake_wipe(&s->u.handshake);
+}
+
+void chv_session_wipe(struct chv_session *s)
+{
+    if (s == NULL)
+        return;
+    wipe_union(s);
+    chv_wipe(s, sizeof *s);
+    s->phase = CHV_PHASE_ENDED;
+    s->note = "";
+    s->error = CHV_ERR_STATE;
+}
+
+enum chv_err chv_session_fail(struct chv_session *s, enum chv_err err, const char *note)
+{
+    if (s->error == CHV_OK) {
+        s->error = err;
+        s->note = note;
+    }
+    wipe_union(s);
+    s->phase = CHV_PHASE_ENDED;
+    return s->error;
+}
+
+/* The Noise engine waits for an answer that nobody has given. */
+static bool key_wanted(const struct chv_session *s)
+{
+    const uint8_t *data;
+    size_t len;
+    switch (s->phase) {
+    case CHV_PHASE_ASK_PEER:
+        return true;
+    case CHV_PHASE_BUILD_HELLO:
+    case CHV_PHASE_OPEN_REPLY:
+    case CHV_PHASE_OPEN_HELLO:
+    case CHV_PHASE_BUILD_REPLY:
+        return chv_noise_need(&s->u.handshake.noise, &data, &len) != CHV_NOISE_NEED_NOTHING;
+    default:
+        return false;
+    }
+}
+
+unsigned chv_session_wants(const struct chv_session *s)
+{
+    switch (s->phase) {
+    case CHV_PHASE_READ_HELLO:
+    case CHV_PHASE_READ_REPLY:
+        return CHV_WANT_READ;
+    case CHV_PHASE_SEND_HELLO:
+    case CHV_PHASE_SEND_REPLY:
+    case CHV_PHASE_SEND_REFUSAL:
+        return CHV_WANT_WRITE;
+    case CHV_PHASE_CHANNEL:
+        return s->u.channel.close_sent && s->u.channel.close_received ? CHV_WANT_CLOSED : CHV_WANT_OPEN;
+    case CHV_PHASE_ENDED:
+        return CHV_WANT_CLOSED;
+    default:
+        return key_wanted(s) ? CHV_WANT_KEY : 0;
+    }
+}
+
+enum chv_err chv_session_error(const struct chv_session *s)
+{
+    return s->error;
+}
+
+const char *chv_session_note(const struct chv_session *s)
+{
+    return s->note;
+}
+
+unsigned chv_session_refusal(const struct chv_session *s)
+{
+    return s->refusal;
+}
+
+/* Takes bytes until `want` of the frame are there; whether they are. */
+static bool fill(struct chv_handshake *h, size_t want, const uint8_t *buf, size_t len, size_t *consumed)
+{
+    size_t n = want - h->have < len - *consumed ? want - h->have : len - *consumed;
+    memcpy(h->frame + h->have, buf + *consumed, n);
+    h->have += n;
+    *consumed += n;
+    return h->have == want;
+}
+
+enum chv_err chv_session_recv(struct chv_session *s, const uint8_t *buf, size_t len, size_t *consumed)
+{
+    *consumed = 0;
+    if (s->error != CHV_OK)
+        return s->error;
+    if (s->phase != CHV_PHASE_READ_HELLO && s->phase != CHV_PHASE_READ_REPLY)
+        return CHV_ERR_STATE;
+
+    struct chv_handshake *h = &s->u.handshake;
+    const bool server = s->role == CHV_SERVER;
+    if (h->length == 0) {
+        if (!fill(h, CHV_FRAME_LENGTH_LEN, buf, len, consumed))
+            return CHV_OK;
+        const size_t body = chv_get_u16(h->frame);
+        const size_t body_max = server ? CHV_HELLO_BODY_MAX : CHV_REPLY_BODY_MAX;
+        if (body == 0 || body > body_max) {
+            if (server)
+                return chv_handshake_refuse(s, CHV_REFUSE_MALFORMED, CHV_ERR_MALFORMED, "hello: impossible length");
+            return chv_session_fail(s, CHV_ERR_MALFORMED, "reply: impossible length; not a chaveiro server");
+        }
+        h->length = CHV_FRAME_LENGTH_LEN + body;
+    }
+    if (!fill(h, h->length, buf, len, consumed))
+        return CHV_OK;
+    return server ? chv_handshake_hello_arrived(s) : chv_handshake_reply_arrived(s);
+}
+
+static bool sending(const struct chv_session *s)
+{
+    return s->phase == CHV_PHASE_SEND_HELLO || s->phase == CHV_PHASE_SEND_REPLY || s->phase == CHV_PHASE_SEND_REFUSAL;
+}
+
+enum chv_err chv_session_send_peek(struct chv_session *s, const uint8_t **ptr, size_t *len)
+{
+    if (!sending(s)) {
+        if (s->error != CHV_OK)
+            return s->error;
+        *ptr = NULL;
+        *len = 0;
+        return CHV_OK;
+    }
+    const struct chv_handshake *h = &s->u.handshake;
+    *ptr = h->frame + h->have;
+    *len = h->length - h->have;
+    return CHV_OK;
+}
+
+enum chv_err chv_session_send_consume(struct chv_session *s, size_t n)
+{
+    if (!sending(s))
+        return s->error != CHV_OK ? s->error : CHV_ERR_STATE;
+    struct chv_handshake *h = &s->u.handshake;
+    if (n > h->length - h->have)
+        return CHV_ERR_ARGUMENT;
+    h->have += n;
+    return h->have == h->length ? chv_handshake_sent(s) : CHV_OK;
+}
+
+enum chv_err chv_session_key_request(struct chv_session *s, struct chv_key_request *request)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    if (!key_wanted(s))
+        return CHV_ERR_STATE;
+
+    const size_t public_len = chv_dh_public_len(s->parts->curve);
+    *request = (struct chv_key_request){.profile = s->profile, .curve = s->parts->curve};
+    const uint8_t *data = NULL;
+    size_t len = 0;
+    if (s->phase == CHV_PHASE_ASK_PEER) {
+        request->kind = CHV_KEY_PEER;
+    } else if (chv_noise_need(&s->u.handshake.noise, &data, &len) == CHV_NOISE_NEED_DH) {
+        request->kind = CHV_KEY_DH;
+        request->peer_public = data;
+        request->peer_public_len = len;
+        return CHV_OK;
+    } else {
+        request->kind = CHV_KEY_PSK;
+        request->credential = s->credential;
+        request->credential_len = s->credential_len;
+        request->h_psk = data;
+        request->h_psk_len = len;
+    }
+    if (s->has_peer) {
+        request->peer_public = s->peer_public;
+        request->peer_public_len = public_len;
+    }
+    return CHV_OK;
+}
+
+enum chv_err chv_session_precompute(struct chv_session *s)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    if (!key_wanted(s) || s->phase == CHV_PHASE_ASK_PEER)
+        return CHV_OK;
+    return chv_handshake_advance(s);
+}
+
+enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    if (!key_wanted(s))
+        return CHV_ERR_STATE;
+    if (s->phase == CHV_PHASE_ASK_PEER) {
+        s->phase = CHV_PHASE_BUILD_REPLY;
+        return chv_handshake_advance(s);
+    }
+    if (secret == NULL)
+        return CHV_ERR_ARGUMENT;
+    enum chv_err err = chv_noise_answer(&s->u.handshake.noise, secret);
+    if (err != CHV_OK)
+        return chv_session_fail(s, err, "the answer to a key question could not be used");
+    return chv_handshake_advance(s);
+}
+
+enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    const bool before_hello = s->phase == CHV_PHASE_READ_HELLO;
+    if (!before_hello && !key_wanted(s))
+        return CHV_ERR_STATE;
+    if (s->role == CHV_CLIENT) {
+        (void)chv_session_fail(s, CHV_ERR_KEY, "the own long-term key could not be used");
+        return CHV_OK;
+    }
+    const bool temporary = code == CHV_REFUSE_RATE || code == CHV_REFUSE_UNAVAILABLE;
+    const bool unknown_peer = code == CHV_REFUSE_UNKNOWN_KEY && s->phase == CHV_PHASE_ASK_PEER;
+    if (!temporary && !unknown_peer)
+        return CHV_ERR_ARGUMENT;
+    (void)chv_handshake_refuse(s, code, CHV_ERR_KEY, "refused by the driver");
+    return CHV_OK;
+}
+
+enum chv_err chv_session_get_info(const struct chv_session *s, struct chv_session_info *info)
+{
+    if (s->parts == NULL)
+        return CHV_ERR_STATE;
+    *info = (struct chv_session_info){
+        .profile = s->profile,
+        .suite = s->suite,
+        .credential = s->credential_len > 0 ? s->credential : NULL,
+        .credential_len = s->credential_len,
+        .peer_public = s->has_peer ? s->peer_public : NULL,
+        .peer_public_len = s->has_peer ? chv_dh_public_len(s->parts->curve) : 0,
+        .lineage = s->has_lineage ? s->lineage : NULL,
+        .server_time = s->server_time,
+        .idle_seconds = s->idle_seconds,
+        .h_fin = s->has_h_fin ? s->h_fin : NULL,
+    };
+    if (s->phase == CHV_PHASE_CHANNEL) {
+        info->records_sent = s->u.channel.send.n;
+        info->records_received = s->u.channel.receive.n;
+    }
+    return CHV_OK;
+}
