@@ -42,6 +42,13 @@ enum chv_err chv_handshake_refuse(struct chv_session *s, unsigned code, enum chv
     return err;
 }
 
+/* Nothing has been sent yet, so the client learns whether it was its hello or this side. */
+static enum chv_err server_failed(struct chv_session *s, enum chv_err err, const char *note)
+{
+    const bool hello_is_bad = err == CHV_ERR_MALFORMED || err == CHV_ERR_AUTH;
+    return chv_handshake_refuse(s, hello_is_bad ? CHV_REFUSE_MALFORMED : CHV_REFUSE_UNAVAILABLE, err, note);
+}
+
 static enum chv_err start_noise(struct chv_session *s, const uint8_t *prologue, size_t prologue_len)
 {
     struct chv_handshake *h = &s->u.handshake;
@@ -110,7 +117,7 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
     unsigned code = chv_hello_parse(h->frame + CHV_FRAME_LENGTH_LEN, h->length - CHV_FRAME_LENGTH_LEN, &s->served,
                                     &hello, &note);
     if (code != 0)
-        return chv_handshake_refuse(s, code, code == CHV_REFUSE_VERSION ? CHV_ERR_UNSUPPORTED : CHV_ERR_MALFORMED, note);
+        return chv_handshake_refuse(s, code, code == CHV_REFUSE_VERSION ? CHV_ERR_PROTOCOL : CHV_ERR_MALFORMED, note);
     if (hello.kind == CHV_HELLO_TICKET) /* version 0.1 issues none, so every ticket is unknown */
         return chv_handshake_refuse(s, CHV_REFUSE_TICKET, CHV_ERR_AUTH, "hello: ticket not taken");
 
@@ -130,7 +137,7 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
     if (err == CHV_OK)
         err = chv_noise_read(&h->noise, hello.message1, hello.message1_len);
     if (err != CHV_OK)
-        return chv_handshake_refuse(s, CHV_REFUSE_MALFORMED, err, "hello: message 1 could not be read");
+        return server_failed(s, err, "hello: message 1 could not be read");
     s->phase = CHV_PHASE_OPEN_HELLO;
     return chv_handshake_advance(s);
 }
@@ -184,7 +191,7 @@ static enum chv_err hello_opened(struct chv_session *s)
     if (err == CHV_OK)
         err = chv_crypto_random(s->crypto, s->lineage, sizeof s->lineage);
     if (err != CHV_OK)
-        return chv_session_fail(s, err, "a random number or digest could not be had");
+        return server_failed(s, err, "a random number or digest could not be had");
     s->has_lineage = true;
 
     struct chv_writer w;
@@ -197,7 +204,7 @@ static enum chv_err hello_opened(struct chv_session *s)
     err = chv_noise_write(&h->noise, h->payload, w.len, body + CHV_REPLY_STATUS_LEN,
                           CHV_REPLY_BODY_MAX - CHV_REPLY_STATUS_LEN);
     if (err != CHV_OK)
-        return chv_session_fail(s, err, "message 2 could not be written");
+        return server_failed(s, err, "message 2 could not be written");
     s->phase = s->profile == CHV_PROFILE_KEY ? CHV_PHASE_ASK_PEER : CHV_PHASE_BUILD_REPLY;
     return CHV_OK;
 }
@@ -305,12 +312,13 @@ static enum chv_err noise_failed(struct chv_session *s, enum chv_err err)
 {
     switch (s->phase) {
     case CHV_PHASE_OPEN_HELLO:
-        return chv_handshake_refuse(s, CHV_REFUSE_MALFORMED, err,
-                                    "hello: message 1 does not open (changed on the way, or made for another identity key)");
+        return server_failed(s, err, "hello: message 1 does not open (changed on the way, or for another identity key)");
+    case CHV_PHASE_BUILD_REPLY:
+        return server_failed(s, err, "message 2 could not be made");
     case CHV_PHASE_OPEN_REPLY:
         return chv_session_fail(s, err, err == CHV_ERR_AUTH ? cannot_prove : "reply: message 2 could not be read");
     default:
-        return chv_session_fail(s, err, "the Noise engine failed");
+        return chv_session_fail(s, err, "message 1 could not be made");
     }
 }
 

@@ -137,7 +137,8 @@ enum chv_err chv_session_fail(struct chv_session *s, enum chv_err err, const cha
 {
     if (s->error == CHV_OK) {
         s->error = err;
-        s->note = note;
+        if (s->note[0] == '\0') /* else what is known already says more: the identity of a doomed handshake */
+            s->note = note;
     }
     wipe_union(s);
     s->phase = CHV_PHASE_ENDED;
