@@ -13,12 +13,10 @@ enum { BY_CLIENT = 1, BY_SERVER = 2, BY_BOTH = BY_CLIENT | BY_SERVER };
 static unsigned senders(uint8_t type)
 {
     static const uint8_t table[CHV_RECORD_SERVICE] = {
-        [CHV_RECORD_DATA] = BY_BOTH,          [CHV_RECORD_END] = BY_BOTH,
-        [CHV_RECORD_OPEN] = BY_CLIENT,        [CHV_RECORD_STATUS] = BY_SERVER,
-        [CHV_RECORD_TICKET] = BY_SERVER,      [CHV_RECORD_KEY_UPDATE] = BY_SERVER,
-        [CHV_RECORD_KEY_UPDATED] = BY_CLIENT, [CHV_RECORD_REDIRECT] = BY_SERVER,
-        [CHV_RECORD_PING] = BY_BOTH,          [CHV_RECORD_PONG] = BY_BOTH,
-        [CHV_RECORD_CLOSE] = BY_BOTH,
+        [CHV_RECORD_DATA] = BY_BOTH,          [CHV_RECORD_END] = BY_BOTH,        [CHV_RECORD_OPEN] = BY_CLIENT,
+        [CHV_RECORD_STATUS] = BY_SERVER,      [CHV_RECORD_TICKET] = BY_SERVER,   [CHV_RECORD_KEY_UPDATE] = BY_SERVER,
+        [CHV_RECORD_KEY_UPDATED] = BY_CLIENT, [CHV_RECORD_REDIRECT] = BY_SERVER, [CHV_RECORD_PING] = BY_BOTH,
+        [CHV_RECORD_PONG] = BY_BOTH,          [CHV_RECORD_CLOSE] = BY_BOTH,
     };
     return type >= CHV_RECORD_SERVICE ? BY_BOTH : table[type];
 }
@@ -108,7 +106,8 @@ enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t fram
     uint8_t opened_type;
     const uint8_t *opened;
     size_t opened_len;
-    err = chv_direction_open(&c->receive, s->crypto, s->parts->aead, frame, frame_len, &opened_type, &opened, &opened_len);
+    err = chv_direction_open(&c->receive, s->crypto, s->parts->aead, frame, frame_len, &opened_type, &opened,
+                             &opened_len);
     if (err != CHV_OK)
         return chv_session_fail(s, err, "record: it does not open (changed, repeated, reordered or lost on the way)");
     const char *note = misplaced(s, opened_type);

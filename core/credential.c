@@ -194,7 +194,6 @@ enum chv_err chv_identity_hash(const struct chv_crypto *crypto, enum chv_curve c
 {
     static const char label[] = "chaveiro v1 identity"; /* hashed with its NUL */
     const uint8_t curve_byte = (uint8_t)curve;
-    const struct chv_part parts[] = {
-        {label, sizeof label}, {&curve_byte, 1}, {public_key, chv_dh_public_len(curve)}};
+    const struct chv_part parts[] = {{label, sizeof label}, {&curve_byte, 1}, {public_key, chv_dh_public_len(curve)}};
     return chv_crypto_hash(crypto, CHV_HASH_SHA256, parts, sizeof parts / sizeof parts[0], out);
 }

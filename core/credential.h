@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The credential: the public half of a client's provisioning, in its one canonical encoding (doc/protocol.md, section 2). */
+/* The credential: the public half of a client's provisioning, in its one canonical encoding (doc/protocol.md, section
+ * 2). */
 #ifndef CHV_CORE_CREDENTIAL_H
 #define CHV_CORE_CREDENTIAL_H
 
@@ -21,10 +22,11 @@ struct chv_credential {
 };
 
 /*
- * Strict parser: accepts exactly what chv_credential_encode writes; anything else is CHV_ERR_MALFORMED and *c is zeroed.
- * `used`: NULL if `len` must be used up; else set to the credential's length, for one with something behind it.
+ * Strict parser: accepts exactly what chv_credential_encode writes; anything else is CHV_ERR_MALFORMED and *c is
+ * zeroed. `used`: NULL if `len` must be used up; else set to the credential's length, for one with something behind it.
  */
-enum chv_err chv_credential_parse(const uint8_t *buf, size_t len, struct chv_credential *c, size_t *used) CHV_MUST_CHECK;
+enum chv_err chv_credential_parse(const uint8_t *buf, size_t len, struct chv_credential *c,
+                                  size_t *used) CHV_MUST_CHECK;
 
 /*
  * *len: in, room (CHV_CREDENTIAL_MAX is always enough for a valid one); out, length.
@@ -32,7 +34,8 @@ enum chv_err chv_credential_parse(const uint8_t *buf, size_t len, struct chv_cre
  */
 enum chv_err chv_credential_encode(const struct chv_credential *c, uint8_t *out, size_t *len) CHV_MUST_CHECK;
 
-/* Adds a scope in its place (memcmp order, then length); a scope that is there already changes nothing. CHV_ERR_ARGUMENT, CHV_ERR_SPACE. */
+/* Adds a scope in its place (memcmp order, then length); a scope that is there already changes nothing.
+ * CHV_ERR_ARGUMENT, CHV_ERR_SPACE. */
 enum chv_err chv_credential_add_scope(struct chv_credential *c, const char *scope) CHV_MUST_CHECK;
 bool chv_credential_has_scope(const struct chv_credential *c, const char *scope);
 

@@ -89,9 +89,9 @@ enum chv_err chv_handshake_start_client(struct chv_session *s)
     struct chv_handshake *h = &s->u.handshake;
     const bool clear_credential = s->profile == CHV_PROFILE_PSK;
     uint8_t *prologue = h->frame + CHV_FRAME_LENGTH_LEN;
-    const size_t prologue_len = chv_hello_write_prologue(
-        prologue, s->profile, s->suite, clear_credential ? CHV_HELLO_CREDENTIAL : CHV_HELLO_NOTHING, s->credential,
-        clear_credential ? s->credential_len : 0);
+    const size_t prologue_len = chv_hello_write_prologue(prologue, s->profile, s->suite,
+                                                         clear_credential ? CHV_HELLO_CREDENTIAL : CHV_HELLO_NOTHING,
+                                                         s->credential, clear_credential ? s->credential_len : 0);
 
     enum chv_err err = start_noise(s, prologue, prologue_len);
     if (err != CHV_OK)
@@ -114,8 +114,8 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
     struct chv_handshake *h = &s->u.handshake;
     struct chv_hello hello;
     const char *note = "";
-    unsigned code = chv_hello_parse(h->frame + CHV_FRAME_LENGTH_LEN, h->length - CHV_FRAME_LENGTH_LEN, &s->served,
-                                    &hello, &note);
+    unsigned code =
+        chv_hello_parse(h->frame + CHV_FRAME_LENGTH_LEN, h->length - CHV_FRAME_LENGTH_LEN, &s->served, &hello, &note);
     if (code != 0)
         return chv_handshake_refuse(s, code, code == CHV_REFUSE_VERSION ? CHV_ERR_PROTOCOL : CHV_ERR_MALFORMED, note);
     if (hello.kind == CHV_HELLO_TICKET) /* version 0.1 issues none, so every ticket is unknown */
@@ -312,7 +312,8 @@ static enum chv_err noise_failed(struct chv_session *s, enum chv_err err)
 {
     switch (s->phase) {
     case CHV_PHASE_OPEN_HELLO:
-        return server_failed(s, err, "hello: message 1 does not open (changed on the way, or for another identity key)");
+        return server_failed(s, err,
+                             "hello: message 1 does not open (changed on the way, or for another identity key)");
     case CHV_PHASE_BUILD_REPLY:
         return server_failed(s, err, "message 2 could not be made");
     case CHV_PHASE_OPEN_REPLY:
@@ -342,7 +343,8 @@ enum chv_err chv_handshake_advance(struct chv_session *s)
         enum chv_err err = chv_noise_run(&h->noise, &done);
         const uint8_t *data;
         size_t len;
-        const enum chv_noise_need need = err == CHV_OK ? chv_noise_need(&h->noise, &data, &len) : CHV_NOISE_NEED_NOTHING;
+        const enum chv_noise_need need =
+            err == CHV_OK ? chv_noise_need(&h->noise, &data, &len) : CHV_NOISE_NEED_NOTHING;
         if (err == CHV_OK && need == CHV_NOISE_NEED_PSK && h->doomed) {
             err = answer_doomed(s);
         } else if (err == CHV_OK && need != CHV_NOISE_NEED_NOTHING) {

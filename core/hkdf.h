@@ -15,8 +15,8 @@ enum chv_err chv_hkdf_expand(const struct chv_crypto *crypto, enum chv_hash alg,
 
 /*
  * Builders of an info: label || 0x00 || fields.  They write to `out` (CHV_INFO_MAX bytes) and set *len.
- * All texts are checked by the caller (chv_server_name_valid...); CHV_ERR_ARGUMENT for a length that its prefix cannot carry.
- * h_psk and h_fin: 32 to 64 bytes.
+ * All texts are checked by the caller (chv_server_name_valid...); CHV_ERR_ARGUMENT for a length that its prefix cannot
+ * carry. h_psk and h_fin: 32 to 64 bytes.
  */
 enum chv_err chv_info_access(const uint8_t *credential, size_t credential_len, uint8_t out[CHV_INFO_MAX],
                              size_t *len) CHV_MUST_CHECK;

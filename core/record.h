@@ -14,8 +14,9 @@ struct chv_direction {
 };
 
 /*
- * Seals in place: chaveiro/session.h, chv_session_seal, without its rules of order.  On failure the frame must not be sent and
- * the direction must not be used again: its counter is spent (CHV_ERR_EXHAUSTED) or its key may be torn (CHV_ERR_CRYPTO).
+ * Seals in place: chaveiro/session.h, chv_session_seal, without its rules of order.  On failure the frame must not be
+ * sent and the direction must not be used again: its counter is spent (CHV_ERR_EXHAUSTED) or its key may be torn
+ * (CHV_ERR_CRYPTO).
  */
 enum chv_err chv_direction_seal(struct chv_direction *d, const struct chv_crypto *crypto, enum chv_aead_alg alg,
                                 uint8_t type, uint8_t *frame, size_t body_len, size_t *frame_len) CHV_MUST_CHECK;

@@ -40,7 +40,8 @@ static enum chv_err init_client(struct chv_session *s, const struct chv_session_
 
     if (s->profile != CHV_PROFILE_KEY) {
         struct chv_credential c;
-        if (config->credential == NULL || chv_credential_parse(config->credential, config->credential_len, &c, NULL) != CHV_OK)
+        if (config->credential == NULL ||
+            chv_credential_parse(config->credential, config->credential_len, &c, NULL) != CHV_OK)
             return chv_fail(why, CHV_ERR_ARGUMENT, "the credential is malformed");
         if (c.profile != s->profile)
             return chv_fail(why, CHV_ERR_ARGUMENT, "the credential is for profile %s, not %s",

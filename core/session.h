@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside a session: its state, and what session.c (input, output, questions), handshake.c (from hello to Split) and channel.c
- * (records) share.  The contract is in chaveiro/session.h.
+ * Inside a session: its state, and what session.c (input, output, questions), handshake.c (from hello to Split) and
+ * channel.c (records) share.  The contract is in chaveiro/session.h.
  *
  *   client  BUILD_HELLO -> SEND_HELLO -> READ_REPLY -> OPEN_REPLY -> CHANNEL
  *   server  READ_HELLO -> OPEN_HELLO [-> ASK_PEER] -> BUILD_REPLY -> SEND_REPLY -> CHANNEL

@@ -2,10 +2,11 @@
 /*
  * Every size and layout on the wire (doc/protocol.md, sections 4 and 5).
  *
- *   hello   u16 length | "CHV" | u8 version | u8 profile | u8 suite | u8 kind | u8 0 | u16 length | credential or ticket
- *           |<- frame ->|<------------------------------ Noise prologue ------------------------------->| Noise message 1
- *   reply   u16 length | u8 0 | Noise message 2          or   u16 length | u8 1 | u16 refusal code
- *   record  u16 length | AEAD(u8 type | body)
+ *   hello   u16 length | "CHV" | u8 version | u8 profile | u8 suite | u8 kind | u8 0 | u16 length | credential or
+ * ticket
+ *           |<- frame ->|<------------------------------ Noise prologue ------------------------------->| Noise message
+ * 1 reply   u16 length | u8 0 | Noise message 2          or   u16 length | u8 1 | u16 refusal code record  u16 length |
+ * AEAD(u8 type | body)
  */
 #ifndef CHV_CORE_WIRE_H
 #define CHV_CORE_WIRE_H
@@ -31,7 +32,7 @@ enum {
 };
 
 _Static_assert(CHV_RECORD_HEAD == CHV_FRAME_LENGTH_LEN + CHV_RECORD_TYPE_LEN, "head of a record");
-_Static_assert(CHV_RECORD_TAIL == CHV_AEAD_TAG_LEN, "tail of a record");
+_Static_assert(CHV_RECORD_TAIL - CHV_AEAD_TAG_LEN == 0, "tail of a record");
 _Static_assert(CHV_RECORD_BODY_MAX + CHV_RECORD_TYPE_LEN + CHV_AEAD_TAG_LEN == UINT16_MAX, "u16 carries a record");
 _Static_assert(CHV_RECORD_FRAME_MAX == CHV_FRAME_LENGTH_LEN + UINT16_MAX, "longest record on the wire");
 /* The longest hellos: psk with a whole credential, and key+psk on P-256 (e; s and tag; padded credential and tag). */
