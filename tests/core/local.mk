@@ -12,3 +12,21 @@ core_test_scripts = \
 TESTS += $(core_test_scripts)
 dist_check_SCRIPTS += $(core_test_scripts)
 EXTRA_DIST += tests/core/flynn_to_json.py
+
+session_tests = \
+	tests/core/channel_test \
+	tests/core/credential_test \
+	tests/core/handshake_test \
+	$(NULL)
+check_PROGRAMS += $(session_tests)
+TESTS += $(session_tests)
+check_LTLIBRARIES += tests/core/libpair.la
+tests_core_libpair_la_SOURCES = tests/core/pair.c tests/core/pair.h
+tests_core_libpair_la_CFLAGS = $(test_cflags)
+session_libs = tests/core/libpair.la tests/support/libsupport.la $(test_libs)
+tests_core_channel_test_CFLAGS = $(test_cflags)
+tests_core_channel_test_LDADD = $(session_libs)
+tests_core_credential_test_CFLAGS = $(test_cflags)
+tests_core_credential_test_LDADD = $(session_libs)
+tests_core_handshake_test_CFLAGS = $(test_cflags)
+tests_core_handshake_test_LDADD = $(session_libs)
