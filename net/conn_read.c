@@ -97,16 +97,14 @@ static void open_frame(struct chv_conn *conn, uint8_t *frame, size_t len)
         chv_conn_end(conn, err);
 }
 
-/* The whole frame at buf, or 0. A first frame that is too long ends the connection before it is waited for. */
-static size_t frame_at(struct chv_conn *conn, const uint8_t *buf, size_t len)
+/* The length of the frame at buf, 0 if it is not known yet, or impossible: then the connection ends. */
+static size_t frame_length(struct chv_conn *conn, const uint8_t *buf, size_t len)
 {
-    size_t frame = chv_record_length(buf, len);
-    if (frame > CHV_FIRST_FRAME_MAX && !conn->first_record && conn->role == CHV_SERVER) {
-        chv_conn_explain(conn, "first record of %zu bytes, %d are allowed", frame, CHV_FIRST_FRAME_MAX);
-        chv_conn_end(conn, CHV_ERR_PROTOCOL);
-        return 0;
-    }
-    return frame <= len ? frame : 0;
+    size_t frame = 0;
+    enum chv_err err = chv_session_frame(conn->session, buf, len, &frame);
+    if (err != CHV_OK)
+        chv_conn_session_failed(conn, err);
+    return err == CHV_OK ? frame : 0;
 }
 
 size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
@@ -126,11 +124,14 @@ size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
                 go = n > 0;
             }
         } else if (conn->state == CHV_CONN_OPEN) {
-            size_t frame = frame_at(conn, buf + used, len - used);
-            go = frame > 0;
-            if (go)
+            size_t frame = frame_length(conn, buf + used, len - used);
+            go = frame > 0 && frame <= len - used;
+            if (go) {
                 open_frame(conn, buf + used, frame);
-            used += frame;
+                used += frame;
+            } else {
+                go = conn->state != CHV_CONN_OPEN;
+            }
         } else {
             used = len; /* over: nobody wants the rest */
             go = false;
@@ -181,8 +182,6 @@ void chv_conn_lost(struct chv_conn *conn, int error)
         chv_conn_explain(conn, "connection lost: %s", strerror(error));
     enum chv_err err = chv_session_eof(conn->session, partial);
     if (err != CHV_OK) {
-        if (conn->state == CHV_CONN_HANDSHAKE)
-            chv_conn_explain(conn, "the peer closed the connection during the handshake");
         chv_conn_finish(conn, err);
     } else if (error != 0) {
         chv_conn_finish(conn, conn->close_sent ? CHV_OK : CHV_ERR_IO);
@@ -207,8 +206,7 @@ static size_t take(struct chv_conn *conn, size_t have, size_t got)
     size_t old = conn->partial.len;
     if (old > 0) {
         const uint8_t *start = conn->partial.buf + conn->partial.start;
-        size_t frame = chv_record_length(start, old);
-        if (conn->state == CHV_CONN_OPEN && have < frame) {
+        if (conn->state == CHV_CONN_OPEN && have < frame_length(conn, start, old)) {
             hold(conn, in + old, got); /* not worth the copy: a peer may send byte by byte */
             return 0;
         }
