@@ -4,7 +4,12 @@ noinst_LTLIBRARIES += keystore/libkeystore.la libchaveiro-testable.la
 keystore_libkeystore_la_SOURCES = \
 	keystore/file.c \
 	keystore/file.h \
+	keystore/file_contents.c \
+	keystore/file_disk.c \
+	keystore/file_envelope.c \
+	keystore/file_openssl.c \
 	keystore/keystore.c \
+	keystore/keystore.h \
 	$(NULL)
 keystore_libkeystore_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
 

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # One folder of tests per layer. A test is a program or script that exits with 0, 77 (skipped: it says why) or else failed.
-EXTRA_DIST += tests/harness.h
+# Programs print CUnit's summary, scripts (*.py, on tests/support/chv.py) end with "N passed, N failed".
+EXTRA_DIST += tests/harness.h tests/support/chv.py
+dist_check_SCRIPTS += tests/layers tests/support/harness.py
+TESTS += tests/layers tests/support/harness.py
+TEST_EXTENSIONS = .py
+PY_LOG_COMPILER = $(PYTHON3)
 AM_TESTS_ENVIRONMENT = \
 	top_srcdir='$(abs_top_srcdir)'; export top_srcdir; \
 	top_builddir='$(abs_top_builddir)'; export top_builddir; \
+	PYTHONPATH='$(abs_top_srcdir)/tests/support'; export PYTHONPATH; \
 	PYTHON3='$(PYTHON3)'; export PYTHON3; \
 	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE;
 test_cflags = $(AM_CFLAGS) $(CUNIT_CFLAGS) $(CRYPTO_CFLAGS)

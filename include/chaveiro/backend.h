@@ -21,6 +21,9 @@
 extern "C" {
 #endif
 
+/* Everything else in the library is hidden. */
+#pragma GCC visibility push(default)
+
 #define CHV_BACKEND_ABI 1u
 
 enum chv_hash { CHV_HASH_SHA256, CHV_HASH_SHA512, CHV_HASH_BLAKE2S, CHV_HASH_BLAKE2B };
@@ -182,6 +185,8 @@ const struct chv_backend *chv_backend_find(const char *name);
 const char *chv_backend_names(void);
 enum chv_err chv_backend_open(const char *spec, struct chv_crypto *crypto, struct chv_why *why) CHV_MUST_CHECK;
 void chv_backend_close(struct chv_crypto *crypto);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

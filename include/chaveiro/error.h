@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/* Everything else in the library is hidden. */
+#pragma GCC visibility push(default)
+
 #if defined(__GNUC__)
 #define CHV_MUST_CHECK __attribute__((warn_unused_result))
 #define CHV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -83,6 +86,8 @@ struct chv_why {
 
 /* Formats into `why` (cut to its size; NULL is allowed) and returns `err`, so that a failing line is one line. */
 enum chv_err chv_fail(struct chv_why *why, enum chv_err err, const char *format, ...) CHV_PRINTF(3, 4);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

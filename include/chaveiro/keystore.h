@@ -27,6 +27,9 @@
 extern "C" {
 #endif
 
+/* Everything else in the library is hidden. */
+#pragma GCC visibility push(default)
+
 enum {
     CHV_SECRET_LEN = 32,
     CHV_LABEL_MAX = 64,
@@ -161,6 +164,8 @@ enum chv_err chv_keystore_sign(struct chv_keystore *ks, const char *label, const
 
 /* The schemes known to chv_keystore_open ("file, pkcs11"), for help and error texts.  Static storage. */
 const char *chv_keystore_schemes(void);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -29,6 +29,9 @@
 extern "C" {
 #endif
 
+/* Everything else in the library is hidden. */
+#pragma GCC visibility push(default)
+
 enum {
     CHV_SERVER_NAME_MAX = 64,
     CHV_CLIENT_ID_MAX = 64,
@@ -243,6 +246,8 @@ const char *chv_suite_name(enum chv_suite suite);
 /* CHV_ERR_NOT_FOUND for an unknown name. */
 enum chv_err chv_suite_find(const char *name, enum chv_suite *suite) CHV_MUST_CHECK;
 enum chv_err chv_profile_find(const char *name, enum chv_profile *profile) CHV_MUST_CHECK;
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kinds of keystore share, for keystore/ only. */
+#ifndef CHV_KEYSTORE_KEYSTORE_H
+#define CHV_KEYSTORE_KEYSTORE_H
+
+#include <chaveiro/keystore.h>
+
+/* First member of each kind's own struct. */
+struct chv_keystore {
+    const struct chv_keystore_ops *ops;
+};
+
+extern const struct chv_keystore_ops chv_keystore_file_ops;
+
+#endif
