@@ -148,7 +148,7 @@ static enum chv_err init_write_config(struct init_plan *plan, struct chv_why *wh
         err = chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", plan->config);
         goto out;
     }
-    fd = mkostemp(plan->config_temp, O_CLOEXEC);
+    fd = mkstemp(plan->config_temp);
     if (fd < 0) {
         err = chv_fail(why, CHV_ERR_IO, "%s: %s", plan->config_temp, strerror(errno));
         plan->config_temp[0] = 0;

@@ -41,3 +41,16 @@ tools_keyadmin_SOURCES = \
 tools_keyadmin_CFLAGS = $(tool_cflags)
 tools_keyadmin_CPPFLAGS = $(tool_cppflags)
 tools_keyadmin_LDADD = tools/libserverconfig.la $(tool_libs)
+
+bin_PROGRAMS += tools/chaveiro
+tools_chaveiro_SOURCES = \
+	tools/chaveiro.c \
+	tools/chaveiro.h \
+	tools/chaveiro_chat.c \
+	tools/chaveiro_link.c \
+	tools/chaveiro_ping.c \
+	tools/chaveiro_reply.c \
+	tools/chaveiro_send.c \
+	$(NULL)
+tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
+tools_chaveiro_LDADD = $(tool_libs) $(EDIT_LIBS)
