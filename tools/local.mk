@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The programs: argument parsing, configuration, printing.
-noinst_LTLIBRARIES += tools/libtools.la tools/libserverconfig.la
+noinst_LTLIBRARIES += tools/libtools.la
+EXTRA_LTLIBRARIES = tools/libserverconfig.la
 tools_libtools_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
@@ -28,7 +29,7 @@ tool_cppflags = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"'
 tool_libs = tools/libtools.la services/libservices.la net/libnet.la libchaveiro-testable.la \
 	$(UV_LIBS) $(CBOR_LIBS)
 
-bin_PROGRAMS += tools/keyadmin
+EXTRA_PROGRAMS += tools/keyadmin
 tools_keyadmin_SOURCES = \
 	tools/keyadmin.c \
 	tools/keyadmin.h \
@@ -42,7 +43,7 @@ tools_keyadmin_CFLAGS = $(tool_cflags)
 tools_keyadmin_CPPFLAGS = $(tool_cppflags)
 tools_keyadmin_LDADD = tools/libserverconfig.la $(tool_libs)
 
-bin_PROGRAMS += tools/chaveiro
+EXTRA_PROGRAMS += tools/chaveiro
 tools_chaveiro_SOURCES = \
 	tools/chaveiro.c \
 	tools/chaveiro.h \
