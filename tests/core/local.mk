@@ -17,6 +17,7 @@ session_tests = \
 	tests/core/channel_test \
 	tests/core/credential_test \
 	tests/core/handshake_test \
+	tests/core/hostile_test \
 	$(NULL)
 check_PROGRAMS += $(session_tests)
 TESTS += $(session_tests)
@@ -30,3 +31,5 @@ tests_core_credential_test_CFLAGS = $(test_cflags)
 tests_core_credential_test_LDADD = $(session_libs)
 tests_core_handshake_test_CFLAGS = $(test_cflags)
 tests_core_handshake_test_LDADD = $(session_libs)
+tests_core_hostile_test_CFLAGS = $(test_cflags)
+tests_core_hostile_test_LDADD = $(session_libs)
