@@ -5,6 +5,31 @@ tests_noise_vectors_SOURCES = tests/core/noise_vectors.c
 tests_noise_vectors_CFLAGS = $(test_cflags) $(JANSSON_CFLAGS)
 tests_noise_vectors_LDADD = tests/support/libsupport.la $(test_libs) $(JANSSON_LIBS)
 
+noise_tests = \
+	tests/core/hkdf_test \
+	tests/core/noise_fault_test \
+	tests/core/noise_state_test \
+	tests/core/noise_test \
+	tests/core/pattern_test \
+	$(NULL)
+check_PROGRAMS += $(noise_tests)
+TESTS += $(noise_tests)
+noise_pair = tests/core/noise_pair.c tests/core/noise_pair.h
+noise_libs = tests/support/libsupport.la $(test_libs)
+tests_core_hkdf_test_CFLAGS = $(test_cflags)
+tests_core_hkdf_test_LDADD = $(noise_libs)
+tests_core_noise_fault_test_SOURCES = tests/core/noise_fault_test.c $(noise_pair)
+tests_core_noise_fault_test_CFLAGS = $(test_cflags)
+tests_core_noise_fault_test_LDADD = $(noise_libs)
+tests_core_noise_state_test_SOURCES = tests/core/noise_state_test.c $(noise_pair)
+tests_core_noise_state_test_CFLAGS = $(test_cflags)
+tests_core_noise_state_test_LDADD = $(noise_libs)
+tests_core_noise_test_SOURCES = tests/core/noise_test.c $(noise_pair)
+tests_core_noise_test_CFLAGS = $(test_cflags)
+tests_core_noise_test_LDADD = $(noise_libs)
+tests_core_pattern_test_CFLAGS = $(test_cflags)
+tests_core_pattern_test_LDADD = $(noise_libs)
+
 core_test_scripts = \
 	tests/core/flynn_vectors.sh \
 	tests/core/noise_vectors.sh \
