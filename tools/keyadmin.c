@@ -46,7 +46,7 @@ static const struct chv_cli_command keyadmin_commands[] = {
 
 static const struct chv_cli_option keyadmin_options[] = {
     {"dir", 0, "DIR", "folder to make the server in; made if missing (default: .)", INIT, false},
-    {"name", 0, "SERVER", "server name: a part of every client's key (default: host name)", INIT, false},
+    {"name", 0, "SERVER", "server name: whom clients mean to talk to (default: host name)", INIT, false},
     {"listen", 0, "ADDR", "where the server listens (default: " CHV_DEFAULT_LISTEN ")", INIT, false},
     {"address", 0, "ADDR",
      "what clients connect to: HOST:PORT, [IPv6]:PORT, unix:/PATH\n(default: where the server listens)", INIT | ADD,

@@ -26,8 +26,7 @@ tools_libserverconfig_la_LIBADD = $(INIH_LIBS)
 
 tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
 tool_cppflags = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"'
-tool_libs = tools/libtools.la services/libservices.la net/libnet.la libchaveiro-testable.la \
-	$(UV_LIBS) $(CBOR_LIBS)
+tool_libs = tools/libtools.la net/libnet.la libchaveiro-testable.la
 
 EXTRA_PROGRAMS += tools/keyadmin
 tools_keyadmin_SOURCES = \
@@ -54,4 +53,4 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_send.c \
 	$(NULL)
 tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
-tools_chaveiro_LDADD = $(tool_libs) $(EDIT_LIBS)
+tools_chaveiro_LDADD = services/libservices.la $(tool_libs) $(EDIT_LIBS)
