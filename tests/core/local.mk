@@ -30,13 +30,18 @@ tests_core_noise_test_LDADD = $(noise_libs)
 tests_core_pattern_test_CFLAGS = $(test_cflags)
 tests_core_pattern_test_LDADD = $(noise_libs)
 
+check_PROGRAMS += tests/core/interop
+tests_core_interop_CFLAGS = $(test_cflags)
+tests_core_interop_LDADD = $(test_libs)
+
 core_test_scripts = \
 	tests/core/flynn_vectors.sh \
+	tests/core/interop.sh \
 	tests/core/noise_vectors.sh \
 	$(NULL)
 TESTS += $(core_test_scripts)
 dist_check_SCRIPTS += $(core_test_scripts)
-EXTRA_DIST += tests/core/flynn_to_json.py
+EXTRA_DIST += tests/core/flynn_to_json.py tests/core/interop_dissononce.py
 
 session_tests = \
 	tests/core/channel_test \
