@@ -240,14 +240,39 @@ void chv_conn_end(struct chv_conn *conn, enum chv_err err)
     }
 }
 
+/* What a client's user should read about the end of its handshake. */
+static void explain_to_client(struct chv_conn *conn, enum chv_err err)
+{
+    static const struct {
+        unsigned code;
+        const char *text;
+    } refusals[] = {
+        {CHV_REFUSE_MALFORMED, "it finds the request malformed"},
+        {CHV_REFUSE_TICKET, "it does not take the ticket"},
+        {CHV_REFUSE_UNKNOWN_KEY, "it does not know this key"},
+        {CHV_REFUSE_VERSION, "it does not serve this version, profile or suite"},
+        {CHV_REFUSE_RATE, "it has too many connections: try again later"},
+        {CHV_REFUSE_UNAVAILABLE, "it cannot reach its keystore: try again later"},
+    };
+    unsigned code = chv_session_refusal(conn->session);
+    const char *text = "it does not say why";
+    if (err == CHV_ERR_AUTH)
+        chv_conn_explain(
+            conn, "the server cannot prove that it knows this key (wrong key, wrong server name or retired epoch)");
+    if (err != CHV_ERR_REFUSED)
+        return;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
+        if (refusals[i].code == code)
+            text = refusals[i].text;
+    chv_conn_explain(conn, "the server refused the connection: %u: %s", code, text);
+}
+
 void chv_conn_session_failed(struct chv_conn *conn, enum chv_err err)
 {
-    static const char unproven[] = "the server cannot prove that it knows this key "
-                                   "(wrong key, wrong server name or retired epoch)";
     const uint8_t *ptr;
     size_t len;
-    if (conn->role == CHV_CLIENT && conn->state == CHV_CONN_HANDSHAKE && err == CHV_ERR_AUTH)
-        chv_conn_explain(conn, "%s", unproven);
+    if (conn->role == CHV_CLIENT && conn->state == CHV_CONN_HANDSHAKE)
+        explain_to_client(conn, err);
     if ((chv_session_wants(conn->session) & CHV_WANT_WRITE) != 0 &&
         chv_session_send_peek(conn->session, &ptr, &len) == CHV_OK) {
         chv_conn_push(conn, ptr, len);
@@ -273,11 +298,10 @@ static void flush_on(struct chv_conn *conn)
 
 static int wanted_events(const struct chv_conn *conn)
 {
-    if (conn->unsent.len > 0)
-        return UV_WRITABLE;
-    if (conn->read_ended)
-        return 0;
-    return key_is_out(conn) ? UV_DISCONNECT : UV_READABLE;
+    int events = conn->unsent.len > 0 ? UV_WRITABLE : 0;
+    if (conn->read_ended || (events != 0 && conn->role == CHV_SERVER))
+        return events;
+    return events | (key_is_out(conn) ? UV_DISCONNECT : UV_READABLE);
 }
 
 void chv_conn_settle(struct chv_conn *conn)
