@@ -274,12 +274,6 @@ static const char *get_text(const json_t *object, const char *name)
     return text == NULL ? "" : text;
 }
 
-/* The grammar of labels is that of keystore.c; here only what the table needs: it fits, and no NUL hides in it. */
-static bool label_fits(const char *label, size_t len)
-{
-    return len > 0 && len <= CHV_LABEL_MAX && strlen(label) == len;
-}
-
 /* RFC 7517, 4.3: exactly one operation, fixed when the key was made. */
 static bool get_use(const json_t *jwk, enum chv_curve curve, enum chv_key_use *use)
 {
@@ -313,10 +307,9 @@ static enum chv_err add_jwk(struct chv_file_contents *c, const json_t *jwk)
 {
     enum chv_err err = CHV_ERR_STORE_FORMAT;
     uint8_t secret[CHV_SECRET_LEN];
-    const json_t *kid = json_object_get(jwk, "kid");
-    const char *label = json_string_value(kid);
+    const char *label = json_string_value(json_object_get(jwk, "kid"));
     const char *kty = get_text(jwk, "kty");
-    if (label == NULL || !label_fits(label, json_string_length(kid)))
+    if (!chv_label_valid(label))
         return err;
     if (strcmp(kty, "oct") == 0) {
         if (json_object_size(jwk) == 3 && get_bytes(jwk, "k", secret, sizeof secret))
@@ -332,7 +325,7 @@ static enum chv_err add_item(struct chv_file_contents *c, const char *label, con
 {
     uint8_t bytes[CHV_KEYSTORE_DATA_MAX];
     size_t len = sizeof bytes;
-    if (!label_fits(label, strlen(label)) || !json_is_string(value) ||
+    if (!chv_label_valid(label) || !json_is_string(value) ||
         chv_base64_decode(json_string_value(value), json_string_length(value), bytes, &len) != CHV_OK)
         return CHV_ERR_STORE_FORMAT;
     return chv_file_put_item(c, label, bytes, len);

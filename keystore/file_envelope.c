@@ -83,14 +83,15 @@ enum chv_err chv_file_cost_check(const struct chv_file_cost *cost, const char *p
  */
 static bool begins_like_ours(const char *text, size_t len)
 {
-    const char *want = "{\"protected\"";
+    static const char start[] = "{\"protected\"";
+    const char *want = start;
     for (size_t i = 0; i < len && *want != '\0'; i++) {
         if (text[i] == *want)
             want++;
         else if (text[i] != ' ' && text[i] != '\n' && text[i] != '\r' && text[i] != '\t')
             return false;
     }
-    return true;
+    return want > start;
 }
 
 static enum chv_err foreign(const char *path, struct chv_why *why)
@@ -114,7 +115,9 @@ static enum chv_err not_json(const char *path, const char *text, size_t len, con
 {
     if (!begins_like_ours(text, len))
         return foreign(path, why);
-    if (json_error_code(error) == json_error_premature_end_of_input)
+    /* a changed byte may make it look cut off, but then its end is there */
+    bool has_end = len >= 2 && memcmp(text + len - 2, "}\n", 2) == 0;
+    if (json_error_code(error) == json_error_premature_end_of_input && !has_end)
         return truncated(path, len, why);
     return damaged(path, "it is no JSON any more", why);
 }

@@ -2,8 +2,6 @@
 /* The one table of keystores, and the wrappers that check arguments and optional members. */
 #include "keystore/keystore.h"
 
-#include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
 static const struct chv_keystore_ops *const keystores[] = {
@@ -26,7 +24,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static bool label_valid(const char *label)
+bool chv_label_valid(const char *label)
 {
     size_t n = label == NULL ? 0 : strnlen(label, CHV_LABEL_MAX + 1);
     if (n == 0 || n > CHV_LABEL_MAX)
@@ -41,7 +39,7 @@ static enum chv_err check_label(const struct chv_keystore *ks, const char *label
 {
     if (ks == NULL)
         return chv_fail(why, CHV_ERR_ARGUMENT, "no keystore was given");
-    if (!label_valid(label))
+    if (!chv_label_valid(label))
         return chv_fail(why, CHV_ERR_ARGUMENT, "bad label '%.64s': a label is 1 to %d characters of [A-Za-z0-9._:@-]",
                         label == NULL ? "" : label, CHV_LABEL_MAX);
     return CHV_OK;

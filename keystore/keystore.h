@@ -5,10 +5,15 @@
 
 #include <chaveiro/keystore.h>
 
+#include <stdbool.h>
+
 /* First member of each kind's own struct. */
 struct chv_keystore {
     const struct chv_keystore_ops *ops;
 };
+
+/* The grammar of labels; NULL is none. */
+bool chv_label_valid(const char *label);
 
 extern const struct chv_keystore_ops chv_keystore_file_ops;
 
