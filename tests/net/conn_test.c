@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connections that go well: both roles over real sockets. */
+#include "tests/net/conn_support.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/conn_internal.h"
+
+struct stream {
+    uint64_t left, sum;
+    size_t record;
+    uint8_t buf[CHV_RECORD_BULK_BODY];
+    bool closing;
+};
+
+/* Sends what the socket takes, then END and CLOSE. */
+static void stream_on(struct side *side)
+{
+    struct stream *s = side->arg;
+    while (s->left > 0 && chv_conn_unsent(side->conn) == 0) {
+        size_t n = s->left < s->record ? (size_t)s->left : s->record;
+        test_fill(s->buf, n, s->left);
+        s->sum = test_sum(s->sum, s->buf, n);
+        CU_ASSERT_EQUAL_FATAL(chv_conn_send(side->conn, CHV_RECORD_DATA, s->buf, n), CHV_OK);
+        s->left -= n;
+    }
+    if (s->left == 0 && !s->closing) {
+        s->closing = true;
+        CU_ASSERT_EQUAL(chv_conn_send(side->conn, CHV_RECORD_END, NULL, 0), CHV_OK);
+        chv_conn_shutdown(side->conn);
+    }
+}
+
+static void one_stream(uint64_t total, size_t record, bool echo)
+{
+    struct test_loop t;
+    struct stream *stream = calloc(1, sizeof *stream);
+    struct side client = {.arg = stream, .on_drained = stream_on}, server = {.echo = echo};
+    CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
+    stream->left = total;
+    stream->record = record;
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    stream_on(&client);
+    CU_ASSERT_TRUE(test_run_closed(&t, &client));
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(client.err, CHV_OK);
+    CU_ASSERT_EQUAL(server.err, CHV_OK);
+    CU_ASSERT_EQUAL(server.bytes, total);
+    CU_ASSERT_EQUAL(server.sum, stream->sum);
+    CU_ASSERT_EQUAL(server.count[CHV_RECORD_END], 1);
+    if (echo) {
+        CU_ASSERT_EQUAL(client.bytes, total);
+        CU_ASSERT_EQUAL(client.sum, stream->sum);
+    }
+    CU_ASSERT_EQUAL(client.keys + server.keys, 2);
+    CU_ASSERT_EQUAL(client.established + server.established, 2);
+    CU_ASSERT_EQUAL(t.loop.conn_count, 0);
+    test_loop_close(&t);
+    free(stream);
+}
+
+static void test_sizes(void)
+{
+    static const uint64_t totals[] = {0, 1, 65279, 65280, 65281, 65518, 65519, 1 << 20};
+    for (size_t i = 0; i < sizeof totals / sizeof totals[0]; i++)
+        one_stream(totals[i], CHV_RECORD_BULK_BODY, true);
+}
+
+static void test_bulk(void)
+{
+    one_stream(5 * 1024 * 1024 + 1, CHV_RECORD_BULK_BODY, true);
+    one_stream(32 * 1024 * 1024, CHV_RECORD_BULK_BODY, false);
+}
+
+static void test_many_small(void)
+{
+    one_stream(50000, 10, true);
+    one_stream(1000003, 997, true);
+}
+
+/* A frame of the longest kind, which the driver itself never sends, is taken. */
+static void test_longest_frame(void)
+{
+    struct test_loop t;
+    struct side client = {.keep_open = false}, server = {.echo = false};
+    uint8_t *frame = calloc(1, CHV_RECORD_FRAME_MAX);
+    size_t len;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(frame);
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    CU_ASSERT_EQUAL(chv_session_seal(chv_conn_session(client.conn), CHV_RECORD_DATA, frame, CHV_RECORD_BODY_MAX, &len),
+                    CHV_OK);
+    chv_conn_push(client.conn, frame, len);
+    chv_conn_settle(client.conn);
+    chv_conn_shutdown(client.conn);
+    CU_ASSERT_TRUE(test_run_closed(&t, &client));
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.err, CHV_OK);
+    CU_ASSERT_EQUAL(server.bytes, CHV_RECORD_BODY_MAX);
+    test_loop_close(&t);
+    free(frame);
+}
+
+static void test_ping(void)
+{
+    struct test_loop t;
+    struct side client = {.keep_open = false}, server = {.echo = false};
+    const uint8_t body[65] = {1, 2, 3};
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_PING, body, 64), CHV_OK);
+    CU_ASSERT_EQUAL(chv_conn_send(server.conn, CHV_RECORD_PING, body, 0), CHV_OK);
+    while (client.count[CHV_RECORD_PONG] + server.count[CHV_RECORD_PONG] < 2 && !t.stuck)
+        (void)uv_run(&t.loop.uv, UV_RUN_ONCE);
+    CU_ASSERT_EQUAL(server.count[CHV_RECORD_PING], 1);
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_PING, body, 65), CHV_OK);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.err, CHV_ERR_PROTOCOL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(server.why, "PING"));
+    CU_ASSERT_TRUE(test_run_closed(&t, &client));
+    test_loop_close(&t);
+}
+
+/* Records between cork and uncork, and those sent in a callback, leave in one write. */
+static void test_cork(void)
+{
+    struct test_loop t;
+    struct side client = {.keep_open = false}, server = {.echo = false};
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    chv_conn_cork(client.conn);
+    for (int i = 0; i < 100; i++)
+        CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, "x", 1), CHV_OK);
+    CU_ASSERT_EQUAL(t.loop.out_len, 100 * (1 + CHV_RECORD_HEAD + CHV_RECORD_TAIL));
+    chv_conn_uncork(client.conn);
+    CU_ASSERT_EQUAL(t.loop.out_len, 0);
+    chv_conn_shutdown(client.conn);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.bytes, 100);
+    test_loop_close(&t);
+}
+
+/* A corked connection's records go out before another one uses the buffer. */
+static void test_two_share_the_buffer(void)
+{
+    struct test_loop t;
+    struct side client[2] = {{.arg = NULL}, {.arg = NULL}}, server[2] = {{.arg = NULL}, {.arg = NULL}};
+    test_loop_open(&t, NULL, 0);
+    for (int i = 0; i < 2; i++) {
+        test_pair(&t, &client[i], &server[i]);
+        CU_ASSERT_TRUE(test_run_ready(&t, &client[i]));
+        chv_conn_cork(client[i].conn);
+    }
+    for (int i = 0; i < 100; i++)
+        CU_ASSERT_EQUAL(chv_conn_send(client[i % 2].conn, CHV_RECORD_DATA, "ab", (size_t)i % 2 + 1), CHV_OK);
+    for (int i = 0; i < 2; i++) {
+        chv_conn_uncork(client[i].conn);
+        chv_conn_shutdown(client[i].conn);
+    }
+    for (int i = 0; i < 2; i++) {
+        CU_ASSERT_TRUE(test_run_closed(&t, &server[i]));
+        CU_ASSERT_EQUAL(server[i].bytes, 50 * ((size_t)i + 1));
+        CU_ASSERT_EQUAL(server[i].err, CHV_OK);
+    }
+    test_loop_close(&t);
+}
+
+static void test_wrong_calls(void)
+{
+    struct test_loop t;
+    struct side client = {.keep_open = false}, server = {.key = SIDE_WAITS};
+    uint8_t big[CHV_RECORD_BULK_BODY + 1] = {0};
+    int fd[2];
+    test_loop_open(&t, NULL, 0);
+    test_unix_pair(fd);
+    test_start(&t, &server, CHV_SERVER, fd[1]);
+    CU_ASSERT_EQUAL(chv_conn_send(server.conn, CHV_RECORD_DATA, "x", 1), CHV_ERR_STATE);
+    CU_ASSERT_EQUAL(chv_conn_key_answer(server.conn, big), CHV_ERR_STATE);
+    test_start(&t, &client, CHV_CLIENT, fd[0]);
+    while (server.keys == 0 && !t.stuck)
+        (void)uv_run(&t.loop.uv, UV_RUN_ONCE);
+    CU_ASSERT_EQUAL(chv_conn_precompute(server.conn), CHV_OK);
+    CU_ASSERT_EQUAL(chv_conn_key_answer(server.conn, server.request.h_psk), CHV_OK);
+    CU_ASSERT_EQUAL(chv_conn_key_answer(server.conn, server.request.h_psk), CHV_ERR_STATE);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    CU_ASSERT_EQUAL(chv_conn_precompute(server.conn), CHV_ERR_STATE);
+    CU_ASSERT_EQUAL(chv_conn_key_refuse(server.conn, CHV_REFUSE_RATE), CHV_ERR_STATE);
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, big, sizeof big), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, 11, big, 1), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_conn_send_body(client.conn, CHV_RECORD_DATA, 1), CHV_ERR_STATE);
+    chv_conn_shutdown(client.conn);
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, "x", 1), CHV_ERR_STATE);
+    chv_conn_shutdown(client.conn);
+    CU_ASSERT_TRUE(test_run_closed(&t, &client));
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(client.err, CHV_OK);
+    CU_ASSERT_EQUAL(server.err, CHV_OK);
+    test_loop_close(&t);
+}
+
+static enum chv_err start_another(struct side *side, uint8_t type, const uint8_t *body, size_t len)
+{
+    struct side *other = side->arg;
+    uint8_t before[64];
+    if (type != CHV_RECORD_DATA || other->conn != NULL)
+        return CHV_OK;
+    CU_ASSERT_EQUAL_FATAL(len, sizeof before);
+    memcpy(before, body, len);
+    test_start(other->arg, other, CHV_SERVER, (int)other->bytes);
+    CU_ASSERT_EQUAL(memcmp(before, body, len), 0); /* the new one did not read into the buffer in use */
+    return CHV_OK;
+}
+
+static void test_start_inside_a_callback(void)
+{
+    struct test_loop t;
+    struct side inner = {.arg = &t}, inner_client = {.arg = NULL};
+    struct side client = {.keep_open = false}, server = {.record = start_another, .arg = &inner};
+    uint8_t body[64];
+    int fd[2];
+    test_fill(body, sizeof body, 1);
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    test_tcp_pair(fd);
+    test_start(&t, &inner_client, CHV_CLIENT, fd[0]);
+    inner.bytes = (uint64_t)fd[1];
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, body, sizeof body), CHV_OK);
+    CU_ASSERT_TRUE(test_run_ready(&t, &inner_client));
+    chv_conn_shutdown(inner_client.conn);
+    CU_ASSERT_TRUE(test_run_closed(&t, &inner));
+    CU_ASSERT_EQUAL(inner.err, CHV_OK);
+    test_loop_close(&t);
+}
+
+TEST_MAIN("connections", {"messages of many sizes", test_sizes}, {"bulk", test_bulk},
+          {"many small records", test_many_small}, {"the longest frame", test_longest_frame},
+          {"ping and pong", test_ping}, {"cork", test_cork}, {"two share the buffer", test_two_share_the_buffer},
+          {"wrong calls", test_wrong_calls}, {"start inside a callback", test_start_inside_a_callback})
