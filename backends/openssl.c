@@ -9,6 +9,7 @@
 #include "base/memory.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,7 @@ struct openssl_ctx {
     EVP_MAC *hmac;
     EVP_MD_CTX *digest[CHV_HASH_COUNT];    /* has its EVP_MD */
     EVP_MAC_CTX *mac[CHV_HASH_COUNT];      /* has its digest */
+    bool mac_keyed[CHV_HASH_COUNT];        /* holds somebody's key */
     EVP_PKEY_CTX *keygen[CHV_CURVE_COUNT]; /* after keygen_init */
     EVP_PKEY *peer[CHV_CURVE_COUNT];       /* public keys are decoded into it */
     EVP_CIPHER *cipher[CHV_AEAD_COUNT];
@@ -234,6 +236,7 @@ static enum chv_err openssl_hmac(void *ctx, enum chv_hash alg, const uint8_t *ke
 {
     struct openssl_ctx *c = ctx;
     EVP_MAC_CTX *mac = c->mac[alg];
+    c->mac_keyed[alg] = true;
     /* NULL would mean "the key as before". */
     int ok = EVP_MAC_init(mac, keylen > 0 ? key : zero_key, keylen, NULL);
     for (size_t i = 0; ok == 1 && i < n; i++)
@@ -244,12 +247,30 @@ static enum chv_err openssl_hmac(void *ctx, enum chv_hash alg, const uint8_t *ke
     return ok == 1 ? CHV_OK : failed(CHV_ERR_CRYPTO);
 }
 
+/*
+ * A kept EVP_MAC_CTX holds its last key and result until the next HMAC, which on a quiet server may be long after the
+ * session they belong to.  To overwrite them after each HMAC would nearly double its price; so it is done when a key of
+ * a session ends, which is once or twice a session.
+ */
+static void forget_mac_keys(struct openssl_ctx *c)
+{
+    for (unsigned i = 0; i < CHV_HASH_COUNT; i++) {
+        if (!c->mac_keyed[i])
+            continue;
+        if (EVP_MAC_init(c->mac[i], zero_key, sizeof zero_key, NULL) == 1)
+            c->mac_keyed[i] = false;
+        else
+            ERR_clear_error();
+    }
+}
+
 /* ---- Diffie-Hellman ---- */
 
 static void openssl_dh_free(struct chv_dh *key)
 {
     if (key == NULL)
         return;
+    forget_mac_keys(key->owner);
     EVP_PKEY_free(key->pkey);
     free(key);
 }
@@ -426,6 +447,7 @@ static void openssl_aead_free(struct chv_aead *aead)
     if (aead == NULL)
         return;
     struct openssl_ctx *c = aead->owner;
+    forget_mac_keys(c);
     /* No key waits in the list: the schedule and the hash key are overwritten with those of the zero key. */
     if (c->free_count[aead->alg] >= AEAD_FREE_MAX ||
         EVP_CipherInit_ex2(aead->cipher, NULL, zero_key, NULL, 1, NULL) != 1) {

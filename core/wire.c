@@ -117,7 +117,8 @@ unsigned chv_hello_parse(uint8_t *body, size_t len, const struct chv_served *ser
         *note = "hello: it does not begin with \"CHV\"; not a chaveiro client";
         return CHV_REFUSE_MALFORMED;
     }
-    if (chv_read_u8(&r) != CHV_WIRE_VERSION) {
+    const uint8_t version = chv_read_u8(&r);
+    if (!r.failed && version != CHV_WIRE_VERSION) {
         *note = "hello: unknown protocol version";
         return CHV_REFUSE_VERSION;
     }

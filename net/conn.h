@@ -4,7 +4,8 @@
  *
  * uv_poll with own reads and writes: frames are opened in the loop's buffer, records are sealed in it and written at
  * once. A connection owns memory only while it has part of a frame or unsent bytes, and both come out of the loop's
- * pool. While there are unsent bytes the peer is not read (back-pressure end to end).
+ * pool. While a server has unsent bytes the peer is not read (back-pressure end to end); a client always
+ * reads, lest both wait for each other in the middle of a long message.
  */
 #ifndef CHV_NET_CONN_H
 #define CHV_NET_CONN_H

@@ -8,7 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CHV_CONTROL_MAX = 4000, CHV_SERVICE_NAME_MAX = 32, CHV_STATUS_TEXT_MAX = 512 };
+enum {
+    CHV_CONTROL_MAX = 4000, /* bytes of a map */
+    CHV_SERVICE_NAME_MAX = 32,
+    CHV_STATUS_TEXT_MAX = 512,
+    CHV_STATUS_CODE_MIN = 100,
+    CHV_STATUS_CODE_MAX = 599
+};
 
 /* OPEN: {"service": text}. A service's own arguments are further keys, which it reads itself. */
 struct chv_open {

@@ -1,1 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
+# Event loop, connections, and the server's processes.
+noinst_LTLIBRARIES += net/libnet.la
+net_libnet_la_SOURCES = \
+	net/client_key.c \
+	net/client_key.h \
+	net/conn.c \
+	net/conn.h \
+	net/conn_internal.h \
+	net/conn_read.c \
+	net/conn_write.c \
+	net/connect.c \
+	net/control.c \
+	net/control.h \
+	net/deadline.c \
+	net/log.c \
+	net/log.h \
+	net/loop.c \
+	net/loop.h \
+	net/service.c \
+	net/service.h \
+	net/text.c \
+	net/text.h \
+	$(NULL)
+net_libnet_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(CBOR_CFLAGS) $(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
+net_libnet_la_LIBADD = $(UV_LIBS) $(CBOR_LIBS) $(SECCOMP_LIBS) $(SYSTEMD_LIBS)

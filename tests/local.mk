@@ -2,8 +2,8 @@
 # One folder of tests per layer. A test is a program or script that exits with 0, 77 (skipped: it says why) or else failed.
 # Programs print CUnit's summary, scripts (*.py, on tests/support/chv.py) end with "N passed, N failed".
 EXTRA_DIST += tests/harness.h tests/support/chv.py
-dist_check_SCRIPTS += tests/layers tests/support/harness.py
-TESTS += tests/layers tests/support/harness.py
+dist_check_SCRIPTS += tests/layers tests/exports tests/installed tests/summary tests/support/harness.py
+TESTS += tests/layers tests/exports tests/support/harness.py
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(PYTHON3)
 AM_TESTS_ENVIRONMENT = \
@@ -22,3 +22,8 @@ include tests/backends/local.mk
 include tests/keystore/local.mk
 include tests/net/local.mk
 include tests/tools/local.mk
+
+# After `make install`; part of distcheck.
+installcheck-local:
+	CC='$(CC)' $(srcdir)/tests/installed '$(DESTDIR)' '$(pkgconfigdir)' '$(libdir)' \
+		$(bin_PROGRAMS:tools/%=$(bindir)/%) $(sbin_PROGRAMS:tools/%=$(sbindir)/%)

@@ -40,6 +40,23 @@ static void cli_harden(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
+static sigset_t cli_mask;
+
+void chv_cli_hold_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    sigset_t held;
+    (void)sigemptyset(&held);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        (void)sigaddset(&held, numbers[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &held, &cli_mask);
+}
+
+void chv_cli_release_signals(void)
+{
+    (void)pthread_sigmask(SIG_SETMASK, &cli_mask, NULL);
+}
+
 /* --- parsing -------------------------------------------------------------------------------------------------------
  */
 

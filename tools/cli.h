@@ -79,6 +79,13 @@ bool chv_cli_given(const struct chv_cli_args *args, const char *option);
 enum chv_err chv_cli_number(const struct chv_cli_args *args, const char *option, uint64_t min, uint64_t max,
                             uint64_t otherwise, uint64_t *out, struct chv_why *why) CHV_MUST_CHECK;
 
+/*
+ * While files are changed: SIGINT, SIGTERM, SIGHUP and SIGQUIT wait, so that what was begun is finished or undone, and
+ * then end the program.  (A passphrase question lets them in and then fails.)  Calls nest no deeper than one.
+ */
+void chv_cli_hold_signals(void);
+void chv_cli_release_signals(void);
+
 /* The name in front of every error line, set by chv_cli_main. */
 const char *chv_cli_program(void);
 /* "PROGRAM: text" on standard error, control characters escaped; returns `code`. */

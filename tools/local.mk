@@ -1,14 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
 # The programs: argument parsing, configuration, printing.
 noinst_LTLIBRARIES += tools/libtools.la
+EXTRA_LTLIBRARIES = tools/libserverconfig.la
 tools_libtools_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
 	tools/cli_print.c \
+	tools/provision.c \
+	tools/provision.h \
 	tools/secret.c \
 	tools/secret.h \
 	tools/times.c \
 	tools/times.h \
 	$(NULL)
-tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
 tools_libtools_la_LIBADD = $(JANSSON_LIBS)
+
+tools_libserverconfig_la_SOURCES = \
+	tools/server_config.c \
+	tools/server_config.h \
+	tools/server_config_template.c \
+	$(NULL)
+tools_libserverconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(UV_CFLAGS)
+tools_libserverconfig_la_LIBADD = $(INIH_LIBS)
+
+tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
+tool_cppflags = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"'
+tool_libs = tools/libtools.la net/libnet.la libchaveiro-testable.la
+
+EXTRA_PROGRAMS += tools/keyadmin
+tools_keyadmin_SOURCES = \
+	tools/keyadmin.c \
+	tools/keyadmin.h \
+	tools/keyadmin_check.c \
+	tools/keyadmin_client.c \
+	tools/keyadmin_derive.c \
+	tools/keyadmin_init.c \
+	tools/keyadmin_server.c \
+	$(NULL)
+tools_keyadmin_CFLAGS = $(tool_cflags)
+tools_keyadmin_CPPFLAGS = $(tool_cppflags)
+tools_keyadmin_LDADD = tools/libserverconfig.la $(tool_libs)
+
+EXTRA_PROGRAMS += tools/chaveiro
+tools_chaveiro_SOURCES = \
+	tools/chaveiro.c \
+	tools/chaveiro.h \
+	tools/chaveiro_chat.c \
+	tools/chaveiro_link.c \
+	tools/chaveiro_ping.c \
+	tools/chaveiro_reply.c \
+	tools/chaveiro_send.c \
+	$(NULL)
+tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
+tools_chaveiro_LDADD = services/libservices.la $(tool_libs) $(EDIT_LIBS)

@@ -1,1 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
+# Backends: one contract over all of them, their table and self-test, known answers from outside.
+backends_test_programs = \
+	tests/backends/contract \
+	tests/backends/registry \
+	$(NULL)
+check_PROGRAMS += $(backends_test_programs) tests/wycheproof
+TESTS += $(backends_test_programs) tests/backends/wycheproof.sh
+dist_check_SCRIPTS += tests/backends/wycheproof.sh
+EXTRA_DIST += tests/backends/debian_vectors.py
+
+tests_backends_contract_SOURCES = \
+	tests/backends/contract.c \
+	tests/backends/contract.h \
+	tests/backends/contract_aead.c \
+	$(NULL)
+tests_backends_contract_CFLAGS = $(test_cflags)
+tests_backends_contract_LDADD = $(test_libs)
+
+tests_backends_registry_SOURCES = tests/backends/registry.c
+tests_backends_registry_CFLAGS = $(test_cflags)
+tests_backends_registry_LDADD = tests/support/libsupport.la $(test_libs)
+
+tests_wycheproof_SOURCES = tests/backends/wycheproof.c
+tests_wycheproof_CFLAGS = $(test_cflags) $(JANSSON_CFLAGS)
+tests_wycheproof_LDADD = $(test_libs) $(JANSSON_LIBS)

@@ -78,7 +78,7 @@ def test_wait_gone_ends_when_the_processes_do():
     process.wait_for("ready")
     children = chv.processes_under(process.pid)
     process.process.kill()
-    process.wait()
+    process.process.wait()
     os.kill(children[0], signal.SIGTERM)
     chv.wait_gone(children)
 

@@ -1,1 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+# The programs: their parts, and the programs themselves from end to end.
+tools_tests = \
+	tests/tools/cli_test \
+	tests/tools/secret_test \
+	tests/tools/times_test \
+	$(NULL)
+check_PROGRAMS += $(tools_tests)
+TESTS += $(tools_tests)
+tools_test_cflags = $(test_cflags) $(JANSSON_CFLAGS)
+tools_test_libs = tools/libtools.la $(test_libs)
+tests_tools_cli_test_CFLAGS = $(tools_test_cflags)
+tests_tools_cli_test_LDADD = $(tools_test_libs)
+tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
+tests_tools_secret_test_LDADD = $(tools_test_libs)
+tests_tools_times_test_CFLAGS = $(tools_test_cflags)
+tests_tools_times_test_LDADD = $(tools_test_libs)

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way in: reads into the loop's buffer, frames opened in place; only part of a frame is ever kept. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/memory.h"
+#include "net/conn_internal.h"
+
+enum { PING_BODY_MAX = 64 };
+
+/* One turn of the handshake without input: bytes out, the next question. False when the owner must act, or it is over.
+ */
+static bool handshake_turn(struct chv_conn *conn)
+{
+    struct chv_session *session = conn->session;
+    unsigned wants = chv_session_wants(session);
+    if ((wants & CHV_WANT_WRITE) != 0) {
+        const uint8_t *ptr;
+        size_t len;
+        enum chv_err err = chv_session_send_peek(session, &ptr, &len);
+        if (err == CHV_OK) {
+            chv_conn_push(conn, ptr, len);
+            err = chv_session_send_consume(session, len);
+        }
+        if (err != CHV_OK)
+            chv_conn_session_failed(conn, err);
+        return true;
+    }
+    if ((wants & CHV_WANT_KEY) != 0 && !conn->key_asked) {
+        struct chv_key_request request;
+        enum chv_err err = chv_session_key_request(session, &request);
+        if (err != CHV_OK) {
+            chv_conn_session_failed(conn, err);
+        } else {
+            conn->key_asked = true;
+            conn->on->key(conn, &request);
+        }
+        return true;
+    }
+    if ((wants & CHV_WANT_OPEN) != 0) {
+        conn->state = CHV_CONN_OPEN;
+        if (conn->on->established != NULL)
+            conn->on->established(conn);
+        return true;
+    }
+    if ((wants & CHV_WANT_CLOSED) != 0) {
+        enum chv_err err = chv_session_error(session);
+        chv_conn_session_failed(conn, err != CHV_OK ? err : CHV_ERR_PROTOCOL);
+        return true;
+    }
+    return false;
+}
+
+static size_t handshake_input(struct chv_conn *conn, const uint8_t *buf, size_t len)
+{
+    size_t used = 0;
+    if (len == 0 || (chv_session_wants(conn->session) & CHV_WANT_READ) == 0)
+        return 0;
+    enum chv_err err = chv_session_recv(conn->session, buf, len, &used);
+    if (err != CHV_OK)
+        chv_conn_session_failed(conn, err);
+    return used;
+}
+
+/* What the driver itself does with a record, before its owner sees it. */
+static enum chv_err own_part(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len)
+{
+    if (type == CHV_RECORD_CLOSE)
+        conn->close_received = true;
+    if (type != CHV_RECORD_PING)
+        return CHV_OK;
+    if (len > PING_BODY_MAX) {
+        chv_conn_explain(conn, "PING of %zu bytes, %d are allowed", len, PING_BODY_MAX);
+        return CHV_ERR_PROTOCOL;
+    }
+    return conn->close_sent ? CHV_OK : chv_conn_send(conn, CHV_RECORD_PONG, body, len);
+}
+
+/* One frame of exactly `len` bytes. */
+static void open_frame(struct chv_conn *conn, uint8_t *frame, size_t len)
+{
+    uint8_t type;
+    const uint8_t *body;
+    size_t body_len;
+    enum chv_err err = chv_session_open(conn->session, frame, len, &type, &body, &body_len);
+    if (err != CHV_OK) {
+        chv_conn_session_failed(conn, err);
+        return;
+    }
+    conn->fresh_record = true;
+    conn->first_record = true;
+    err = own_part(conn, type, body, body_len);
+    if (err == CHV_OK && conn->state == CHV_CONN_OPEN)
+        err = conn->on->record(conn, type, body, body_len);
+    if (err != CHV_OK)
+        chv_conn_end(conn, err);
+}
+
+/* The length of the frame at buf, 0 if it is not known yet, or impossible: then the connection ends. */
+static size_t frame_length(struct chv_conn *conn, const uint8_t *buf, size_t len)
+{
+    size_t frame = 0;
+    enum chv_err err = chv_session_frame(conn->session, buf, len, &frame);
+    if (err != CHV_OK)
+        chv_conn_session_failed(conn, err);
+    return err == CHV_OK ? frame : 0;
+}
+
+size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
+{
+    size_t used = 0;
+    bool go = true;
+    if (conn->busy)
+        return 0;
+    conn->busy = true;
+    chv_conn_cork(conn);
+    while (go) {
+        if (conn->state == CHV_CONN_HANDSHAKE) {
+            go = handshake_turn(conn);
+            if (!go) {
+                size_t n = handshake_input(conn, buf + used, len - used);
+                used += n;
+                go = n > 0;
+            }
+        } else if (conn->state == CHV_CONN_OPEN) {
+            size_t frame = frame_length(conn, buf + used, len - used);
+            go = frame > 0 && frame <= len - used;
+            if (go) {
+                open_frame(conn, buf + used, frame);
+                used += frame;
+            } else {
+                go = conn->state != CHV_CONN_OPEN;
+            }
+        } else {
+            used = len; /* over: nobody wants the rest */
+            go = false;
+        }
+    }
+    conn->busy = false;
+    chv_conn_uncork(conn);
+    return used;
+}
+
+/* Keeps what is left of a read until the rest of its frame comes. */
+static void hold(struct chv_conn *conn, const uint8_t *data, size_t len)
+{
+    if (len == 0 || (conn->state != CHV_CONN_HANDSHAKE && conn->state != CHV_CONN_OPEN))
+        return;
+    if (conn->state == CHV_CONN_HANDSHAKE && conn->partial.len + len > CHV_FIRST_FRAME_MAX) {
+        chv_conn_explain(conn, "more than %d bytes ahead of the handshake", CHV_FIRST_FRAME_MAX);
+        chv_conn_finish(conn, CHV_ERR_PROTOCOL);
+        return;
+    }
+    if (chv_held_append(&conn->partial, conn->loop->pool, data, len) != CHV_OK) {
+        chv_conn_explain(conn, "no memory for part of a record: the limit of %zu bytes for slow peers is reached",
+                         conn->loop->pool->limit);
+        chv_conn_finish(conn, CHV_ERR_MEMORY);
+    }
+}
+
+void chv_conn_resume(struct chv_conn *conn)
+{
+    if (conn->busy)
+        return; /* the loop up the stack goes on */
+    struct chv_held held = conn->partial;
+    conn->partial = (struct chv_held){.buf = NULL};
+    size_t used = chv_conn_consume(conn, held.buf == NULL ? NULL : held.buf + held.start, held.len);
+    if (used < held.len)
+        hold(conn, held.buf + held.start + used, held.len - used);
+    chv_held_free(&held, conn->loop->pool);
+    chv_conn_settle(conn);
+}
+
+void chv_conn_lost(struct chv_conn *conn, int error)
+{
+    bool partial = conn->partial.len > 0;
+    conn->read_ended = true;
+    if (conn->state == CHV_CONN_FLUSHING)
+        return;
+    if (error != 0)
+        chv_conn_explain(conn, "connection lost: %s", strerror(error));
+    enum chv_err err = chv_session_eof(conn->session, partial);
+    if (err != CHV_OK) {
+        chv_conn_finish(conn, err);
+    } else if (error != 0) {
+        chv_conn_finish(conn, conn->close_sent ? CHV_OK : CHV_ERR_IO);
+    }
+}
+
+/* At the end of the peer's refused bytes the socket can be closed without a reset. */
+static void throw_away(struct chv_conn *conn, size_t len)
+{
+    conn->lingered += len;
+    if (conn->lingered > CHV_CONN_LINGER_BYTES)
+        chv_conn_finish(conn, conn->err);
+}
+
+/*
+ * `have` bytes at loop->in, the last `got` of them new; if there is a partial frame, the place of the ones before is
+ * still to be filled with it. Returns what is left of them.
+ */
+static size_t take(struct chv_conn *conn, size_t have, size_t got)
+{
+    uint8_t *in = conn->loop->in;
+    size_t old = conn->partial.len;
+    if (old > 0) {
+        const uint8_t *start = conn->partial.buf + conn->partial.start;
+        if (conn->state == CHV_CONN_OPEN && have < frame_length(conn, start, old)) {
+            hold(conn, in + old, got); /* not worth the copy: a peer may send byte by byte */
+            return 0;
+        }
+        memcpy(in, start, old);
+        chv_held_free(&conn->partial, conn->loop->pool);
+    }
+    size_t used = chv_conn_consume(conn, in, have);
+    if (used > 0 && used < have)
+        memmove(in, in + used, have - used);
+    return have - used;
+}
+
+static bool may_read(const struct chv_conn *conn)
+{
+    if (conn->read_ended || (conn->unsent.len > 0 && conn->role == CHV_SERVER))
+        return false;
+    switch (conn->state) {
+    case CHV_CONN_HANDSHAKE:
+        return (chv_session_wants(conn->session) & CHV_WANT_READ) != 0;
+    case CHV_CONN_OPEN:
+    case CHV_CONN_FLUSHING:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static size_t read_size(const struct chv_conn *conn, size_t have)
+{
+    size_t size = conn->first_record ? conn->read_size : CHV_FIRST_FRAME_MAX;
+    return size < CHV_LOOP_BUFFER - have ? size : CHV_LOOP_BUFFER - have;
+}
+
+/* Reads until a short read, the limit of one wake-up, or back-pressure. Returns the most bytes that the buffer held. */
+static size_t read_turns(struct chv_conn *conn)
+{
+    uint8_t *in = conn->loop->in;
+    size_t have = 0, most = 0;
+    for (int i = 0; i < CHV_LOOP_READS && may_read(conn); i++) {
+        size_t before = conn->partial.len > 0 ? conn->partial.len : have;
+        size_t size = read_size(conn, before);
+        ssize_t n = recv(conn->fd, in + before, size, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            break;
+        if (n <= 0) {
+            int error = n < 0 ? errno : 0;
+            hold(conn, in, conn->partial.len > 0 ? 0 : have);
+            have = 0;
+            if (conn->state != CHV_CONN_ENDED)
+                chv_conn_lost(conn, error);
+            break;
+        }
+        size_t got = (size_t)n;
+        most = before + got > most ? before + got : most;
+        if (conn->state == CHV_CONN_FLUSHING)
+            throw_away(conn, got);
+        else
+            have = take(conn, before + got, got);
+        if (got < size)
+            break;
+        if (conn->read_size < CHV_LOOP_BUFFER)
+            conn->read_size *= 2;
+    }
+    hold(conn, in, have);
+    return most;
+}
+
+void chv_conn_read(struct chv_conn *conn)
+{
+    struct chv_loop *loop = conn->loop;
+    if (loop->in_conn != NULL)
+        return;
+    loop->in_conn = conn;
+    size_t most = read_turns(conn);
+    chv_wipe(loop->in, most);
+    loop->in_conn = NULL;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/credential.h"
+#include "tests/harness.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+static struct chv_credential sample(void)
+{
+    struct chv_credential c = {.profile = CHV_PROFILE_KEY_PSK,
+                               .epoch = 7,
+                               .serial = 2,
+                               .not_after = 1800000000,
+                               .id = "cam-1@door",
+                               .has_identity = true,
+                               .identity_hash = {1, 2, 3}};
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "message"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "files:ro"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "tunnel:db"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "files:ro"), CHV_OK);
+    return c;
+}
+
+static size_t encode(const struct chv_credential *c, uint8_t out[CHV_CREDENTIAL_MAX])
+{
+    size_t len = CHV_CREDENTIAL_MAX;
+    CU_ASSERT_EQUAL_FATAL(chv_credential_encode(c, out, &len), CHV_OK);
+    return len;
+}
+
+static void test_layout(void)
+{
+    static const uint8_t expected[] = {1,    1,    0, 0, 0,   3, 0, 0, 0,   4,   0,   0,   0,   0,   0x6b,
+                                       0x49, 0xd2, 0, 1, '1', 0, 1, 7, 'm', 'e', 's', 's', 'a', 'g', 'e'};
+    struct chv_credential c = {.profile = CHV_PROFILE_PSK, .epoch = 3, .serial = 4, .not_after = 1800000000, .id = "1"};
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "message"), CHV_OK);
+    uint8_t out[CHV_CREDENTIAL_MAX];
+    CU_ASSERT_EQUAL_FATAL(encode(&c, out), sizeof expected);
+    CU_ASSERT(memcmp(out, expected, sizeof expected) == 0);
+}
+
+static void test_round_trip(void)
+{
+    struct chv_credential c = sample(), d;
+    CU_ASSERT_EQUAL(c.scope_count, 3);
+    CU_ASSERT_STRING_EQUAL(c.scopes[0], "files:ro");
+    CU_ASSERT_STRING_EQUAL(c.scopes[1], "message");
+    CU_ASSERT(chv_credential_has_scope(&c, "tunnel:db"));
+    CU_ASSERT(!chv_credential_has_scope(&c, "tunnel"));
+    uint8_t bytes[CHV_CREDENTIAL_MAX];
+    size_t len = encode(&c, bytes);
+    CU_ASSERT_EQUAL_FATAL(chv_credential_parse(bytes, len, &d, NULL), CHV_OK);
+    CU_ASSERT(memcmp(&c, &d, sizeof c) == 0);
+}
+
+/* One encoding only: whatever parses encodes to the same bytes; cut or longer ones do not parse. */
+static void test_strict(void)
+{
+    struct chv_credential c = sample(), d;
+    uint8_t bytes[CHV_CREDENTIAL_MAX + 1] = {0}, again[CHV_CREDENTIAL_MAX];
+    const size_t len = encode(&c, bytes);
+    for (size_t n = 0; n < len; n++)
+        CU_ASSERT_EQUAL(chv_credential_parse(bytes, n, &d, NULL), CHV_ERR_MALFORMED);
+    CU_ASSERT(chv_is_zero(&d, sizeof d));
+    CU_ASSERT_EQUAL(chv_credential_parse(bytes, len + 1, &d, NULL), CHV_ERR_MALFORMED);
+    size_t used = 0;
+    CU_ASSERT_EQUAL(chv_credential_parse(bytes, len + 1, &d, &used), CHV_OK);
+    CU_ASSERT_EQUAL(used, len);
+
+    size_t taken = 0;
+    for (size_t at = 0; at < len; at++)
+        for (unsigned v = 0; v < 256; v++) {
+            const uint8_t kept = bytes[at];
+            bytes[at] = (uint8_t)v;
+            if (chv_credential_parse(bytes, len, &d, NULL) == CHV_OK) {
+                taken++;
+                size_t n = sizeof again;
+                CU_ASSERT_EQUAL(chv_credential_encode(&d, again, &n), CHV_OK);
+                CU_ASSERT(n == len && memcmp(again, bytes, len) == 0);
+            }
+            bytes[at] = kept;
+        }
+    CU_ASSERT(taken > 32 * 256); /* the identity hash at least */
+}
+
+static void expect_refused(const struct chv_credential *c)
+{
+    uint8_t out[CHV_CREDENTIAL_MAX];
+    size_t len = sizeof out;
+    CU_ASSERT_EQUAL(chv_credential_encode(c, out, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(len, sizeof out);
+}
+
+static void test_not_canonical(void)
+{
+    struct chv_credential bad[9];
+    for (size_t i = 0; i < 9; i++)
+        bad[i] = sample();
+    bad[0].epoch = 0;
+    bad[1].serial = 0;
+    bad[2].profile = CHV_PROFILE_KEY;
+    bad[3].profile = CHV_PROFILE_PSK; /* with an identity hash */
+    bad[4].has_identity = false;
+    bad[5].id[0] = '-';
+    bad[6].scopes[1][0] = 'a'; /* out of order */
+    bad[7].scopes[0][0] = 'F';
+    memcpy(bad[8].scopes[1], bad[8].scopes[0], sizeof bad[8].scopes[0]); /* twice */
+    for (size_t i = 0; i < 9; i++)
+        expect_refused(&bad[i]);
+}
+
+static void test_too_long(void)
+{
+    struct chv_credential c = sample();
+    char scope[CHV_SCOPE_MAX + 1] = "tunnel:aaaaaaaaaaaaaaaaaaaaaaaa0";
+    for (char x = 'a'; x <= 'z'; x++) {
+        scope[7] = x;
+        CU_ASSERT_EQUAL(chv_credential_add_scope(&c, scope), CHV_OK);
+    }
+    uint8_t out[CHV_CREDENTIAL_MAX];
+    size_t len = sizeof out;
+    CU_ASSERT_EQUAL(chv_credential_encode(&c, out, &len), CHV_ERR_SPACE);
+    c = sample();
+    len = 20;
+    CU_ASSERT_EQUAL(chv_credential_encode(&c, out, &len), CHV_ERR_SPACE);
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "no spaces"), CHV_ERR_ARGUMENT);
+    char name[4] = "s00";
+    for (size_t i = c.scope_count; i < CHV_SCOPES_MAX; i++) {
+        name[1] = (char)('0' + i / 10);
+        name[2] = (char)('0' + i % 10);
+        CU_ASSERT_EQUAL(chv_credential_add_scope(&c, name), CHV_OK);
+    }
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&c, "zz"), CHV_ERR_SPACE);
+}
+
+static void test_grammar(void)
+{
+    char longest[CHV_CLIENT_ID_MAX + 2];
+    memset(longest, 'a', sizeof longest - 1);
+    longest[CHV_CLIENT_ID_MAX + 1] = '\0';
+    CU_ASSERT(!chv_client_id_valid(longest));
+    CU_ASSERT(!chv_server_name_valid(longest));
+    longest[CHV_CLIENT_ID_MAX] = '\0';
+    CU_ASSERT(chv_client_id_valid(longest));
+    CU_ASSERT(chv_server_name_valid(longest));
+    static const char *const good_ids[] = {"1", "cam1", "A.b_c@d:e-f"};
+    static const char *const bad_ids[] = {"", "-a", ".a", "a b", "a/b", "a\n", "\xc3\xa9"};
+    static const char *const bad_names[] = {"", "a b", "a@b", "a:b", "a/b"};
+    static const char *const bad_scopes[] = {"", "A", "files*", "a b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    for (size_t i = 0; i < 3; i++)
+        CU_ASSERT(chv_client_id_valid(good_ids[i]));
+    for (size_t i = 0; i < 7; i++)
+        CU_ASSERT(!chv_client_id_valid(bad_ids[i]));
+    for (size_t i = 0; i < 5; i++) {
+        CU_ASSERT(!chv_server_name_valid(bad_names[i]));
+        CU_ASSERT(!chv_scope_valid(bad_scopes[i]));
+    }
+    CU_ASSERT(chv_server_name_valid("-home.example_1"));
+    CU_ASSERT(chv_scope_valid("tunnel:db/main.x_1-2"));
+}
+
+static void test_identity_hash(void)
+{
+    struct chv_crypto crypto;
+    uint8_t key[CHV_DH_PUBLIC_MAX] = {4}, x25519[32], p256[32], expected[32];
+    CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_identity_hash(&crypto, CHV_CURVE_25519, key, x25519), CHV_OK);
+    CU_ASSERT_EQUAL(chv_identity_hash(&crypto, CHV_CURVE_P256, key, p256), CHV_OK);
+    CU_ASSERT(memcmp(x25519, p256, 32) != 0);
+    uint8_t whole[20 + 1 + 1 + 32] = "chaveiro v1 identity";
+    whole[21] = CHV_CURVE_25519;
+    memcpy(whole + 22, key, 32);
+    const struct chv_part part = {whole, sizeof whole};
+    CU_ASSERT_EQUAL(chv_crypto_hash(&crypto, CHV_HASH_SHA256, &part, 1, expected), CHV_OK);
+    CU_ASSERT(memcmp(x25519, expected, 32) == 0);
+    chv_backend_close(&crypto);
+}
+
+TEST_MAIN("core/credential", {"layout", test_layout}, {"round trip", test_round_trip}, {"strict", test_strict},
+          {"not canonical", test_not_canonical}, {"too long", test_too_long}, {"grammar", test_grammar},
+          {"identity hash", test_identity_hash})

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chaveiro: the client. */
+#include "tools/chaveiro.h"
+
+#include <limits.h>
+
+enum { PING = 4 };
+
+static const struct chv_cli_command chaveiro_commands[] = {
+    {"send", "[TEXT...|-]", "send a message and show the answer",
+     "The words of TEXT are one message, with a space between them.  '-', or no TEXT when standard input\n"
+     "is not a terminal: all of standard input, any bytes, any length.  The answer is printed as the\n"
+     "server sent it, and a newline.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key send ola\n"
+     "  echo ola | chaveiro -k cam1.key send -\n"
+     "  chaveiro -k cam1.key send -- --not-an-option\n",
+     0, INT_MAX, chaveiro_send},
+    {"chat", "", "send each line, show each answer",
+     "Reads lines from the terminal (with editing and history) or from standard input.  Each is one\n"
+     "message; its answer is shown before the next is sent.  End of file ends the chat.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key chat\n"
+     "  printf 'one\\ntwo\\n' | chaveiro -k cam1.key chat\n",
+     0, 0, chaveiro_chat},
+    {"ping", "", "connect, measure, show what the server says",
+     "Prints the times of the connection and of round trips, the key check value (compare it with\n"
+     "'keyadmin client show'), and what the server said: its time, idle limit, suite and profile.\n"
+     "\n"
+     "Example:\n"
+     "  chaveiro -k cam1.key ping -c 5\n",
+     0, 0, chaveiro_ping},
+};
+
+static const struct chv_cli_option chaveiro_options[] = {
+    {"key", 'k', "FILE", "the client's keystore, made by 'keyadmin client add'", CHV_CLI_ALL, false},
+    {"passphrase-file", 0, "FILE",
+     "its passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
+     ", else asked for)",
+     CHV_CLI_ALL, false},
+    {"server", 's', "ADDR", "HOST:PORT, [IPv6]:PORT or unix:/PATH (default: what the key says)", CHV_CLI_ALL, false},
+    {"suite", 0, "NAME",
+     "x25519-aesgcm-sha256 (default), x25519-chachapoly-sha256,\np256-aesgcm-sha256; never changed on the server's "
+     "word",
+     CHV_CLI_ALL, false},
+    {"backend", 0, "SPEC", "who computes the session's cryptography (default: openssl)", CHV_CLI_ALL, false},
+    {"timeout", 0, "SPAN", "give up on a connection or an answer after 10s, 500ms, 2m\n(default: 30s)", CHV_CLI_ALL,
+     false},
+    {"retries", 0, "N", "attempts more when the server is too busy (429, 503), with\na growing pause (default: 4)",
+     CHV_CLI_ALL, false},
+    {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
+    {"json", 0, NULL, "print the result as JSON", CHV_CLI_ALL, false},
+    {"verbose", 'v', NULL, "tell about the handshake on standard error", CHV_CLI_ALL, false},
+};
+
+static const struct chv_cli chaveiro_cli = {
+    .name = "chaveiro",
+    .summary = "Talk to a chaveiro server over a secure channel.",
+    .text = "Examples:\n"
+            "  chaveiro -k cam1.key send ola\n"
+            "  echo ola | chaveiro -k cam1.key send -\n"
+            "  chaveiro -k cam1.key --server 192.0.2.7:7040 chat\n"
+            "  chaveiro -k cam1.key ping\n"
+            "\n"
+            "Exit codes: 0 done, 64 usage, 66 no key file or passphrase, 69 server not reachable or too busy,\n"
+            "74 input or output, 76 protocol, 77 refused or wrong key, 78 configuration.\n"
+            "'chaveiro COMMAND --help' says more about a command.\n",
+    .commands = chaveiro_commands,
+    .command_count = sizeof chaveiro_commands / sizeof chaveiro_commands[0],
+    .options = chaveiro_options,
+    .option_count = sizeof chaveiro_options / sizeof chaveiro_options[0],
+};
+
+int main(int argc, char **argv)
+{
+    return chv_cli_main(&chaveiro_cli, argc, argv);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chaveiro's commands, one file each, and the connection that they share. */
+#ifndef CHV_TOOLS_CHAVEIRO_H
+#define CHV_TOOLS_CHAVEIRO_H
+
+#include "services/message.h"
+#include "tools/cli.h"
+#include "tools/secret.h"
+
+#include <uv.h>
+
+int chaveiro_send(const struct chv_cli_args *args);
+int chaveiro_chat(const struct chv_cli_args *args);
+int chaveiro_ping(const struct chv_cli_args *args);
+
+struct chaveiro_link;
+
+/* What a command does with the connection: as chv_message_events, once the server has let us in. Optional members are
+ * NULL. */
+struct chaveiro_job {
+    void (*ready)(struct chaveiro_link *link);
+    void (*sent)(struct chaveiro_link *link);                                   /* optional */
+    void (*reply)(struct chaveiro_link *link, const uint8_t *data, size_t len); /* optional */
+    void (*reply_end)(struct chaveiro_link *link);                              /* optional */
+    void (*pong)(struct chaveiro_link *link, uint64_t microseconds);            /* optional */
+    void (*over)(struct chaveiro_link *link); /* the connection is gone, in whatever way; optional */
+};
+
+/* The connection of one run of the program. */
+struct chaveiro_link {
+    const struct chv_cli_args *args;
+    const struct chaveiro_job *job;
+    void *state; /* the job's */
+    const char *address;
+    uint64_t timeout; /* milliseconds */
+    uint64_t started; /* uv_hrtime of the attempt that is under way */
+    unsigned retries, attempt;
+    struct chv_keystore *keystore;
+    struct chv_client_key key;
+    struct chv_pool pool;
+    struct chv_loop loop;
+    uv_timer_t timer;            /* the answer that is due; between attempts, the back-off */
+    struct chv_message *message; /* NULL between attempts and at the end */
+    bool ready, over;
+    int code; /* exit code, once it is over or chaveiro_fail was called */
+    bool failed;
+};
+
+/* Opens the key, connects, runs the job to its end; returns the exit code, after one line if that is not 0. */
+int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state);
+/* The key check value of the client's access key, in hex. CHV_CHECK_CLIENT_LEN bytes. */
+enum chv_err chaveiro_key_check(struct chaveiro_link *link, char out[2 * 4 + 1], struct chv_why *why) CHV_MUST_CHECK;
+
+/* An answer is due: without progress for --timeout the connection ends. `due` false: nothing is. */
+void chaveiro_due(struct chaveiro_link *link, bool due);
+/* Ends the connection in order; the exit code is what was said before, else 0. */
+void chaveiro_finish(struct chaveiro_link *link);
+/* One line, and the connection ends now; the first call decides on the exit code. */
+void chaveiro_fail(struct chaveiro_link *link, int code, const char *format, ...) CHV_PRINTF(3, 4);
+/* The same without a line, for a signal: exit code 128 + number. */
+void chaveiro_interrupt(struct chaveiro_link *link, int number);
+void chaveiro_fail_why(struct chaveiro_link *link, enum chv_err err, const struct chv_why *why);
+
+/* --- replies (chaveiro_reply.c) ------------------------------------------------------------------------------------
+ */
+
+/* Where a reply goes: as it is, escaped on a terminal, or collected for --json. */
+struct chaveiro_reply {
+    bool json, escaped;
+    uint8_t *bytes;
+    size_t len, room;
+    uint8_t held[4]; /* escaped: the start of a UTF-8 sequence whose end has not come */
+    size_t held_len;
+};
+
+void chaveiro_reply_init(struct chaveiro_reply *reply, const struct chv_cli_args *args);
+void chaveiro_reply_free(struct chaveiro_reply *reply);
+/* A piece, and the end of one reply: a newline is added. A failure ends the link. */
+void chaveiro_reply_add(struct chaveiro_reply *reply, struct chaveiro_link *link, const uint8_t *data, size_t len);
+void chaveiro_reply_finish(struct chaveiro_reply *reply, struct chaveiro_link *link);
+
+#endif

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The client's connection: key, loop, attempts with back-off, deadlines, exit codes. */
+#include "tools/chaveiro.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/encode.h"
+#include "base/memory.h"
+#include "tools/provision.h"
+#include "tools/times.h"
+
+enum {
+    LINK_RETRIES = 4,
+    LINK_RETRIES_MAX = 10,
+    LINK_BACKOFF_MS = 250,      /* before the first retry; doubled each time */
+    LINK_BACKOFF_MAX_MS = 4000, /* and never longer than this */
+    LINK_POOL = 16 << 20,
+    LINK_TEXT_MAX = 512,
+    LINK_SIGNAL_EXIT = 128 /* as a shell tells of a signal */
+};
+
+static const char link_timeout[] = "30s";
+static const char link_backend[] = "openssl";
+
+/* doc/protocol.md, section 6: one text for every reason why message 2 does not open. */
+static const char link_unproven[] =
+    "the server cannot prove that it knows this key (wrong key, wrong server name or retired epoch)";
+
+/* --- ending --------------------------------------------------------------------------------------------------------
+ */
+
+static void link_set_failed(struct chaveiro_link *link, int code)
+{
+    link->failed = true;
+    link->code = code;
+    if (link->message != NULL)
+        chv_message_abort(link->message);
+    else {
+        link->over = true;
+        uv_stop(&link->loop.uv);
+    }
+}
+
+void chaveiro_fail(struct chaveiro_link *link, int code, const char *format, ...)
+{
+    char text[LINK_TEXT_MAX];
+    va_list list;
+    if (link->failed)
+        return;
+    va_start(list, format);
+    (void)vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    link_set_failed(link, chv_cli_fail(code, "%s", text));
+}
+
+void chaveiro_fail_why(struct chaveiro_link *link, enum chv_err err, const struct chv_why *why)
+{
+    if (!link->failed)
+        link_set_failed(link, chv_cli_why(err, why));
+}
+
+void chaveiro_interrupt(struct chaveiro_link *link, int number)
+{
+    if (!link->failed)
+        link_set_failed(link, LINK_SIGNAL_EXIT + number);
+}
+
+void chaveiro_finish(struct chaveiro_link *link)
+{
+    chaveiro_due(link, true); /* the server's CLOSE */
+    if (link->message != NULL)
+        chv_message_close(link->message);
+}
+
+static void link_on_timer(uv_timer_t *timer)
+{
+    struct chaveiro_link *link = timer->data;
+    chaveiro_fail(link, EX_UNAVAILABLE, "%s: no answer within %" PRIu64 "%s", link->address,
+                  link->timeout % 1000 == 0 ? link->timeout / 1000 : link->timeout,
+                  link->timeout % 1000 == 0 ? " s" : " ms");
+}
+
+void chaveiro_due(struct chaveiro_link *link, bool due)
+{
+    (void)uv_timer_stop(&link->timer);
+    if (due)
+        (void)uv_timer_start(&link->timer, link_on_timer, link->timeout, 0);
+}
+
+/* Exit code of a number of section 6, in clear or in the channel. */
+static int link_status_exit(unsigned code)
+{
+    switch (code) {
+    case 403:
+        return EX_NOPERM;
+    case 429:
+    case 500:
+    case 503:
+    case 507:
+        return EX_UNAVAILABLE;
+    case 404:
+        return EX_CONFIG;
+    default:
+        return EX_PROTOCOL;
+    }
+}
+
+/* As chv_cli_exit_code, for an error of the connection: a key is proven by now, and what cannot be reached is not
+ * there. */
+static int link_exit(enum chv_err err, bool ready)
+{
+    if (err == CHV_ERR_AUTH)
+        return EX_PROTOCOL;
+    if ((err == CHV_ERR_IO || err == CHV_ERR_NOT_FOUND) && !ready)
+        return EX_UNAVAILABLE;
+    return chv_cli_exit_code(err);
+}
+
+/* What ended the connection, when it was neither this program nor an orderly end. */
+static void link_report(struct chaveiro_link *link, enum chv_err err, const char *text, unsigned refusal,
+                        unsigned status, bool unproven)
+{
+    link->failed = true;
+    if (unproven)
+        link->code = chv_cli_fail(EX_NOPERM, "%s", link_unproven);
+    else if (refusal != 0)
+        link->code = chv_cli_fail(link_status_exit(refusal), "%s", text[0] != 0 ? text : chv_err_text(err));
+    else if (err == CHV_ERR_REFUSED && status != 0)
+        link->code = chv_cli_fail(link_status_exit(status), "%s", text[0] != 0 ? text : chv_err_text(err));
+    else
+        link->code = chv_cli_fail(link_exit(err, link->ready), "%s", text[0] != 0 ? text : chv_err_text(err));
+}
+
+/* --- attempts ------------------------------------------------------------------------------------------------------
+ */
+
+static void link_attempt(struct chaveiro_link *link);
+
+static void link_on_backoff(uv_timer_t *timer)
+{
+    link_attempt(timer->data);
+}
+
+/* 250 ms, doubled each time, each cut by up to a half at random so that a fleet does not come back as one. */
+static uint64_t link_backoff(struct chaveiro_link *link)
+{
+    uint8_t random[2] = {0, 0};
+    uint64_t ms = (uint64_t)LINK_BACKOFF_MS << (link->attempt - 1);
+    if (ms > LINK_BACKOFF_MAX_MS)
+        ms = LINK_BACKOFF_MAX_MS;
+    if (chv_crypto_random(&link->loop.crypto, random, sizeof random) != CHV_OK)
+        return ms;
+    return ms - ms / 2 * ((unsigned)random[0] << 8 | random[1]) / UINT16_MAX;
+}
+
+/* Too busy, and nothing was sent yet: the one thing that a refusal, which anyone can forge, may lead to. */
+static bool link_retries(struct chaveiro_link *link, unsigned code)
+{
+    if ((code != CHV_REFUSE_RATE && code != CHV_REFUSE_UNAVAILABLE) || link->ready || link->failed ||
+        link->attempt > link->retries)
+        return false;
+    uint64_t ms = link_backoff(link);
+    if (chv_cli_given(link->args, "verbose"))
+        (void)chv_cli_fail(EX_OK, "%s: refused with %u, trying again in %" PRIu64 " ms", link->address, code, ms);
+    (void)uv_timer_start(&link->timer, link_on_backoff, ms, 0);
+    return true;
+}
+
+static void link_on_closed(struct chv_message *message, enum chv_err err, const char *text)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    struct chv_session *session = chv_conn_session(chv_message_conn(message));
+    unsigned refusal = session != NULL ? chv_session_refusal(session) : 0;
+    unsigned status = chv_message_status(message);
+    struct chv_session_info info = {.h_fin = NULL};
+    bool unproven = err == CHV_ERR_AUTH && session != NULL &&
+                    (chv_session_get_info(session, &info) != CHV_OK || info.h_fin == NULL);
+
+    link->message = NULL;
+    (void)uv_timer_stop(&link->timer);
+    if (err != CHV_OK && link_retries(link, refusal != 0 ? refusal : status))
+        return;
+    if (link->job->over != NULL)
+        link->job->over(link); /* gives the terminal back before anything is said */
+    if (err != CHV_OK && !link->failed)
+        link_report(link, err, text, refusal, status, unproven);
+    link->over = true;
+    uv_stop(&link->loop.uv);
+}
+
+static void link_tell(struct chaveiro_link *link)
+{
+    char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)] = "-", when[CHV_TIME_TEXT];
+    struct chv_session_info info;
+    if (chv_session_get_info(chv_conn_session(chv_message_conn(link->message)), &info) != CHV_OK)
+        return;
+    if (info.lineage != NULL)
+        chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
+    chv_time_format(info.server_time, when);
+    (void)chv_cli_fail(EX_OK,
+                       "connected to %s as %s: profile %s, suite %s, lineage %s, credential %" PRIu32 ".%" PRIu32
+                       ", server %s, server time %s, idle limit %u s",
+                       chv_conn_peer(chv_message_conn(link->message)), link->key.parsed.id,
+                       chv_profile_name(info.profile), chv_suite_name(info.suite), lineage, link->key.parsed.epoch,
+                       link->key.parsed.serial, link->key.server, when, info.idle_seconds);
+}
+
+static void link_on_ready(struct chv_message *message)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    link->ready = true;
+    chaveiro_due(link, false);
+    if (chv_cli_given(link->args, "verbose"))
+        link_tell(link);
+    link->job->ready(link);
+}
+
+static void link_on_sent(struct chv_message *message)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    if (link->job->sent != NULL)
+        link->job->sent(link);
+}
+
+static void link_on_reply(struct chv_message *message, const uint8_t *data, size_t len)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    if (uv_is_active((uv_handle_t *)&link->timer))
+        chaveiro_due(link, true); /* progress */
+    if (link->job->reply != NULL)
+        link->job->reply(link, data, len);
+}
+
+static void link_on_reply_end(struct chv_message *message)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    chaveiro_due(link, false);
+    if (link->job->reply_end != NULL)
+        link->job->reply_end(link);
+}
+
+static void link_on_pong(struct chv_message *message, uint64_t microseconds)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    chaveiro_due(link, false);
+    if (link->job->pong != NULL)
+        link->job->pong(link, microseconds);
+}
+
+static const struct chv_message_events link_events = {
+    .ready = link_on_ready,
+    .sent = link_on_sent,
+    .reply = link_on_reply,
+    .reply_end = link_on_reply_end,
+    .pong = link_on_pong,
+    .closed = link_on_closed,
+};
+
+static void link_attempt(struct chaveiro_link *link)
+{
+    struct chv_why why = {""};
+    link->attempt++;
+    link->started = uv_hrtime();
+    enum chv_err err =
+        chv_message_connect(&link->loop, link->address, &link->key, &link_events, link, &link->message, &why);
+    if (err != CHV_OK)
+        chaveiro_fail_why(link, err, &why);
+    else
+        chaveiro_due(link, true);
+}
+
+/* --- starting ------------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err link_suite(const struct chv_cli_args *args, enum chv_suite *suite, struct chv_why *why)
+{
+    const char *name = chv_cli_value(args, "suite");
+    if (name == NULL || chv_suite_find(name, suite) == CHV_OK)
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_ARGUMENT, "unknown suite '%.60s': there are %s, %s and %s", name,
+                    chv_suite_name(CHV_SUITE_X25519_AESGCM_SHA256), chv_suite_name(CHV_SUITE_X25519_CHACHAPOLY_SHA256),
+                    chv_suite_name(CHV_SUITE_P256_AESGCM_SHA256));
+}
+
+/* Options that need no file. */
+static enum chv_err link_options(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
+{
+    const char *timeout = chv_cli_value(args, "timeout");
+    uint64_t retries = 0;
+    link->address = chv_cli_value(args, "server");
+    enum chv_err err = chv_time_span(timeout != NULL ? timeout : link_timeout, &link->timeout, why);
+    if (err == CHV_OK)
+        err = chv_cli_number(args, "retries", 0, LINK_RETRIES_MAX, LINK_RETRIES, &retries, why);
+    if (err == CHV_OK)
+        err = link_suite(args, &(enum chv_suite){0}, why);
+    if (err == CHV_OK && link->address != NULL)
+        err = chv_provision_address(link->address, why);
+    if (err == CHV_OK && !chv_cli_given(args, "key"))
+        err = chv_fail(why, CHV_ERR_ARGUMENT, "which key? Give -k FILE, made by 'keyadmin client add'");
+    link->retries = (unsigned)retries;
+    return err;
+}
+
+static enum chv_err link_open_key(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
+{
+    struct chv_secret_source secret =
+        chv_secret_source(chv_cli_value(args, "passphrase-file"), "--passphrase-file", CHV_SECRET_CREDENTIAL);
+    const struct chv_provision_store store = {
+        .uri = chv_cli_value(args, "key"), .secret = chv_secret_get, .secret_arg = &secret};
+    enum chv_err err = chv_provision_open(&store, CHV_KEYSTORE_READ, &link->keystore, why);
+    if (err == CHV_OK)
+        err = chv_client_key_load(&link->key, link->keystore, why);
+    if (err == CHV_OK)
+        err = link_suite(args, &link->key.suite, why);
+    if (err == CHV_OK && link->address == NULL)
+        link->address = link->key.address;
+    return err;
+}
+
+static enum chv_err link_open_loop(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
+{
+    const char *backend = chv_cli_value(args, "backend");
+    unsigned seconds = (unsigned)((link->timeout + 999) / 1000);
+    const struct chv_loop_limits limits = {.handshake_seconds = seconds, .idle_seconds = 0, .stall_seconds = seconds};
+    link->pool.limit = LINK_POOL;
+    enum chv_err err = chv_loop_init(&link->loop, backend != NULL ? backend : link_backend, &link->pool, &limits, why);
+    if (err != CHV_OK)
+        return err;
+    (void)uv_timer_init(&link->loop.uv, &link->timer);
+    link->timer.data = link;
+    return CHV_OK;
+}
+
+enum chv_err chaveiro_key_check(struct chaveiro_link *link, char out[2 * 4 + 1], struct chv_why *why)
+{
+    uint8_t value[CHV_SECRET_LEN];
+    enum chv_err err = chv_provision_check_stored(link->keystore, link->key.label, value, why);
+    if (err == CHV_OK)
+        chv_hex_encode(value, CHV_CHECK_CLIENT_LEN, out);
+    chv_wipe(value, sizeof value);
+    return err;
+}
+
+int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state)
+{
+    struct chv_why why = {""};
+    struct chaveiro_link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return chv_cli_why(CHV_ERR_MEMORY, NULL);
+    link->args = args;
+    link->job = job;
+    link->state = state;
+
+    enum chv_err err = link_options(args, link, &why);
+    if (err == CHV_OK)
+        err = link_open_key(args, link, &why);
+    if (err == CHV_OK)
+        err = link_open_loop(args, link, &why);
+    if (err == CHV_OK) {
+        link_attempt(link);
+        while (!link->over && uv_run(&link->loop.uv, UV_RUN_DEFAULT) != 0)
+            continue;
+        uv_close((uv_handle_t *)&link->timer, NULL);
+        chv_loop_close(&link->loop);
+    }
+    int code = err == CHV_OK ? link->code : chv_cli_why(err, &why);
+    chv_keystore_close(link->keystore);
+    chv_wipe(link, sizeof *link);
+    free(link);
+    return code;
+}

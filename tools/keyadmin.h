@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keyadmin's commands, one file per group, and what they share. */
+#ifndef CHV_TOOLS_KEYADMIN_H
+#define CHV_TOOLS_KEYADMIN_H
+
+#include "tools/cli.h"
+#include "tools/provision.h"
+#include "tools/secret.h"
+#include "tools/server_config.h"
+
+/* Each returns the exit code, after one line on standard error if that is not 0. */
+int keyadmin_init(const struct chv_cli_args *args);
+int keyadmin_client_add(const struct chv_cli_args *args);
+int keyadmin_client_show(const struct chv_cli_args *args);
+int keyadmin_check(const struct chv_cli_args *args);
+int keyadmin_derive(const struct chv_cli_args *args);
+
+/* The server that a command is about: its configuration (or only its keystore), opened. */
+struct keyadmin_server {
+    struct chv_server_config *config; /* NULL: --keystore was given */
+    const char *config_file;
+    struct chv_secret_source secret;
+    struct chv_keystore *keystore;
+    char name[CHV_SERVER_NAME_MAX + 1];
+    uint32_t latest; /* its newest epoch */
+};
+
+/* From --config, --keystore, --passphrase-file. `close` takes what a failed `open` left, and a zeroed struct. */
+enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server,
+                                  struct chv_why *why) CHV_MUST_CHECK;
+void keyadmin_server_close(struct keyadmin_server *server);
+/* What clients of it are told to connect to: --address, the keystore's, the first one it listens on. */
+enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const struct keyadmin_server *server,
+                                     char out[CHV_ADDRESS_MAX + 1], struct chv_why *why) CHV_MUST_CHECK;
+
+/* The credential that ID, --scope, --expires, --serial and --epoch ask for; warns of one that the server will refuse.
+ */
+enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct keyadmin_server *server,
+                                 struct chv_provision *p, struct chv_why *why) CHV_MUST_CHECK;
+/* "client", "scopes", "expires"... of a credential, for chv_cli_print. */
+void keyadmin_describe(json_t *object, const struct chv_credential *c);
+/* A key check value as hex under `name`. */
+void keyadmin_put_hex(json_t *object, const char *name, const uint8_t *bytes, size_t len);
+/* --scrypt-cost; 0: the default. */
+enum chv_err keyadmin_cost(const struct chv_cli_args *args, uint64_t *n, struct chv_why *why) CHV_MUST_CHECK;
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keyadmin init: a server's keystore and its configuration file, both or neither. */
+#include "tools/keyadmin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static const char init_config_name[] = "chaveirod.conf";
+static const char init_store_name[] = "server.keys";
+
+enum { INIT_HOST_MAX = 256 };
+
+struct init_plan {
+    const char *dir;
+    bool dir_made;
+    char name[CHV_SERVER_NAME_MAX + 1];
+    const char *listen;
+    const char *address;        /* NULL: clients are told `listen` */
+    char config[PATH_MAX];      /* the file */
+    char config_temp[PATH_MAX]; /* "" once it has its name or is gone */
+    char store_uri[PATH_MAX];   /* to open */
+    char store_line[PATH_MAX];  /* as the configuration says it */
+    char store_file[PATH_MAX];  /* to remove after a failure; "" for another kind of keystore */
+};
+
+static enum chv_err init_path(char out[PATH_MAX], const char *dir, const char *name, struct chv_why *why)
+{
+    if (snprintf(out, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", dir);
+    return CHV_OK;
+}
+
+/* The host's name, if it can be a server's: a name that means something beats one that means nothing. */
+static enum chv_err init_name(const struct chv_cli_args *args, struct init_plan *plan, struct chv_why *why)
+{
+    char host[INIT_HOST_MAX] = "";
+    const char *name = chv_cli_value(args, "name");
+    if (name == NULL && gethostname(host, sizeof host - 1) == 0)
+        name = host;
+    if (name == NULL || (name == host && !chv_server_name_valid(host)))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "this host's name cannot be a server's: give --name SERVER");
+    if (!chv_server_name_valid(name))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "bad server name '%.80s': 1 to %d letters, digits, '.', '_' and '-'",
+                        name, CHV_SERVER_NAME_MAX);
+    (void)snprintf(plan->name, sizeof plan->name, "%s", name);
+    return CHV_OK;
+}
+
+/* --keystore as a URI to open, as a line of the file (a path in it would start from the file's folder), and as a path.
+ */
+static enum chv_err init_store(const char *given, struct init_plan *plan, struct chv_why *why)
+{
+    static const char scheme[] = "file:";
+    char here[PATH_MAX];
+    const char *path = given;
+    if (given == NULL) {
+        (void)snprintf(plan->store_line, PATH_MAX, "%s%s", scheme, init_store_name);
+        enum chv_err err = init_path(plan->store_file, plan->dir, init_store_name, why);
+        if (err == CHV_OK && snprintf(plan->store_uri, PATH_MAX, "%s%s", scheme, plan->store_file) >= PATH_MAX)
+            err = chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", plan->dir);
+        return err;
+    }
+    if (strncmp(path, scheme, sizeof scheme - 1) == 0)
+        path += sizeof scheme - 1;
+    else if (strcspn(path, ":") < strcspn(path, "/")) { /* another scheme: not a file of ours to name or remove */
+        (void)snprintf(plan->store_uri, PATH_MAX, "%s", given);
+        (void)snprintf(plan->store_line, PATH_MAX, "%s", given);
+        return CHV_OK;
+    }
+    int n = path[0] == '/'                      ? snprintf(plan->store_file, PATH_MAX, "%s", path)
+            : getcwd(here, sizeof here) != NULL ? snprintf(plan->store_file, PATH_MAX, "%s/%s", here, path)
+                                                : PATH_MAX;
+    if (n >= PATH_MAX || snprintf(plan->store_uri, PATH_MAX, "%s%s", scheme, plan->store_file) >= PATH_MAX)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", given);
+    (void)snprintf(plan->store_line, PATH_MAX, "%s", plan->store_uri);
+    return CHV_OK;
+}
+
+static enum chv_err init_plan(const struct chv_cli_args *args, struct init_plan *plan, struct chv_why *why)
+{
+    memset(plan, 0, sizeof *plan);
+    plan->dir = chv_cli_value(args, "dir");
+    plan->listen = chv_cli_value(args, "listen");
+    plan->address = chv_cli_value(args, "address");
+    if (plan->dir == NULL)
+        plan->dir = ".";
+    if (plan->listen == NULL)
+        plan->listen = CHV_DEFAULT_LISTEN;
+    enum chv_err err = init_name(args, plan, why);
+    if (err == CHV_OK)
+        err = init_path(plan->config, plan->dir, init_config_name, why);
+    if (err == CHV_OK)
+        err = init_store(chv_cli_value(args, "keystore"), plan, why);
+    if (err == CHV_OK && plan->address != NULL)
+        err = chv_provision_address(plan->address, why);
+    return err;
+}
+
+/* --- files ---------------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err init_refuse(const char *path, struct chv_why *why)
+{
+    struct stat st;
+    if (path[0] == 0 || (lstat(path, &st) != 0 && errno == ENOENT))
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_EXISTS, "%s is there already and will not be overwritten", path);
+}
+
+static enum chv_err init_write(int fd, const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, text, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return CHV_ERR_IO;
+        text += n;
+        len -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? CHV_OK : CHV_ERR_IO;
+}
+
+/* The whole configuration under a name of its own: what can fail about it fails before the keystore is made. */
+static enum chv_err init_write_config(struct init_plan *plan, struct chv_why *why)
+{
+    const struct chv_server_config_values values = {
+        .name = plan->name, .keystore = plan->store_line, .listen = plan->listen};
+    size_t len = CHV_SERVER_CONFIG_TEXT_MAX;
+    int fd = -1;
+    char *text = malloc(len);
+    if (text == NULL)
+        return CHV_ERR_MEMORY;
+    enum chv_err err = chv_server_config_template(&values, text, &len);
+    if (err != CHV_OK) {
+        err =
+            chv_fail(why, err, "a configuration cannot say listen = %s, keystore = %s", plan->listen, plan->store_line);
+        goto out;
+    }
+    if (snprintf(plan->config_temp, PATH_MAX, "%s.XXXXXX", plan->config) >= PATH_MAX) {
+        plan->config_temp[0] = 0;
+        err = chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", plan->config);
+        goto out;
+    }
+    fd = mkstemp(plan->config_temp);
+    if (fd < 0) {
+        err = chv_fail(why, CHV_ERR_IO, "%s: %s", plan->config_temp, strerror(errno));
+        plan->config_temp[0] = 0;
+        goto out;
+    }
+    if (init_write(fd, text, len) != CHV_OK || fchmod(fd, 0644) != 0)
+        err = chv_fail(why, CHV_ERR_IO, "%s: %s", plan->config_temp, strerror(errno));
+out:
+    if (fd >= 0)
+        (void)close(fd);
+    free(text);
+    return err;
+}
+
+static enum chv_err init_place_config(struct init_plan *plan, struct chv_why *why)
+{
+    if (link(plan->config_temp, plan->config) != 0) /* unlike rename(2) it replaces nothing */
+        return chv_fail(why, errno == EEXIST ? CHV_ERR_EXISTS : CHV_ERR_IO, "%s: %s", plan->config, strerror(errno));
+    (void)unlink(plan->config_temp);
+    plan->config_temp[0] = 0;
+    int fd = open(plan->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+    return CHV_OK;
+}
+
+static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan *plan, uint8_t check[CHV_SECRET_LEN],
+                              struct chv_why *why)
+{
+    struct chv_keystore *ks = NULL;
+    struct chv_secret_source secret =
+        chv_secret_source(chv_cli_value(args, "passphrase-file"), "--passphrase-file", CHV_SECRET_CREDENTIAL);
+    struct chv_provision_store store = {.uri = plan->store_uri, .secret = chv_secret_get, .secret_arg = &secret};
+
+    enum chv_err err = keyadmin_cost(args, &store.scrypt_n, why);
+    if (err == CHV_OK)
+        err = init_refuse(plan->config, why);
+    if (err == CHV_OK)
+        err = init_refuse(plan->store_file, why);
+    if (err != CHV_OK)
+        return err;
+    plan->dir_made = mkdir(plan->dir, 0700) == 0;
+    if (!plan->dir_made && errno != EEXIST)
+        return chv_fail(why, CHV_ERR_IO, "%s: %s", plan->dir, strerror(errno));
+    err = init_write_config(plan, why);
+    if (err == CHV_OK)
+        err = chv_provision_server(&store, plan->name, plan->address, &ks, why);
+    if (err == CHV_OK)
+        err = chv_provision_check_stored(ks, "master:1", check, why);
+    if (err == CHV_OK)
+        err = chv_keystore_commit(ks, why);
+    if (err == CHV_OK) {
+        err = init_place_config(plan, why);
+        if (err != CHV_OK && plan->store_file[0] != 0)
+            (void)unlink(plan->store_file); /* made a moment ago by us, under our lock */
+    }
+    chv_keystore_close(ks);
+    return err;
+}
+
+static void init_undo(struct init_plan *plan)
+{
+    if (plan->config_temp[0] != 0)
+        (void)unlink(plan->config_temp);
+    if (plan->dir_made)
+        (void)rmdir(plan->dir);
+}
+
+static void init_print(const struct init_plan *plan, const uint8_t check[CHV_SECRET_LEN], bool json)
+{
+    json_t *o = json_object();
+    if (o == NULL)
+        return;
+    (void)json_object_set_new(o, "server", json_string(plan->name));
+    (void)json_object_set_new(o, "configuration", json_string(plan->config));
+    (void)json_object_set_new(o, "keystore", json_string(plan->store_uri));
+    (void)json_object_set_new(o, "listen", json_string(plan->listen));
+    if (plan->address != NULL)
+        (void)json_object_set_new(o, "address", json_string(plan->address));
+    (void)json_object_set_new(o, "epoch", json_integer(1));
+    keyadmin_put_hex(o, "key_check", check, CHV_CHECK_MASTER_LEN);
+    chv_cli_print(o, json);
+    if (json)
+        return;
+    printf(
+        "\nKeep the key check value outside of this machine, and a copy of the keystore where it is safe: without it\n"
+        "every client has to be provisioned anew.\n"
+        "\n"
+        "Next:\n"
+        "  keyadmin client add cam1 --config %s --out cam1.key\n"
+        "  chaveirod -c %s\n"
+        "  chaveiro -k cam1.key send 'ola'\n",
+        plan->config, plan->config);
+}
+
+int keyadmin_init(const struct chv_cli_args *args)
+{
+    struct chv_why why = {""};
+    struct init_plan plan;
+    uint8_t check[CHV_SECRET_LEN];
+
+    chv_cli_hold_signals();
+    enum chv_err err = init_plan(args, &plan, &why);
+    if (err == CHV_OK) {
+        err = init_make(args, &plan, check, &why);
+        if (err != CHV_OK)
+            init_undo(&plan);
+    }
+    if (err == CHV_OK)
+        init_print(&plan, check, chv_cli_given(args, "json"));
+    chv_cli_release_signals();
+    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What keyadmin's commands share: the server they are about, a credential from options, printing. */
+#include "tools/keyadmin.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/encode.h"
+#include "tools/times.h"
+
+static const char keyadmin_config_here[] = "chaveirod.conf";
+static const char keyadmin_config_system[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
+static const char keyadmin_default_expiry[] = "90d";
+static const char keyadmin_default_scope[] = "message";
+
+enum { KEYADMIN_HOST_MAX = 256 };
+
+static enum chv_err keyadmin_find_config(const struct chv_cli_args *args, const char **file, struct chv_why *why)
+{
+    *file = chv_cli_value(args, "config");
+    if (*file != NULL)
+        return CHV_OK;
+    *file = keyadmin_config_here;
+    if (access(*file, F_OK) == 0)
+        return CHV_OK;
+    *file = keyadmin_config_system;
+    if (access(*file, F_OK) == 0)
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_NOT_FOUND, "no configuration file: neither ./%s nor %s; give --config or --keystore",
+                    keyadmin_config_here, keyadmin_config_system);
+}
+
+static enum chv_err keyadmin_load_config(const struct chv_cli_args *args, struct keyadmin_server *server,
+                                         struct chv_why *why)
+{
+    enum chv_err err = keyadmin_find_config(args, &server->config_file, why);
+    if (err != CHV_OK)
+        return err;
+    server->config = malloc(sizeof *server->config);
+    if (server->config == NULL)
+        return CHV_ERR_MEMORY;
+    err = chv_server_config_load(server->config_file, server->config, why);
+    if (err != CHV_OK) {
+        free(server->config);
+        server->config = NULL;
+    }
+    return err;
+}
+
+enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server, struct chv_why *why)
+{
+    uint32_t epochs[CHV_PROVISION_EPOCHS];
+    size_t count = 0;
+    const char *passphrase_file = chv_cli_value(args, "passphrase-file");
+    struct chv_provision_store store = {.uri = chv_cli_value(args, "keystore"), .secret = chv_secret_get};
+    enum chv_err err = CHV_OK;
+
+    memset(server, 0, sizeof *server);
+    if (store.uri != NULL && chv_cli_given(args, "config"))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "give --config or --keystore, not both");
+    if (store.uri == NULL) {
+        err = keyadmin_load_config(args, server, why);
+        if (err != CHV_OK)
+            return err;
+        store.uri = server->config->keystore;
+        if (passphrase_file == NULL && server->config->passphrase_file[0] != 0)
+            passphrase_file = server->config->passphrase_file;
+    }
+    server->secret = chv_secret_source(passphrase_file, "--passphrase-file", CHV_SECRET_CREDENTIAL);
+    store.secret_arg = &server->secret;
+    err = chv_provision_open(&store, CHV_KEYSTORE_READ, &server->keystore, why);
+    if (err == CHV_OK)
+        err = chv_provision_epochs(server->keystore, epochs, &count, why);
+    if (err == CHV_OK && server->config != NULL)
+        memcpy(server->name, server->config->name, sizeof server->name);
+    else if (err == CHV_OK)
+        err = chv_provision_text(server->keystore, "server", server->name, sizeof server->name, why);
+    if (err == CHV_OK)
+        server->latest = epochs[count - 1];
+    return err;
+}
+
+void keyadmin_server_close(struct keyadmin_server *server)
+{
+    chv_keystore_close(server->keystore);
+    server->keystore = NULL;
+    free(server->config);
+    server->config = NULL;
+}
+
+/* "0.0.0.0:7040" tells a client nothing: the host's name stands in for an address that means all of them. */
+static void keyadmin_reachable(const char *listen, char out[CHV_ADDRESS_MAX + 1])
+{
+    static const char *const wildcards[] = {"0.0.0.0:", "[::]:", "*:", ":"};
+    char host[KEYADMIN_HOST_MAX] = "";
+    for (size_t i = 0; i < sizeof wildcards / sizeof wildcards[0]; i++) {
+        size_t len = strlen(wildcards[i]);
+        if (strncmp(listen, wildcards[i], len) == 0 && gethostname(host, sizeof host - 1) == 0 && host[0] != 0) {
+            (void)snprintf(out, CHV_ADDRESS_MAX + 1, "%.200s:%s", host, listen + len);
+            return;
+        }
+    }
+    (void)snprintf(out, CHV_ADDRESS_MAX + 1, "%s", listen);
+}
+
+enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const struct keyadmin_server *server,
+                                     char out[CHV_ADDRESS_MAX + 1], struct chv_why *why)
+{
+    const char *given = chv_cli_value(args, "address");
+    if (given != NULL) {
+        enum chv_err err = chv_provision_address(given, why);
+        if (err == CHV_OK)
+            (void)snprintf(out, CHV_ADDRESS_MAX + 1, "%s", given);
+        return err;
+    }
+    enum chv_err err = chv_provision_text(server->keystore, "address", out, CHV_ADDRESS_MAX + 1, why);
+    if (err != CHV_ERR_NOT_FOUND)
+        return err;
+    if (server->config == NULL || server->config->listen_count == 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "what shall the client connect to? Give --address HOST:PORT");
+    keyadmin_reachable(server->config->listen[0], out);
+    return CHV_OK;
+}
+
+/* --- credentials ---------------------------------------------------------------------------------------------------
+ */
+
+/* The server refuses credentials that outlive its limit: better said now than found out by the client. */
+static void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c, uint64_t now)
+{
+    bool served = server->config == NULL || server->config->epoch_count == 0;
+    if (server->config == NULL)
+        return;
+    uint64_t most = server->config->max_lifetime;
+    if (most != 0 && (c->not_after == 0 || c->not_after > now + most + CHV_LIFETIME_SLACK))
+        (void)chv_cli_fail(
+            EX_OK,
+            "warning: the server will refuse this credential: it lives longer than max-lifetime = %" PRIu64
+            " days in %s",
+            most / 86400, server->config_file);
+    for (size_t i = 0; i < server->config->epoch_count; i++)
+        served = served || server->config->epochs[i] == c->epoch;
+    if (!served)
+        (void)chv_cli_fail(EX_OK,
+                           "warning: the server will not know this client: epoch %" PRIu32 " is not in epochs of %s",
+                           c->epoch, server->config_file);
+}
+
+enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct keyadmin_server *server,
+                                 struct chv_provision *p, struct chv_why *why)
+{
+    const char *expires = chv_cli_value(args, "expires");
+    uint64_t epoch, serial, not_after, now = chv_time_now();
+    enum chv_err err = chv_cli_number(args, "epoch", 1, UINT32_MAX, server->latest, &epoch, why);
+    if (err == CHV_OK)
+        err = chv_cli_number(args, "serial", 1, UINT32_MAX, 1, &serial, why);
+    if (err == CHV_OK)
+        err = chv_time_expiry(expires != NULL ? expires : keyadmin_default_expiry, now, &not_after, why);
+    if (err == CHV_OK)
+        err = chv_provision_begin(p, args->operands[0], (uint32_t)epoch, (uint32_t)serial, not_after, why);
+    for (size_t i = 0; err == CHV_OK && i < args->repeat_count; i++) /* --scope is the one that repeats */
+        err = chv_provision_scope(p, args->repeats[i], why);
+    if (err == CHV_OK && args->repeat_count == 0)
+        err = chv_provision_scope(p, keyadmin_default_scope, why);
+    if (err == CHV_OK)
+        err = chv_provision_end(p, why);
+    if (err == CHV_OK && server->keystore != NULL)
+        keyadmin_warn(server, &p->credential, now);
+    return err;
+}
+
+enum chv_err keyadmin_cost(const struct chv_cli_args *args, uint64_t *n, struct chv_why *why)
+{
+    enum chv_err err = chv_cli_number(args, "scrypt-cost", 1u << 14, 1u << 20, 0, n, why);
+    if (err == CHV_OK && (*n & (*n - 1)) != 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--scrypt-cost wants a power of two, not %" PRIu64, *n);
+    return err;
+}
+
+/* --- printing ------------------------------------------------------------------------------------------------------
+ */
+
+void keyadmin_put_hex(json_t *object, const char *name, const uint8_t *bytes, size_t len)
+{
+    char hex[CHV_HEX_SIZE(CHV_INFO_MAX)];
+    if (len > CHV_INFO_MAX)
+        return;
+    chv_hex_encode(bytes, len, hex);
+    (void)json_object_set_new(object, name, json_string(hex));
+}
+
+void keyadmin_describe(json_t *object, const struct chv_credential *c)
+{
+    char expires[CHV_TIME_TEXT];
+    json_t *scopes = json_array();
+    chv_time_format(c->not_after, expires);
+    for (size_t i = 0; i < c->scope_count; i++)
+        (void)json_array_append_new(scopes, json_string(c->scopes[i]));
+    (void)json_object_set_new(object, "client", json_string(c->id));
+    (void)json_object_set_new(object, "profile", json_string(chv_profile_name(c->profile)));
+    (void)json_object_set_new(object, "scopes", scopes);
+    (void)json_object_set_new(object, "expires", json_string(expires));
+    (void)json_object_set_new(object, "epoch", json_integer(c->epoch));
+    (void)json_object_set_new(object, "serial", json_integer(c->serial));
+}

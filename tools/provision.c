@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/provision.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "core/hkdf.h"
+
+static const char provision_master[] = "master:";
+
+enum { PROVISION_LOCK_SECONDS = 10, PROVISION_PORT_DIGITS = 5, PROVISION_UNIX_MAX = 107 /* sun_path, unix(7) */ };
+
+enum chv_err chv_provision_open(const struct chv_provision_store *store, enum chv_keystore_mode mode,
+                                struct chv_keystore **ks, struct chv_why *why)
+{
+    const struct chv_keystore_options options = {
+        .mode = mode, .lock_seconds = PROVISION_LOCK_SECONDS, .scrypt_n = store->scrypt_n};
+    struct chv_keystore *opened = NULL;
+    enum chv_err err = chv_keystore_open(store->uri, &options, &opened, why);
+    if (err == CHV_OK)
+        err = chv_keystore_unlock(opened, store->secret, store->secret_arg, why);
+    if (err != CHV_OK) {
+        chv_keystore_close(opened);
+        return err;
+    }
+    *ks = opened;
+    return CHV_OK;
+}
+
+static enum chv_err provision_put_text(struct chv_keystore *ks, const char *label, const char *text,
+                                       struct chv_why *why)
+{
+    return chv_keystore_data_put(ks, label, (const uint8_t *)text, strlen(text), why);
+}
+
+enum chv_err chv_provision_server(const struct chv_provision_store *store, const char *server, const char *address,
+                                  struct chv_keystore **ks, struct chv_why *why)
+{
+    struct chv_keystore *made = NULL;
+    enum chv_err err = CHV_OK;
+    if (!chv_server_name_valid(server))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "bad server name '%.80s': 1 to %d letters, digits, '.', '_' and '-'",
+                        server, CHV_SERVER_NAME_MAX);
+    if (address != NULL)
+        err = chv_provision_address(address, why);
+    if (err == CHV_OK)
+        err = chv_provision_open(store, CHV_KEYSTORE_CREATE, &made, why);
+    if (err == CHV_OK)
+        err = chv_keystore_generate(made, "master:1", why);
+    if (err == CHV_OK)
+        err = provision_put_text(made, "server", server, why);
+    if (err == CHV_OK && address != NULL)
+        err = provision_put_text(made, "address", address, why);
+    if (err != CHV_OK) {
+        chv_keystore_close(made);
+        return err;
+    }
+    *ks = made;
+    return CHV_OK;
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------
+ */
+
+struct provision_list {
+    uint32_t *epochs;
+    size_t count;
+};
+
+static enum chv_err provision_on_key(void *arg, const struct chv_key_info *info)
+{
+    struct provision_list *list = arg;
+    char *end = NULL;
+    const size_t prefix = sizeof provision_master - 1;
+    if (info->use != CHV_USE_SECRET || strncmp(info->label, provision_master, prefix) != 0)
+        return CHV_OK;
+    unsigned long long epoch = strtoull(info->label + prefix, &end, 10);
+    if (*end != 0 || epoch == 0 || epoch > UINT32_MAX)
+        return CHV_OK;
+    if (list->count == CHV_PROVISION_EPOCHS)
+        return CHV_ERR_SPACE;
+    list->epochs[list->count++] = (uint32_t)epoch;
+    return CHV_OK;
+}
+
+static int provision_compare(const void *a, const void *b)
+{
+    const uint32_t *x = a;
+    const uint32_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+enum chv_err chv_provision_epochs(struct chv_keystore *ks, uint32_t epochs[CHV_PROVISION_EPOCHS], size_t *count,
+                                  struct chv_why *why)
+{
+    struct provision_list list = {epochs, 0};
+    enum chv_err err = chv_keystore_list(ks, provision_on_key, &list, why);
+    if (err == CHV_ERR_SPACE)
+        return chv_fail(why, err, "the keystore has more than %d masters", CHV_PROVISION_EPOCHS);
+    if (err != CHV_OK)
+        return err;
+    if (list.count == 0)
+        return chv_fail(why, CHV_ERR_NOT_FOUND, "the keystore has no master secret: it is not a server's");
+    qsort(epochs, list.count, sizeof epochs[0], provision_compare); /* labels are in the order of text: 10 before 2 */
+    *count = list.count;
+    return CHV_OK;
+}
+
+enum chv_err chv_provision_text(struct chv_keystore *ks, const char *label, char *out, size_t cap, struct chv_why *why)
+{
+    uint8_t text[CHV_KEYSTORE_DATA_MAX];
+    size_t len = sizeof text;
+    enum chv_err err = chv_keystore_data_get(ks, label, text, &len, why);
+    if (err != CHV_OK)
+        return err;
+    if (len == 0 || len >= cap)
+        return chv_fail(why, CHV_ERR_STORE_DAMAGED, "the item '%s' has %zu bytes", label, len);
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < 0x20 || text[i] == 0x7f)
+            return chv_fail(why, CHV_ERR_STORE_DAMAGED, "the item '%s' holds control characters", label);
+    memcpy(out, text, len);
+    out[len] = 0;
+    return CHV_OK;
+}
+
+/* --- the credential ------------------------------------------------------------------------------------------------
+ */
+
+enum chv_err chv_provision_begin(struct chv_provision *p, const char *id, uint32_t epoch, uint32_t serial,
+                                 uint64_t not_after, struct chv_why *why)
+{
+    memset(p, 0, sizeof *p);
+    if (!chv_client_id_valid(id))
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "bad client id '%.80s': a client id may hold letters, digits, . _ @ : -, first one "
+                        "alphanumeric, 1 to %d in all",
+                        id, CHV_CLIENT_ID_MAX);
+    if (epoch == 0 || serial == 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "epochs and serials count from 1");
+    p->credential.profile = CHV_PROFILE_PSK;
+    p->credential.epoch = epoch;
+    p->credential.serial = serial;
+    p->credential.not_after = not_after;
+    (void)snprintf(p->credential.id, sizeof p->credential.id, "%s", id);
+    return CHV_OK;
+}
+
+enum chv_err chv_provision_scope(struct chv_provision *p, const char *scope, struct chv_why *why)
+{
+    if (!chv_scope_valid(scope))
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "bad scope '%.80s': a scope may hold a-z, 0-9, . _ : / -, 1 to %d in all, such as message or "
+                        "files:ro",
+                        scope, CHV_SCOPE_MAX);
+    enum chv_err err = chv_credential_add_scope(&p->credential, scope);
+    if (err != CHV_OK)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "scope '%s': a client may have %d scopes at most", scope,
+                        CHV_SCOPES_MAX);
+    return CHV_OK;
+}
+
+enum chv_err chv_provision_end(struct chv_provision *p, struct chv_why *why)
+{
+    size_t len = sizeof p->bytes;
+    enum chv_err err = chv_credential_encode(&p->credential, p->bytes, &len);
+    if (err == CHV_ERR_SPACE)
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "the credential of '%s' would be longer than %d bytes: give fewer scopes", p->credential.id,
+                        CHV_CREDENTIAL_MAX);
+    if (err != CHV_OK)
+        return chv_fail(why, err, "the credential of '%s' cannot be encoded", p->credential.id);
+    p->len = len;
+    return chv_info_access(p->bytes, p->len, p->info, &p->info_len);
+}
+
+/* --- keys ----------------------------------------------------------------------------------------------------------
+ */
+
+/* "master:EPOCH", and an error that says which epochs there are. */
+static enum chv_err provision_master_label(struct chv_keystore *server, uint32_t epoch, char label[CHV_LABEL_MAX + 1],
+                                           struct chv_why *why)
+{
+    uint32_t epochs[CHV_PROVISION_EPOCHS];
+    char known[160] = "";
+    size_t count = 0;
+    enum chv_err err = chv_provision_epochs(server, epochs, &count, why);
+    if (err != CHV_OK)
+        return err;
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(known);
+        if (epochs[i] == epoch) {
+            (void)snprintf(label, CHV_LABEL_MAX + 1, "%s%" PRIu32, provision_master, epoch);
+            return CHV_OK;
+        }
+        (void)snprintf(known + used, sizeof known - used, "%s%" PRIu32, i == 0 ? "" : ", ", epochs[i]);
+    }
+    return chv_fail(why, CHV_ERR_NOT_FOUND, "the keystore has no master of epoch %" PRIu32 ": it has %s", epoch, known);
+}
+
+enum chv_err chv_provision_check(struct chv_keystore *server, const struct chv_provision *p,
+                                 uint8_t out[CHV_SECRET_LEN], struct chv_why *why)
+{
+    char label[CHV_LABEL_MAX + 1];
+    uint8_t info[CHV_INFO_MAX];
+    size_t len = 0;
+    enum chv_err err = provision_master_label(server, p->credential.epoch, label, why);
+    if (err == CHV_OK)
+        err = chv_info_check(info, &len);
+    if (err == CHV_OK)
+        err = chv_keystore_derive2(server, label, p->info, p->info_len, info, len, out, why);
+    return err;
+}
+
+enum chv_err chv_provision_check_stored(struct chv_keystore *ks, const char *label, uint8_t out[CHV_SECRET_LEN],
+                                        struct chv_why *why)
+{
+    uint8_t info[CHV_INFO_MAX];
+    size_t len = 0;
+    enum chv_err err = chv_info_check(info, &len);
+    if (err == CHV_OK)
+        err = chv_keystore_derive(ks, label, info, len, out, why);
+    return err;
+}
+
+enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_provision *p, const char *server_name,
+                                  const char *address, const struct chv_provision_store *out, struct chv_why *why)
+{
+    const struct chv_credential *c = &p->credential;
+    char master[CHV_LABEL_MAX + 1], label[CHV_LABEL_MAX + 1];
+    struct chv_keystore *client = NULL;
+    uint8_t key[CHV_SECRET_LEN] = {0};
+
+    enum chv_err err = chv_provision_address(address, why);
+    if (err == CHV_OK && !chv_server_name_valid(server_name))
+        err = chv_fail(why, CHV_ERR_ARGUMENT, "bad server name '%.80s'", server_name);
+    if (err == CHV_OK)
+        err = provision_master_label(server, c->epoch, master, why);
+    if (err == CHV_OK)
+        err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &client, why);
+    if (err != CHV_OK)
+        goto out;
+    err = chv_keystore_derive(server, master, p->info, p->info_len, key, why);
+    if (err != CHV_OK)
+        goto out;
+    (void)snprintf(label, sizeof label, "access:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
+    err = chv_keystore_import(client, label, key, why);
+    chv_wipe(key, sizeof key);
+    (void)snprintf(label, sizeof label, "credential:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
+    if (err == CHV_OK)
+        err = chv_keystore_data_put(client, label, p->bytes, p->len, why);
+    if (err == CHV_OK)
+        err = provision_put_text(client, "server", server_name, why);
+    if (err == CHV_OK)
+        err = provision_put_text(client, "address", address, why);
+    if (err == CHV_OK)
+        err = chv_keystore_commit(client, why);
+out:
+    chv_wipe(key, sizeof key);
+    chv_keystore_close(client);
+    return err;
+}
+
+/* --- addresses -----------------------------------------------------------------------------------------------------
+ */
+
+static bool provision_port_valid(const char *port)
+{
+    size_t n = strspn(port, "0123456789");
+    return n > 0 && n <= PROVISION_PORT_DIGITS && port[n] == 0 && strtoul(port, NULL, 10) <= UINT16_MAX;
+}
+
+static bool provision_address_valid(const char *address)
+{
+    static const char unix_prefix[] = "unix:/";
+    size_t len = strlen(address);
+    const char *colon = strrchr(address, ':');
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)address[i] <= ' ' || address[i] == 0x7f)
+            return false;
+    if (len > CHV_ADDRESS_MAX)
+        return false;
+    if (strncmp(address, unix_prefix, sizeof unix_prefix - 1) == 0)
+        return len >= sizeof unix_prefix && len - strlen("unix:") <= PROVISION_UNIX_MAX;
+    if (colon == NULL || colon == address || !provision_port_valid(colon + 1))
+        return false;
+    if (address[0] == '[')
+        return colon[-1] == ']' && colon - address > 2;
+    return memchr(address, ':', (size_t)(colon - address)) == NULL;
+}
+
+enum chv_err chv_provision_address(const char *address, struct chv_why *why)
+{
+    if (!provision_address_valid(address))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "bad address '%.80s': write HOST:PORT, [IPv6]:PORT or unix:/PATH",
+                        address);
+    return CHV_OK;
+}

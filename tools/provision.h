@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Provisioning: a client's credential, the access key that belongs to it, and the client's own keystore
+ * (doc/protocol.md, section 2).  An access key is in memory only between its derivation and its import.
+ */
+#ifndef CHV_TOOLS_PROVISION_H
+#define CHV_TOOLS_PROVISION_H
+
+#include "core/credential.h"
+#include "net/client_key.h"
+
+#include <chaveiro/keystore.h>
+
+enum {
+    CHV_CHECK_CLIENT_LEN = 4,  /* bytes shown of an access key's check value */
+    CHV_CHECK_MASTER_LEN = 16, /* of a master's */
+    CHV_PROVISION_EPOCHS = 256 /* masters that one keystore may have here */
+};
+
+/* The keystore that is opened, how it gets its passphrase, and what a new file costs. */
+struct chv_provision_store {
+    const char *uri;
+    chv_secret_fn secret;
+    void *secret_arg;
+    uint64_t scrypt_n; /* CHV_KEYSTORE_CREATE only; 0: the default */
+};
+
+/* Opens and unlocks. On failure nothing is open. Blocks as the keystore and the passphrase source do. */
+enum chv_err chv_provision_open(const struct chv_provision_store *store, enum chv_keystore_mode mode,
+                                struct chv_keystore **ks, struct chv_why *why) CHV_MUST_CHECK;
+
+/*
+ * A server's keystore with the master of epoch 1, its server's name and, if not NULL, the address that clients are
+ * told. Nothing is durable before chv_keystore_commit; the caller closes *ks.
+ */
+enum chv_err chv_provision_server(const struct chv_provision_store *store, const char *server, const char *address,
+                                  struct chv_keystore **ks, struct chv_why *why) CHV_MUST_CHECK;
+
+/* The epochs whose masters the keystore has, ascending, at most CHV_PROVISION_EPOCHS.  CHV_ERR_NOT_FOUND if none. */
+enum chv_err chv_provision_epochs(struct chv_keystore *ks, uint32_t epochs[CHV_PROVISION_EPOCHS], size_t *count,
+                                  struct chv_why *why) CHV_MUST_CHECK;
+/* A data item as text, checked to have no control characters; CHV_ERR_NOT_FOUND if there is none. */
+enum chv_err chv_provision_text(struct chv_keystore *ks, const char *label, char *out, size_t cap,
+                                struct chv_why *why) CHV_MUST_CHECK;
+
+/* A client to be: what goes into its credential, and its canonical bytes. */
+struct chv_provision {
+    struct chv_credential credential;
+    uint8_t bytes[CHV_CREDENTIAL_MAX];
+    size_t len;
+    uint8_t info[CHV_INFO_MAX]; /* of the access key */
+    size_t info_len;
+};
+
+/*
+ * Starts a credential of profile psk without scopes.  CHV_ERR_ARGUMENT with a hint in `why` for a bad id, likewise
+ * scope below.
+ */
+enum chv_err chv_provision_begin(struct chv_provision *p, const char *id, uint32_t epoch, uint32_t serial,
+                                 uint64_t not_after, struct chv_why *why) CHV_MUST_CHECK;
+enum chv_err chv_provision_scope(struct chv_provision *p, const char *scope, struct chv_why *why) CHV_MUST_CHECK;
+/* Encodes the credential and the info of its access key. */
+enum chv_err chv_provision_end(struct chv_provision *p, struct chv_why *why) CHV_MUST_CHECK;
+
+/* The access key's check value from the server's keystore; the key itself does not come out. */
+enum chv_err chv_provision_check(struct chv_keystore *server, const struct chv_provision *p,
+                                 uint8_t out[CHV_SECRET_LEN], struct chv_why *why) CHV_MUST_CHECK;
+/* The check value of a stored secret. */
+enum chv_err chv_provision_check_stored(struct chv_keystore *ks, const char *label, uint8_t out[CHV_SECRET_LEN],
+                                        struct chv_why *why) CHV_MUST_CHECK;
+
+/*
+ * Derives the access key and writes the client's own keystore: key, credential, server name, address.  The file is
+ * there whole or not at all; CHV_ERR_EXISTS if there is one.
+ */
+enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_provision *p, const char *server_name,
+                                  const char *address, const struct chv_provision_store *out,
+                                  struct chv_why *why) CHV_MUST_CHECK;
+
+/* "HOST:PORT", "[V6]:PORT" or "unix:/PATH", and short enough: form only, nothing is looked up.  CHV_ERR_ARGUMENT. */
+enum chv_err chv_provision_address(const char *address, struct chv_why *why) CHV_MUST_CHECK;
+
+#endif
