@@ -179,7 +179,7 @@ static bool set_up(struct bench *b, const char *spec, struct chv_why *why)
 {
     if (chv_backend_open(spec, &b->crypto, why) != CHV_OK)
         return false;
-    b->buf = calloc(1, 3 * BATCH_BYTES);
+    b->buf = calloc(3, BATCH_BYTES);
     b->raw = EVP_CIPHER_CTX_new();
     EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     bool ok = b->buf != NULL && b->raw != NULL && cipher != NULL &&

@@ -13,6 +13,8 @@
 extern struct chv_crypto subjects[];
 extern size_t subject_count;
 
+/* `c` is the name of the variable to declare. */
+/* NOLINTNEXTLINE(bugprone-macro-parentheses) */
 #define FOR_EACH_SUBJECT(c) for (const struct chv_crypto *c = subjects; c < subjects + subject_count; c++)
 
 #define FOR_EACH_PAIR(a, b)                                                                                            \

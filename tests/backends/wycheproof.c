@@ -186,7 +186,7 @@ static enum outcome run_hmac(struct run *r, const json_t *group, const json_t *t
     struct bytes tag = get(test, "tag");
     r->why = "unreadable test";
     if (key.ptr == NULL || msg.ptr == NULL || tag.ptr == NULL || tag.len > chv_hash_len(alg) || tag.len == 0 ||
-        tag_bits != (json_int_t)(8 * tag.len))
+        tag_bits != (json_int_t)tag.len * 8)
         goto out;
     const struct chv_part part = {msg.ptr, msg.len};
     if (chv_crypto_hmac(&r->crypto, alg, key.ptr, key.len, &part, 1, mac) != CHV_OK) {

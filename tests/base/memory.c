@@ -60,10 +60,10 @@ static bool vm_flags(const void *ptr, char *flags, size_t size)
     if (f == NULL)
         return false;
     while (!found && fgets(line, sizeof line, f) != NULL) {
-        unsigned long long from;
-        unsigned long long to;
-        if (sscanf(line, "%llx-%llx ", &from, &to) == 2)
-            inside = (uintptr_t)ptr >= from && (uintptr_t)ptr < to;
+        char *end = NULL;
+        unsigned long long from = strtoull(line, &end, 16);
+        if (end != line && *end == '-') /* "from-to ..." begins a mapping */
+            inside = (uintptr_t)ptr >= from && (uintptr_t)ptr < strtoull(end + 1, NULL, 16);
         else if (inside && strncmp(line, "VmFlags:", 8) == 0)
             found = snprintf(flags, size, "%s", line) > 0;
     }
@@ -78,6 +78,8 @@ static void test_secure(void)
         char flags[512];
         uint8_t *p = chv_secure_alloc(lens[i]);
         CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+        if (p == NULL)
+            return;
         CU_ASSERT_EQUAL((uintptr_t)p % _Alignof(max_align_t), 0);
         CU_ASSERT_TRUE(chv_is_zero(p, lens[i]));
         memset(p, 0x5a, lens[i]);
@@ -115,11 +117,12 @@ static int signal_of(enum touch touch)
         setrlimit(RLIMIT_CORE, &none);
         /* A sanitizer would report the fault instead of dying of it. */
         signal(SIGSEGV, SIG_DFL);
-        volatile uint8_t *p = chv_secure_alloc(4096);
+        void *memory = chv_secure_alloc(4096);
+        volatile uint8_t *p = memory;
         if (p == NULL)
             _exit(1);
         if (touch == FREED)
-            chv_secure_free((void *)(uintptr_t)p, 4096);
+            chv_secure_free(memory, 4096);
         if (touch == BEFORE)
             p[-1] = 1;
         else if (touch == AFTER)
