@@ -63,3 +63,10 @@ tests_core_handshake_test_CFLAGS = $(test_cflags)
 tests_core_handshake_test_LDADD = $(session_libs)
 tests_core_hostile_test_CFLAGS = $(test_cflags)
 tests_core_hostile_test_LDADD = $(session_libs)
+
+# The worked vectors of doc/protocol.md: by the library, and by a program of its own.
+check_PROGRAMS += tests/core/doc_vectors_test
+TESTS += tests/core/doc_vectors_test tests/core/doc_vectors.py
+dist_check_SCRIPTS += tests/core/doc_vectors.py
+tests_core_doc_vectors_test_CFLAGS = $(test_cflags)
+tests_core_doc_vectors_test_LDADD = tests/support/libsupport.la $(test_libs)
