@@ -134,6 +134,7 @@ static void test_keys(void)
 struct run {
     struct chv_crypto real;
     struct test_fixed client_fixed, server_fixed;
+    uint8_t client_ephemeral[1][CHV_DH_PRIVATE_LEN], server_ephemeral[1][CHV_DH_PRIVATE_LEN];
     enum chv_curve curve;
     struct chv_dh *client_identity, *server_identity;
     uint8_t client_public[CHV_DH_PUBLIC_MAX], server_public[CHV_DH_PUBLIC_MAX];
@@ -194,10 +195,10 @@ static void run_open(struct run *r, enum chv_profile profile, enum chv_suite sui
     memset(r, 0, sizeof *r);
     r->curve = chv_suite_parts(suite)->curve;
     CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &r->real, NULL), CHV_OK);
-    test_fixed_init(&r->client_fixed, &r->real,
-                    (const uint8_t(*)[CHV_DH_PRIVATE_LEN])get("client_ephemeral_private")->bytes, 1);
-    test_fixed_init(&r->server_fixed, &r->real,
-                    (const uint8_t(*)[CHV_DH_PRIVATE_LEN])get("server_ephemeral_private")->bytes, 1);
+    memcpy(r->client_ephemeral[0], get("client_ephemeral_private")->bytes, CHV_DH_PRIVATE_LEN);
+    memcpy(r->server_ephemeral[0], get("server_ephemeral_private")->bytes, CHV_DH_PRIVATE_LEN);
+    test_fixed_init(&r->client_fixed, &r->real, (const uint8_t(*)[CHV_DH_PRIVATE_LEN])r->client_ephemeral, 1);
+    test_fixed_init(&r->server_fixed, &r->real, (const uint8_t(*)[CHV_DH_PRIVATE_LEN])r->server_ephemeral, 1);
     r->server_fixed.vtable.random = give_lineage;
 
     const struct value *credential = get("credential");
