@@ -2,7 +2,10 @@
 keystore_test_support = tests/keystore/support.c tests/keystore/support.h
 keystore_tests = \
 	tests/keystore/contract \
+	tests/keystore/file \
+	tests/keystore/file_crash \
 	tests/keystore/file_refuse \
+	tests/keystore/file_writers \
 	$(NULL)
 check_PROGRAMS += $(keystore_tests)
 TESTS += $(keystore_tests)
@@ -11,6 +14,32 @@ tests_keystore_contract_SOURCES = tests/keystore/contract.c $(keystore_test_supp
 tests_keystore_contract_CFLAGS = $(test_cflags)
 tests_keystore_contract_LDADD = $(test_libs)
 
+tests_keystore_file_SOURCES = tests/keystore/file.c $(keystore_test_support)
+tests_keystore_file_CFLAGS = $(test_cflags)
+tests_keystore_file_LDADD = $(test_libs)
+
+tests_keystore_file_crash_SOURCES = tests/keystore/file_crash.c $(keystore_test_support)
+tests_keystore_file_crash_CFLAGS = $(test_cflags)
+tests_keystore_file_crash_LDADD = $(test_libs)
+tests_keystore_file_crash_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=openat \
+	-Wl,--wrap=write \
+	-Wl,--wrap=pwrite \
+	-Wl,--wrap=ftruncate \
+	-Wl,--wrap=fsync \
+	-Wl,--wrap=fchmod \
+	-Wl,--wrap=close \
+	-Wl,--wrap=flock \
+	-Wl,--wrap=renameat \
+	-Wl,--wrap=renameat2 \
+	-Wl,--wrap=linkat \
+	-Wl,--wrap=unlinkat \
+	$(NULL)
+
 tests_keystore_file_refuse_SOURCES = tests/keystore/file_refuse.c $(keystore_test_support)
 tests_keystore_file_refuse_CFLAGS = $(test_cflags)
 tests_keystore_file_refuse_LDADD = $(test_libs)
+
+tests_keystore_file_writers_SOURCES = tests/keystore/file_writers.c $(keystore_test_support)
+tests_keystore_file_writers_CFLAGS = $(test_cflags)
+tests_keystore_file_writers_LDADD = $(test_libs)
