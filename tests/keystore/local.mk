@@ -4,11 +4,13 @@ keystore_tests = \
 	tests/keystore/contract \
 	tests/keystore/file \
 	tests/keystore/file_crash \
+	tests/keystore/file_memory \
 	tests/keystore/file_refuse \
 	tests/keystore/file_writers \
 	$(NULL)
-check_PROGRAMS += $(keystore_tests)
-TESTS += $(keystore_tests)
+check_PROGRAMS += $(keystore_tests) tests/keystore/file_make
+dist_check_SCRIPTS += tests/keystore/file_format.py
+TESTS += $(keystore_tests) tests/keystore/file_format.py
 
 tests_keystore_contract_SOURCES = tests/keystore/contract.c $(keystore_test_support)
 tests_keystore_contract_CFLAGS = $(test_cflags)
@@ -43,3 +45,11 @@ tests_keystore_file_refuse_LDADD = $(test_libs)
 tests_keystore_file_writers_SOURCES = tests/keystore/file_writers.c $(keystore_test_support)
 tests_keystore_file_writers_CFLAGS = $(test_cflags)
 tests_keystore_file_writers_LDADD = $(test_libs)
+
+tests_keystore_file_memory_SOURCES = tests/keystore/file_memory.c $(keystore_test_support)
+tests_keystore_file_memory_CFLAGS = $(test_cflags)
+tests_keystore_file_memory_LDADD = $(test_libs)
+
+tests_keystore_file_make_SOURCES = tests/keystore/file_make.c
+tests_keystore_file_make_CFLAGS = $(AM_CFLAGS)
+tests_keystore_file_make_LDADD = libchaveiro-testable.la

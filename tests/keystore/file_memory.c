@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What stays in a process's memory: after unlock a reader holds the secret once, in secure memory, and neither its JSON
+ * text nor the passphrase anywhere; after close nothing.  Needles are kept masked, so that the search does not find
+ * itself.
+ */
+#include <config.h>
+
+#include "tests/keystore/support.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+enum { MASK = 0x5a, NEEDLE_MAX = 64 };
+
+struct needle {
+    uint8_t masked[NEEDLE_MAX];
+    size_t len;
+};
+
+/* The secret is a(0), a(1), ...: never whole in memory but where the keystore put it. */
+static uint8_t secret_byte(size_t i)
+{
+    return (uint8_t)(((i + 3) * 167) ^ 0xc3);
+}
+
+static struct needle raw_needle(void)
+{
+    struct needle n = {.len = CHV_SECRET_LEN};
+    for (size_t i = 0; i < n.len; i++)
+        n.masked[i] = secret_byte(i) ^ MASK;
+    return n;
+}
+
+/* Base64url of the secret without its last, incomplete group: computed masked, digit by digit. */
+static struct needle text_needle(void)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    struct needle n = {.len = 40};
+    for (size_t i = 0; i < n.len; i++) {
+        size_t bit = 6 * i, byte = bit / 8;
+        unsigned pair = ((unsigned)secret_byte(byte) << 8) | secret_byte(byte + 1);
+        n.masked[i] = (uint8_t)digits[(pair >> (10 - bit % 8)) & 63] ^ MASK;
+    }
+    return n;
+}
+
+static struct needle passphrase_needle(void)
+{
+    struct needle n = {.len = 40};
+    for (size_t i = 0; i < n.len; i++)
+        n.masked[i] = (uint8_t)('a' + i % 26) ^ (uint8_t)(i / 26) ^ MASK;
+    return n;
+}
+
+static enum chv_err give_passphrase(void *arg, const char *prompt, int confirm, char *out, size_t cap, size_t *len,
+                                    struct chv_why *why)
+{
+    const struct needle n = passphrase_needle();
+    (void)arg;
+    (void)prompt;
+    (void)confirm;
+    (void)why;
+    if (n.len > cap)
+        return CHV_ERR_SPACE;
+    for (size_t i = 0; i < n.len; i++)
+        ((volatile char *)out)[i] = (char)(n.masked[i] ^ MASK);
+    *len = n.len;
+    return CHV_OK;
+}
+
+static size_t count_in(const uint8_t *buf, size_t len, const struct needle *n)
+{
+    size_t found = 0;
+    for (size_t i = 0; i + n->len <= len; i++) {
+        size_t k = 0;
+        while (k < n->len && (buf[i + k] ^ MASK) == n->masked[k])
+            k++;
+        found += k == n->len;
+    }
+    return found;
+}
+
+/* How often it stands in the writable memory of this process. */
+static size_t occurrences(struct needle n)
+{
+    static uint8_t page[1 << 16];
+    char line[512], mode[8];
+    uint64_t start, end;
+    size_t found = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    CU_ASSERT_FATAL(maps != NULL && mem >= 0);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s", &start, &end, mode) != 3 || strncmp(mode, "rw", 2) != 0)
+            continue;
+        /* windows overlap by the needle; a mapping that cannot be read (a sanitizer's gap) is passed over */
+        for (uint64_t at = start; at < end; at += sizeof page - n.len) {
+            uint64_t left = end - at;
+            ssize_t got = pread(mem, page, left < sizeof page ? (size_t)left : sizeof page, (off_t)at);
+            if (got <= 0)
+                break;
+            /* our own window would be found in itself: it is wiped before anything else is looked at */
+            if (!((uintptr_t)page >= at && (uintptr_t)page < at + (uint64_t)got) &&
+                !(at >= (uintptr_t)page && at < (uintptr_t)page + sizeof page))
+                found += count_in(page, (size_t)got, &n);
+            memset(page, 0, sizeof page);
+        }
+    }
+    (void)fclose(maps);
+    close(mem);
+    return found;
+}
+
+/* In a child, so that nothing of the making stays in this process. */
+static void make_in_child(const char *path)
+{
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        struct chv_keystore_options options = {.mode = CHV_KEYSTORE_CREATE, .scrypt_n = TEST_N};
+        struct chv_keystore *ks = NULL;
+        uint8_t secret[CHV_SECRET_LEN];
+        for (size_t i = 0; i < sizeof secret; i++)
+            secret[i] = secret_byte(i);
+        bool ok = chv_keystore_open(path, &options, &ks, NULL) == CHV_OK &&
+                  chv_keystore_unlock(ks, give_passphrase, NULL, NULL) == CHV_OK &&
+                  chv_keystore_import(ks, "s", secret, NULL) == CHV_OK && chv_keystore_commit(ks, NULL) == CHV_OK;
+        chv_keystore_close(ks);
+        _exit(ok ? 0 : 1);
+    }
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT_EQUAL_FATAL(status, 0);
+}
+
+static struct chv_keystore *open_in(const char *path, enum chv_keystore_mode mode)
+{
+    struct chv_keystore_options options = {.mode = mode};
+    struct chv_keystore *ks = NULL;
+    CU_ASSERT_EQUAL_FATAL(chv_keystore_open(path, &options, &ks, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_keystore_unlock(ks, give_passphrase, NULL, NULL), CHV_OK);
+    return ks;
+}
+
+static void test_reader(void)
+{
+    uint8_t out[32];
+    char *path = test_path("memory.ks");
+    make_in_child(path);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
+    struct chv_keystore *ks = open_in(path, CHV_KEYSTORE_READ);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
+    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 0);
+    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "s", out, 1, out, NULL), CHV_OK);
+    chv_keystore_close(ks);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
+    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    (void)unlink(path);
+    free(path);
+}
+
+static void test_writer(void)
+{
+    char *path = test_path("memory.ks");
+    make_in_child(path);
+    struct chv_keystore *ks = open_in(path, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 1); /* needed again at each commit */
+    CU_ASSERT_EQUAL(chv_keystore_commit(ks, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 1);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
+    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    chv_keystore_close(ks);
+    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 0);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
+    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    (void)unlink(path);
+    free(path);
+}
+
+/* The search finds what is there, else the tests above say nothing. */
+static void test_search(void)
+{
+    const struct needle n = text_needle();
+    char *text = malloc(n.len);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    for (size_t i = 0; i < n.len; i++)
+        ((volatile char *)text)[i] = (char)(n.masked[i] ^ MASK);
+    CU_ASSERT_EQUAL(occurrences(n), 1);
+    chv_wipe(text, n.len);
+    CU_ASSERT_EQUAL(occurrences(n), 0);
+    free(text);
+}
+
+TEST_MAIN("keystore: what stays in memory", {"the search itself", test_search}, {"reader", test_reader},
+          {"writer", test_writer})
