@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 # Measurements, built and run by `make bench` only: a timed test would fail on a busy machine.
 bench_programs = \
+	bench/handshake \
 	bench/record \
 	$(NULL)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
 EXTRA_DIST += bench/bench.h
+
+bench_handshake_SOURCES = \
+	bench/handshake.c \
+	bench/handshake.h \
+	bench/handshake_noise.c \
+	bench/handshake_session.c \
+	bench/handshake_tls.c \
+	$(NULL)
+bench_handshake_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS)
+bench_handshake_LDADD = libchaveiro-testable.la $(SSL_LIBS) $(CRYPTO_LIBS)
 
 bench_record_SOURCES = bench/record.c
 bench_record_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS)
