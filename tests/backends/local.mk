@@ -2,6 +2,7 @@
 # Backends: one contract over all of them, their table and self-test, known answers from outside.
 backends_test_programs = \
 	tests/backends/contract \
+	tests/backends/forget \
 	tests/backends/registry \
 	$(NULL)
 check_PROGRAMS += $(backends_test_programs) tests/wycheproof
@@ -16,6 +17,10 @@ tests_backends_contract_SOURCES = \
 	$(NULL)
 tests_backends_contract_CFLAGS = $(test_cflags)
 tests_backends_contract_LDADD = $(test_libs)
+
+tests_backends_forget_SOURCES = tests/backends/forget.c
+tests_backends_forget_CFLAGS = $(test_cflags)
+tests_backends_forget_LDADD = $(test_libs)
 
 tests_backends_registry_SOURCES = tests/backends/registry.c
 tests_backends_registry_CFLAGS = $(test_cflags)
