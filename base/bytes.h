@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bounded cursors over caller-owned memory.  Integers are big-endian.
- * The first call that would pass the end sets `failed` and does nothing more, as do all later ones: check once at the end.
+ * The first call that would pass the end sets `failed` and does nothing more, as do all later ones: check once at the
+ * end.
  */
 #ifndef CHV_BASE_BYTES_H
 #define CHV_BASE_BYTES_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hex and base64url (RFC 4648, 5, without padding) whose time depends on lengths only, so that keys may pass through. */
+/* Hex and base64url (RFC 4648, 5, without padding) whose time depends on lengths only, so that keys may pass through.
+ */
 #ifndef CHV_BASE_ENCODE_H
 #define CHV_BASE_ENCODE_H
 

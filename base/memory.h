@@ -16,8 +16,8 @@ int chv_is_zero(const void *ptr, size_t len);
 
 /*
  * Memory for long-lived secrets: zeroed, own pages, kept out of swap where the limit on locked memory allows
- * and always out of core dumps, with an inaccessible page on either side.  Zero on fork is not set: a child of a process that holds secrets has them.
- * NULL when there is no memory.
+ * and always out of core dumps, with an inaccessible page on either side.  Zero on fork is not set: a child of a
+ * process that holds secrets has them. NULL when there is no memory.
  */
 void *chv_secure_alloc(size_t len);
 /* Wipes and unmaps; `len` as given to chv_secure_alloc.  NULL is allowed. */
