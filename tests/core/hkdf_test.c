@@ -64,7 +64,7 @@ static void test_expand_limits(void)
     const uint8_t prk[32] = {1};
 
     CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, prk, 32, NULL, 0, out, sizeof out - 1), CHV_OK);
-    CU_ASSERT_FALSE(chv_is_zero(out + 254 * 32, 32));
+    CU_ASSERT_FALSE(chv_is_zero(&out[sizeof out - 33], 32));
     memset(out, 1, sizeof out);
     CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, prk, 32, NULL, 0, out, sizeof out), CHV_ERR_ARGUMENT);
     CU_ASSERT(chv_is_zero(out, sizeof out));
@@ -111,7 +111,8 @@ static void test_infos(void)
     check_info("chaveiro v1 access", (const uint8_t *)"\0\3abc", 5, info, len);
 
     CU_ASSERT_EQUAL(chv_info_session("srv", h, 32, info, &len), CHV_OK);
-    memcpy(fields, "\3srv\x20", 5);
+    static const uint8_t server[] = {3, 's', 'r', 'v', 32};
+    memcpy(fields, server, sizeof server);
     memset(fields + 5, 0xaa, 32);
     check_info("chaveiro v1 session", fields, 37, info, len);
 
@@ -121,7 +122,8 @@ static void test_infos(void)
     CU_ASSERT_EQUAL(chv_info_exporter(h, 64, "app", (const uint8_t *)"xy", 2, info, &len), CHV_OK);
     fields[0] = 64;
     memset(fields + 1, 0xaa, 64);
-    memcpy(fields + 65, "\3app\0\2xy", 8);
+    static const uint8_t rest[] = {3, 'a', 'p', 'p', 0, 2, 'x', 'y'};
+    memcpy(fields + 65, rest, sizeof rest);
     check_info("chaveiro v1 exporter", fields, 73, info, len);
     CU_ASSERT_EQUAL(chv_info_exporter(h, 32, "app", NULL, 0, info, &len), CHV_OK);
 }

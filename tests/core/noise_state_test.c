@@ -227,7 +227,7 @@ static void check_order(struct chv_noise *n, bool may_write, bool may_read, bool
         CU_ASSERT_EQUAL(chv_noise_answer(n, buffer), CHV_ERR_STATE);
     if (!may_split)
         CU_ASSERT_EQUAL(chv_noise_split(n, k[0], k[1], k[2]), CHV_ERR_STATE);
-    CU_ASSERT(memcmp(&before, n, sizeof before) == 0);
+    CU_ASSERT(chv_equal(&before, n, sizeof before));
     CU_ASSERT(chv_is_zero(buffer, sizeof buffer) && chv_is_zero(k, sizeof k));
 }
 
@@ -280,7 +280,7 @@ static void test_lengths(void)
     CU_ASSERT_EQUAL(chv_noise_write(initiator, payload, most + 1, out, SIZE_MAX), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(chv_noise_write(initiator, payload, SIZE_MAX, out, SIZE_MAX), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(chv_noise_write(initiator, payload, most, out, sizeof out - 1), CHV_ERR_SPACE);
-    CU_ASSERT(memcmp(&before, initiator, sizeof before) == 0);
+    CU_ASSERT(chv_equal(&before, initiator, sizeof before));
     payload[most - 1] = 7;
     CU_ASSERT_EQUAL(chv_noise_write(initiator, payload, most, out, sizeof out), CHV_OK);
     CU_ASSERT_EQUAL(noise_pair_finish(&pair, INITIATOR), CHV_OK);
