@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += scripts/autogen scripts/check scripts/install-packages scripts/packages
+EXTRA_DIST += scripts/autogen scripts/build scripts/check scripts/install-packages scripts/packages scripts/quickstart
