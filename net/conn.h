@@ -54,7 +54,10 @@ const char *chv_conn_peer(const struct chv_conn *conn);
 /* For chv_session_get_info, _note, _refusal, _export; not for moving bytes. Holds until `closed` has returned. */
 struct chv_session *chv_conn_session(struct chv_conn *conn);
 
-/* Answers to `key`. Once the connection is ending, or without a question, CHV_ERR_STATE and nothing changes. */
+/*
+ * Answers to `key`. Once the connection is ending, or without a question, CHV_ERR_STATE and nothing changes. Any other error is
+ * the session's, and the connection ends with it.
+ */
 enum chv_err chv_conn_key_answer(struct chv_conn *conn, const uint8_t *secret) CHV_MUST_CHECK;
 enum chv_err chv_conn_key_refuse(struct chv_conn *conn, unsigned code) CHV_MUST_CHECK;
 /* chv_session_precompute, for the owner of a batch of questions once that is flushed. */

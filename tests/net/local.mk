@@ -1,13 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 net_test_cflags = $(test_cflags) $(UV_CFLAGS) $(CBOR_CFLAGS)
 net_test_libs = net/libnet.la $(test_libs) $(UV_LIBS) $(CBOR_LIBS)
+conn_support = tests/net/conn_support.c tests/net/conn_support.h
 
 net_tests = \
+	tests/net/conn_connect_test \
+	tests/net/conn_end_test \
+	tests/net/conn_limits_test \
 	tests/net/conn_test \
+	tests/net/control_test \
+	tests/net/log_test \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
 TESTS += $(net_tests)
 
-tests_net_conn_test_SOURCES = tests/net/conn_test.c tests/net/conn_support.c tests/net/conn_support.h
+tests_net_conn_connect_test_SOURCES = tests/net/conn_connect_test.c $(conn_support)
+tests_net_conn_connect_test_CFLAGS = $(net_test_cflags)
+tests_net_conn_connect_test_LDADD = $(net_test_libs)
+
+tests_net_conn_end_test_SOURCES = tests/net/conn_end_test.c $(conn_support)
+tests_net_conn_end_test_CFLAGS = $(net_test_cflags)
+tests_net_conn_end_test_LDADD = $(net_test_libs)
+
+tests_net_conn_limits_test_SOURCES = tests/net/conn_limits_test.c $(conn_support)
+tests_net_conn_limits_test_CFLAGS = $(net_test_cflags)
+tests_net_conn_limits_test_LDADD = $(net_test_libs)
+
+tests_net_conn_test_SOURCES = tests/net/conn_test.c $(conn_support)
 tests_net_conn_test_CFLAGS = $(net_test_cflags)
 tests_net_conn_test_LDADD = $(net_test_libs)
+
+tests_net_control_test_SOURCES = tests/net/control_test.c
+tests_net_control_test_CFLAGS = $(net_test_cflags)
+tests_net_control_test_LDADD = $(net_test_libs)
+
+tests_net_log_test_SOURCES = tests/net/log_test.c
+tests_net_log_test_CFLAGS = $(net_test_cflags)
+tests_net_log_test_LDADD = $(net_test_libs)
