@@ -430,6 +430,22 @@ static void test_config(void)
         lacking.capabilities = noise_crypto.capabilities & ~bits[i];
         CU_ASSERT_EQUAL(chv_noise_init(&n, &config), CHV_ERR_UNSUPPORTED);
     }
+    config = good;
+    config.hash = (enum chv_hash)CHV_HASH_COUNT;
+    CU_ASSERT_EQUAL(chv_noise_init(&n, &config), CHV_ERR_ARGUMENT);
+    config = good;
+    config.curve = (enum chv_curve)CHV_CURVE_COUNT;
+    CU_ASSERT_EQUAL(chv_noise_init(&n, &config), CHV_ERR_ARGUMENT);
+    config = good;
+    config.cipher = (enum chv_aead_alg)CHV_AEAD_COUNT;
+    CU_ASSERT_EQUAL(chv_noise_init(&n, &config), CHV_ERR_ARGUMENT);
+    noise_pair_free(&pair);
+
+    noise_pair_init(&pair, "Noise_NN_25519_AESGCM_SHA256", &noise_crypto, &noise_crypto, &noise_crypto);
+    pair.config[INITIATOR].s_public = NULL;
+    pair.config[RESPONDER].s_public = NULL;
+    noise_pair_start_both(&pair);
+    CU_ASSERT_EQUAL(noise_pair_run(&pair), CHV_OK);
     noise_pair_free(&pair);
 }
 
