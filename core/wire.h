@@ -2,11 +2,11 @@
 /*
  * Every size and layout on the wire (doc/protocol.md, sections 4 and 5).
  *
- *   hello   u16 length | "CHV" | u8 version | u8 profile | u8 suite | u8 kind | u8 0 | u16 length | credential or
- * ticket
- *           |<- frame ->|<------------------------------ Noise prologue ------------------------------->| Noise message
- * 1 reply   u16 length | u8 0 | Noise message 2          or   u16 length | u8 1 | u16 refusal code record  u16 length |
- * AEAD(u8 type | body)
+ *   hello    u16 length | "CHV" | u8 version | u8 profile | u8 suite | u8 kind | u8 0 | u16 length | credential
+ *                        |<----------------------------- Noise prologue ------------------------------>| Noise message 1
+ *   reply    u16 length | u8 0 | Noise message 2
+ *   refusal  u16 length | u8 1 | u16 code
+ *   record   u16 length | AEAD(u8 type | body)
  */
 #ifndef CHV_CORE_WIRE_H
 #define CHV_CORE_WIRE_H

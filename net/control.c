@@ -344,7 +344,7 @@ enum chv_err chv_status_encode(const struct chv_status *status, uint8_t *out, si
 enum chv_err chv_open_decode(const uint8_t *buf, size_t len, struct chv_open *open)
 {
     cbor_item_t *map = NULL;
-    struct chv_open read;
+    struct chv_open read = {0};
     enum chv_err err = load_map(buf, len, &map);
     if (err != CHV_OK)
         return err;

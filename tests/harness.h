@@ -32,11 +32,11 @@ static inline int test_main(const char *suite_name, const struct test_case *case
     return ran == CUE_SUCCESS && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-#define TEST_MAIN(suite, ...)                                                                      \
-    int main(void)                                                                                 \
-    {                                                                                              \
-        static const struct test_case test_cases[] = {__VA_ARGS__};                                \
-        return test_main(suite, test_cases, sizeof test_cases / sizeof test_cases[0]);             \
+#define TEST_MAIN(suite, ...)                                                                                          \
+    int main(void)                                                                                                     \
+    {                                                                                                                  \
+        static const struct test_case test_cases[] = {__VA_ARGS__};                                                    \
+        return test_main(suite, test_cases, sizeof test_cases / sizeof test_cases[0]);                                 \
     }
 
 #endif

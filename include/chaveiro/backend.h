@@ -35,10 +35,10 @@ enum chv_aead_alg { CHV_AEAD_AES256GCM, CHV_AEAD_CHACHA20POLY1305 };
 #define CHV_AEAD_COUNT 2
 
 enum {
-    CHV_KEY_LEN = 32,         /* every symmetric key and every DH result */
-    CHV_HASH_MAX = 64,        /* longest hash output: SHA-512, BLAKE2b */
-    CHV_DH_PRIVATE_LEN = 32,  /* X25519: RFC 7748 bytes; P-256: big-endian scalar */
-    CHV_DH_PUBLIC_MAX = 65,   /* P-256: SEC 1 uncompressed point; X25519: 32 bytes */
+    CHV_KEY_LEN = 32,        /* every symmetric key and every DH result */
+    CHV_HASH_MAX = 64,       /* longest hash output: SHA-512, BLAKE2b */
+    CHV_DH_PRIVATE_LEN = 32, /* X25519: RFC 7748 bytes; P-256: big-endian scalar */
+    CHV_DH_PUBLIC_MAX = 65,  /* P-256: SEC 1 uncompressed point; X25519: 32 bytes */
     CHV_AEAD_NONCE_LEN = 12,
     CHV_AEAD_TAG_LEN = 16
 };
@@ -78,8 +78,8 @@ struct chv_backend {
     /* Digest of the parts one after the other; out has chv_hash_len(alg) bytes and may alias a part. */
     enum chv_err (*hash)(void *ctx, enum chv_hash alg, const struct chv_part *parts, size_t n, uint8_t *out);
     /* HMAC (RFC 2104) of the parts; out has chv_hash_len(alg) bytes and may alias the key or a part. keylen 0 to 1024. */
-    enum chv_err (*hmac)(void *ctx, enum chv_hash alg, const uint8_t *key, size_t keylen,
-                         const struct chv_part *parts, size_t n, uint8_t *out);
+    enum chv_err (*hmac)(void *ctx, enum chv_hash alg, const uint8_t *key, size_t keylen, const struct chv_part *parts,
+                         size_t n, uint8_t *out);
 
     /* A fresh key pair.  public_out: chv_dh_public_len(curve) bytes.  *key is freed by dh_free. */
     enum chv_err (*dh_generate)(void *ctx, enum chv_curve curve, struct chv_dh **key, uint8_t *public_out);
@@ -159,8 +159,8 @@ enum chv_err chv_crypto_dh_import(const struct chv_crypto *crypto, enum chv_curv
 enum chv_err chv_crypto_dh_derive(const struct chv_crypto *crypto, struct chv_dh *key, const uint8_t *peer_public,
                                   uint8_t shared_out[CHV_KEY_LEN]) CHV_MUST_CHECK;
 void chv_crypto_dh_free(const struct chv_crypto *crypto, struct chv_dh *key);
-enum chv_err chv_crypto_aead_new(const struct chv_crypto *crypto, enum chv_aead_alg alg,
-                                 const uint8_t key[CHV_KEY_LEN], struct chv_aead **aead) CHV_MUST_CHECK;
+enum chv_err chv_crypto_aead_new(const struct chv_crypto *crypto, enum chv_aead_alg alg, const uint8_t key[CHV_KEY_LEN],
+                                 struct chv_aead **aead) CHV_MUST_CHECK;
 enum chv_err chv_crypto_aead_rekey(const struct chv_crypto *crypto, struct chv_aead *aead,
                                    const uint8_t key[CHV_KEY_LEN]) CHV_MUST_CHECK;
 enum chv_err chv_crypto_aead_seal(const struct chv_crypto *crypto, struct chv_aead *aead,

@@ -26,37 +26,37 @@ extern "C" {
  *   -30 .. -59   fatal to a session: the first one sticks, the session is over
  *   -60 .. -89   about a keystore or the secret that opens it
  */
-#define CHV_ERROR_MAP(X)                                                                           \
-    X(0, OK, "success")                                                                            \
-    X(-1, ARGUMENT, "invalid argument")                                                            \
-    X(-2, STATE, "call not allowed in this state")                                                 \
-    X(-3, SPACE, "buffer too small")                                                               \
-    X(-4, MEMORY, "out of memory")                                                                 \
-    X(-5, UNSUPPORTED, "not supported")                                                            \
-    X(-6, NOT_FOUND, "not found")                                                                  \
-    X(-7, EXISTS, "already exists")                                                                \
-    X(-8, IO, "input/output error")                                                                \
-    X(-9, BUSY, "in use by somebody else")                                                         \
-    X(-10, CANCELLED, "cancelled")                                                                 \
-    X(-11, CONFIG, "bad configuration")                                                            \
-    X(-12, UNAVAILABLE, "not available at the moment")                                             \
-    X(-13, TIMEOUT, "timed out")                                                                   \
-    X(-30, MALFORMED, "malformed data")                                                            \
-    X(-31, AUTH, "authentication failed")                                                          \
-    X(-32, PROTOCOL, "protocol violated by the peer")                                              \
-    X(-33, REFUSED, "refused by the peer")                                                         \
-    X(-34, TRUNCATED, "stream truncated: it ended without CLOSE")                                  \
-    X(-35, CRYPTO, "a cryptographic operation failed")                                             \
-    X(-36, EXHAUSTED, "the nonces of this key are used up")                                        \
-    X(-37, SELFTEST, "known-answer self-test failed")                                              \
-    X(-38, KEY, "the long-term key could not be used")                                             \
-    X(-60, PASSPHRASE, "wrong passphrase")                                                         \
-    X(-61, STORE_TRUNCATED, "keystore file is truncated")                                          \
-    X(-62, STORE_DAMAGED, "keystore file was changed or damaged")                                  \
-    X(-63, STORE_MODE, "keystore file can be read or written by others")                           \
-    X(-64, STORE_COST, "keystore file asks for an absurd scrypt cost")                             \
-    X(-65, STORE_FORMAT, "not a keystore file of a known version")                                 \
-    X(-66, STORE_LOCKED, "keystore is locked: it was not unlocked")                                \
+#define CHV_ERROR_MAP(X)                                                                                               \
+    X(0, OK, "success")                                                                                                \
+    X(-1, ARGUMENT, "invalid argument")                                                                                \
+    X(-2, STATE, "call not allowed in this state")                                                                     \
+    X(-3, SPACE, "buffer too small")                                                                                   \
+    X(-4, MEMORY, "out of memory")                                                                                     \
+    X(-5, UNSUPPORTED, "not supported")                                                                                \
+    X(-6, NOT_FOUND, "not found")                                                                                      \
+    X(-7, EXISTS, "already exists")                                                                                    \
+    X(-8, IO, "input/output error")                                                                                    \
+    X(-9, BUSY, "in use by somebody else")                                                                             \
+    X(-10, CANCELLED, "cancelled")                                                                                     \
+    X(-11, CONFIG, "bad configuration")                                                                                \
+    X(-12, UNAVAILABLE, "not available at the moment")                                                                 \
+    X(-13, TIMEOUT, "timed out")                                                                                       \
+    X(-30, MALFORMED, "malformed data")                                                                                \
+    X(-31, AUTH, "authentication failed")                                                                              \
+    X(-32, PROTOCOL, "protocol violated by the peer")                                                                  \
+    X(-33, REFUSED, "refused by the peer")                                                                             \
+    X(-34, TRUNCATED, "stream truncated: it ended without CLOSE")                                                      \
+    X(-35, CRYPTO, "a cryptographic operation failed")                                                                 \
+    X(-36, EXHAUSTED, "the nonces of this key are used up")                                                            \
+    X(-37, SELFTEST, "known-answer self-test failed")                                                                  \
+    X(-38, KEY, "the long-term key could not be used")                                                                 \
+    X(-60, PASSPHRASE, "wrong passphrase")                                                                             \
+    X(-61, STORE_TRUNCATED, "keystore file is truncated")                                                              \
+    X(-62, STORE_DAMAGED, "keystore file was changed or damaged")                                                      \
+    X(-63, STORE_MODE, "keystore file can be read or written by others")                                               \
+    X(-64, STORE_COST, "keystore file asks for an absurd scrypt cost")                                                 \
+    X(-65, STORE_FORMAT, "not a keystore file of a known version")                                                     \
+    X(-66, STORE_LOCKED, "keystore is locked: it was not unlocked")                                                    \
     X(-67, NO_SECRET, "no passphrase or PIN could be had")
 
 enum chv_err {

@@ -33,15 +33,15 @@ extern "C" {
 enum {
     CHV_SECRET_LEN = 32,
     CHV_LABEL_MAX = 64,
-    CHV_INFO_MAX = 1024,         /* longest HKDF info */
+    CHV_INFO_MAX = 1024,          /* longest HKDF info */
     CHV_KEYSTORE_DATA_MAX = 4096, /* longest data item */
-    CHV_SIGNATURE_MAX = 80       /* ECDSA P-256, DER */
+    CHV_SIGNATURE_MAX = 80        /* ECDSA P-256, DER */
 };
 
 enum chv_keystore_mode {
-    CHV_KEYSTORE_READ,   /* changes are CHV_ERR_STATE */
-    CHV_KEYSTORE_WRITE,  /* an existing one, locked against other writers until close */
-    CHV_KEYSTORE_CREATE  /* a new one (CHV_ERR_EXISTS if there is one), locked likewise */
+    CHV_KEYSTORE_READ,  /* changes are CHV_ERR_STATE */
+    CHV_KEYSTORE_WRITE, /* an existing one, locked against other writers until close */
+    CHV_KEYSTORE_CREATE /* a new one (CHV_ERR_EXISTS if there is one), locked likewise */
 };
 
 /*
@@ -125,8 +125,8 @@ struct chv_keystore_ops {
     enum chv_err (*public_key)(struct chv_keystore *ks, const char *label, enum chv_curve *curve,
                                uint8_t out[CHV_DH_PUBLIC_MAX], struct chv_why *why);
     /* Optional: DH of an identity key with a peer's public key; CHV_ERR_MALFORMED as dh_derive. */
-    enum chv_err (*dh)(struct chv_keystore *ks, const char *label, const uint8_t *peer_public,
-                       uint8_t out[CHV_KEY_LEN], struct chv_why *why);
+    enum chv_err (*dh)(struct chv_keystore *ks, const char *label, const uint8_t *peer_public, uint8_t out[CHV_KEY_LEN],
+                       struct chv_why *why);
     /* Optional: ECDSA with SHA-256 over `message` by a receipt key, DER; *sig_len is set. */
     enum chv_err (*sign)(struct chv_keystore *ks, const char *label, const uint8_t *message, size_t len,
                          uint8_t sig[CHV_SIGNATURE_MAX], size_t *sig_len, struct chv_why *why);

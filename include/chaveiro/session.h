@@ -37,7 +37,7 @@ enum {
     CHV_CLIENT_ID_MAX = 64,
     CHV_SCOPE_MAX = 32,
     CHV_CREDENTIAL_MAX = 512,
-    CHV_HELLO_FRAME_MAX = 2048,   /* both with their u16 length */
+    CHV_HELLO_FRAME_MAX = 2048, /* both with their u16 length */
     CHV_REPLY_FRAME_MAX = 512,
     CHV_RECORD_HEAD = 3,          /* u16 length, u8 type (enciphered) */
     CHV_RECORD_TAIL = 16,         /* AEAD tag */
@@ -104,7 +104,8 @@ struct chv_key_request {
     enum chv_key_kind kind;
     enum chv_profile profile;
     enum chv_curve curve;
-    const uint8_t *peer_public; /* DH: the point. PEER, and PSK in profile key+psk: the client's static key; else NULL */
+    const uint8_t
+        *peer_public; /* DH: the point. PEER, and PSK in profile key+psk: the client's static key; else NULL */
     size_t peer_public_len;
     const uint8_t *credential; /* PSK: canonical, already parsed strictly; else NULL */
     size_t credential_len;
@@ -125,7 +126,8 @@ struct chv_session_config {
     enum chv_suite suite;
     const uint8_t *credential; /* psk, key+psk; copied */
     size_t credential_len;
-    const uint8_t *peer_public; /* key, key+psk: the server's pinned identity key, chv_dh_public_len of the suite; copied */
+    const uint8_t
+        *peer_public; /* key, key+psk: the server's pinned identity key, chv_dh_public_len of the suite; copied */
 
     /* server */
     unsigned profiles; /* CHV_PROFILE_BIT mask of those served */
@@ -193,10 +195,10 @@ struct chv_session_info {
     size_t credential_len;
     const uint8_t *peer_public; /* the peer's identity key; NULL in profile psk */
     size_t peer_public_len;
-    const uint8_t *lineage;    /* CHV_LINEAGE_LEN; NULL before message 2 */
-    uint64_t server_time;      /* client: what the server said */
-    uint16_t idle_seconds;     /* client: what the server said */
-    const uint8_t *h_fin;      /* handshake hash, 32 bytes; NULL before the handshake is done */
+    const uint8_t *lineage; /* CHV_LINEAGE_LEN; NULL before message 2 */
+    uint64_t server_time;   /* client: what the server said */
+    uint16_t idle_seconds;  /* client: what the server said */
+    const uint8_t *h_fin;   /* handshake hash, 32 bytes; NULL before the handshake is done */
     uint64_t records_sent, records_received;
 };
 /* CHV_ERR_STATE on a server before its hello was parsed. */
