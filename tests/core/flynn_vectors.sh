@@ -29,3 +29,18 @@ if "$top_builddir/tests/noise-vectors" "$folder/changed.json" >"$folder/out"; th
 fi
 grep -q '^FAIL: .*vector 1 .*message 0: ciphertext differs$' "$folder/out"
 grep -q ', 1 failed, 0 skipped$' "$folder/out"
+
+# The hash is compared where it is given, though no transport message follows.
+cat >"$folder/hash.py" <<'END'
+import json, sys
+vector = json.load(open(sys.argv[1]))["vectors"][0]
+vector["messages"] = vector["messages"][:2]
+vector["handshake_hash"] = "00" * 32
+json.dump({"vectors": [vector]}, sys.stdout)
+END
+"$PYTHON3" "$folder/hash.py" "$folder/flynn.json" >"$folder/changed.json"
+if "$top_builddir/tests/noise-vectors" "$folder/changed.json" >"$folder/out"; then
+    echo 'a wrong handshake hash was taken'
+    exit 1
+fi
+grep -q '^FAIL: .*handshake hash of the initiator differs$' "$folder/out"

@@ -184,7 +184,7 @@ static enum chv_err finish_message(const struct chv_crypto *crypto, struct side 
     }
 }
 
-/* *out of message i, payload, is written and compared; the vector's own ciphertext is read. */
+/* Message i is written and compared with the vector's; then the vector's own is read. */
 static bool run_handshake_message(const struct vector *v, size_t i, const struct chv_crypto *crypto, struct side *from,
                                   struct side *to, const struct text *payload, struct text *ciphertext)
 {
@@ -282,33 +282,38 @@ static bool get_text(const struct vector *v, const json_t *message, const char *
     return true;
 }
 
-static bool run_messages(struct vector *v, const struct chv_crypto *crypto, const json_t *json)
+static bool run_message(struct vector *v, size_t i, const struct chv_crypto *crypto, const json_t *message)
 {
     static struct text payload;
     static struct text ciphertext;
+    const int sender = v->pattern.one_way || i % 2 == 0 ? INITIATOR : RESPONDER;
+    struct side *from = &v->side[sender];
+    struct side *to = &v->side[1 - sender];
+
+    if (!get_text(v, message, "payload", &payload) || !get_text(v, message, "ciphertext", &ciphertext))
+        return false;
+    if (i < v->pattern.messages)
+        return run_handshake_message(v, i, crypto, from, to, &payload, &ciphertext);
+    return run_transport_message(v, i, crypto, from, to, &payload, &ciphertext);
+}
+
+static bool run_messages(struct vector *v, const struct chv_crypto *crypto, const json_t *json)
+{
     const json_t *messages = json_object_get(json, "messages");
-    const json_t *message;
+    bool ok = true;
     size_t i;
 
     if (json_array_size(messages) < v->pattern.messages) {
         report("FAIL", v, "fewer messages than the handshake has");
         return false;
     }
-    json_array_foreach(messages, i, message)
-    {
-        const int sender = v->pattern.one_way || i % 2 == 0 ? INITIATOR : RESPONDER;
-        struct side *from = &v->side[sender];
-        struct side *to = &v->side[1 - sender];
-        if (!get_text(v, message, "payload", &payload) || !get_text(v, message, "ciphertext", &ciphertext))
-            return false;
-        if (i == v->pattern.messages && !(split_side(v, INITIATOR, crypto, json, &v->side[INITIATOR]) &&
-                                          split_side(v, RESPONDER, crypto, json, &v->side[RESPONDER])))
-            return false;
-        if (!(i < v->pattern.messages ? run_handshake_message : run_transport_message)(v, i, crypto, from, to, &payload,
-                                                                                       &ciphertext))
-            return false;
-    }
-    return true;
+    for (i = 0; ok && i < v->pattern.messages; i++)
+        ok = run_message(v, i, crypto, json_array_get(messages, i));
+    ok = ok && split_side(v, INITIATOR, crypto, json, &v->side[INITIATOR]) &&
+         split_side(v, RESPONDER, crypto, json, &v->side[RESPONDER]);
+    for (; ok && i < json_array_size(messages); i++)
+        ok = run_message(v, i, crypto, json_array_get(messages, i));
+    return ok;
 }
 
 static void run_vector(const char *file, size_t number, const struct chv_crypto *crypto, const json_t *json)
@@ -350,17 +355,16 @@ static bool run_file(const char *file, const struct chv_crypto *crypto)
     json_error_t error;
     json_t *root = json_load_file(file, JSON_REJECT_DUPLICATES, &error);
     const json_t *vectors = json_object_get(root, "vectors");
-    const json_t *vector;
     size_t i;
 
     if (root == NULL)
         fprintf(stderr, "noise-vectors: %s: line %d: %s\n", file, error.line, error.text);
     else if (json_array_size(vectors) == 0)
         fprintf(stderr, "noise-vectors: %s: no \"vectors\" in it\n", file);
-    json_array_foreach(vectors, i, vector) run_vector(file, i + 1, crypto, vector);
-    const bool any = json_array_size(vectors) > 0;
+    for (i = 0; i < json_array_size(vectors); i++)
+        run_vector(file, i + 1, crypto, json_array_get(vectors, i));
     json_decref(root);
-    return any;
+    return i > 0;
 }
 
 int main(int argc, char **argv)
