@@ -10,13 +10,13 @@ if [ ! -f "$vectors" ]; then
     echo 'no vectors.txt: apt-get install golang-github-flynn-noise-dev'
     exit 77
 fi
-if ! "$PYTHON3" -c 'import cryptography' 2>/dev/null; then
+if ! "${PYTHON3:?}" -c 'import cryptography' 2>/dev/null; then
     echo "$PYTHON3 has no module cryptography: apt-get install python3-cryptography"
     exit 77
 fi
-"$PYTHON3" "$top_srcdir/tests/core/flynn_to_json.py" "$vectors" >"$folder/flynn.json"
+"$PYTHON3" "${top_srcdir:?}/tests/core/flynn_to_json.py" "$vectors" >"$folder/flynn.json"
 rc=0
-"$top_builddir/tests/noise-vectors" "$folder/flynn.json" >"$folder/out" || rc=$?
+"${top_builddir:?}/tests/noise-vectors" "$folder/flynn.json" >"$folder/out" || rc=$?
 cat "$folder/out"
 [ $rc -eq 0 ]
 grep -q ' 0 failed, 0 skipped$' "$folder/out"

@@ -1,3 +1,3 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-exec "$PYTHON3" "$top_srcdir/tests/core/interop_dissononce.py"
+exec "${PYTHON3:?}" "${top_srcdir:?}/tests/core/interop_dissononce.py"

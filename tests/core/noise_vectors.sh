@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The vectors beside the source tree, when they are there, and what noise-vectors says of files that it cannot use.
 set -eu
-program=$top_builddir/tests/noise-vectors
+program=${top_builddir:?}/tests/noise-vectors
 folder=$(mktemp -d "${TMPDIR:-/tmp}/noise-vectors.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 
@@ -31,7 +31,7 @@ if "$program" --backend nonesuch "$folder/short.json" >"$folder/out" 2>&1; then
 fi
 grep -q 'nonesuch' "$folder/out"
 
-shared=$top_srcdir/../shared/vectors/noise
+shared=${top_srcdir:?}/../shared/vectors/noise
 if [ ! -d "$shared" ]; then
     echo "no $shared: its vectors were not run"
     exit 0
