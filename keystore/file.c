@@ -213,31 +213,34 @@ static enum chv_err file_commit(struct chv_keystore *ks, struct chv_why *why)
     return err;
 }
 
-/* The key of that label if its use is `use`. */
-static enum chv_err find_key(struct file_store *s, const char *label, enum chv_key_use use,
-                             const struct chv_file_key **key, struct chv_why *why)
+/* The key of that label if its use is `use`; else NULL and *err. */
+static const struct chv_file_key *find_key(struct file_store *s, const char *label, enum chv_key_use use,
+                                           enum chv_err *err, struct chv_why *why)
 {
     static const char *const uses[] = {"a secret", "an identity key", "a receipt key"};
-    enum chv_err err = check_open(s, why);
-    if (err != CHV_OK)
-        return err;
-    const struct chv_file_key *found = chv_file_find_key(&s->contents, label);
-    if (found == NULL)
-        return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no key '%s' in it", s->path, label);
-    if (found->use != use)
-        return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: '%s' is %s, wanted was %s", s->path, label, uses[found->use],
+    *err = check_open(s, why);
+    if (*err != CHV_OK)
+        return NULL;
+    const struct chv_file_key *key = chv_file_find_key(&s->contents, label);
+    if (key == NULL) {
+        *err = chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no key '%s' in it", s->path, label);
+        return NULL;
+    }
+    if (key->use != use) {
+        *err = chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: '%s' is %s, wanted was %s", s->path, label, uses[key->use],
                         uses[use]);
-    *key = found;
-    return CHV_OK;
+        return NULL;
+    }
+    return key;
 }
 
 static enum chv_err file_derive(struct chv_keystore *ks, const char *label, const uint8_t *info, size_t info_len,
                                 uint8_t out[CHV_SECRET_LEN], struct chv_why *why)
 {
     struct file_store *s = store_of(ks);
-    const struct chv_file_key *key = NULL;
-    enum chv_err err = find_key(s, label, CHV_USE_SECRET, &key, why);
-    if (err != CHV_OK)
+    enum chv_err err;
+    const struct chv_file_key *key = find_key(s, label, CHV_USE_SECRET, &err, why);
+    if (key == NULL)
         return err;
     err =
         chv_hkdf_expand(&s->crypto, CHV_HASH_SHA256, key->secret, CHV_SECRET_LEN, info, info_len, out, CHV_SECRET_LEN);
@@ -382,9 +385,9 @@ static enum chv_err file_dh(struct chv_keystore *ks, const char *label, const ui
                             uint8_t out[CHV_KEY_LEN], struct chv_why *why)
 {
     struct file_store *s = store_of(ks);
-    const struct chv_file_key *key = NULL;
-    enum chv_err err = find_key(s, label, CHV_USE_IDENTITY, &key, why);
-    if (err != CHV_OK)
+    enum chv_err err;
+    const struct chv_file_key *key = find_key(s, label, CHV_USE_IDENTITY, &err, why);
+    if (key == NULL)
         return err;
     err = chv_crypto_dh_derive(&s->crypto, key->dh, peer_public, out);
     if (err == CHV_ERR_MALFORMED)
@@ -396,9 +399,9 @@ static enum chv_err file_sign(struct chv_keystore *ks, const char *label, const 
                               uint8_t sig[CHV_SIGNATURE_MAX], size_t *sig_len, struct chv_why *why)
 {
     struct file_store *s = store_of(ks);
-    const struct chv_file_key *key = NULL;
-    enum chv_err err = find_key(s, label, CHV_USE_RECEIPT, &key, why);
-    return err != CHV_OK ? err : chv_file_sign(s->ossl, key, message, len, sig, sig_len, why);
+    enum chv_err err;
+    const struct chv_file_key *key = find_key(s, label, CHV_USE_RECEIPT, &err, why);
+    return key == NULL ? err : chv_file_sign(s->ossl, key, message, len, sig, sig_len, why);
 }
 
 const struct chv_keystore_ops chv_keystore_file_ops = {

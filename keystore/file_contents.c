@@ -89,7 +89,7 @@ enum chv_err chv_file_add_key(struct chv_file_contents *c, const char *label, en
     struct chv_file_key *key = &c->keys[i];
     memmove(key + 1, key, (c->key_count - i) * sizeof *key);
     memset(key, 0, sizeof *key);
-    memcpy(key->label, label, strlen(label));
+    memcpy(key->label, label, strlen(label) + 1);
     key->use = use;
     key->curve = curve;
     key->dh = dh;
@@ -106,7 +106,7 @@ enum chv_err chv_file_put_item(struct chv_file_contents *c, const char *label, c
         return CHV_ERR_EXISTS;
     if (c->item_count == c->item_room) {
         size_t room = c->item_room == 0 ? 16 : 2 * c->item_room;
-        struct chv_file_item **items = realloc(c->items, room * sizeof *items);
+        struct chv_file_item **items = reallocarray(c->items, room, sizeof(struct chv_file_item *));
         if (items == NULL)
             return CHV_ERR_MEMORY;
         c->items = items;
@@ -115,7 +115,7 @@ enum chv_err chv_file_put_item(struct chv_file_contents *c, const char *label, c
     struct chv_file_item *item = calloc(1, sizeof *item + len);
     if (item == NULL)
         return CHV_ERR_MEMORY;
-    memcpy(item->label, label, strlen(label));
+    memcpy(item->label, label, strlen(label) + 1);
     item->len = len;
     if (len > 0)
         memcpy(item->bytes, data, len);
@@ -297,9 +297,10 @@ static enum chv_err add_pair(struct chv_file_contents *c, const json_t *jwk, con
         (p256 && !get_bytes(jwk, "y", public_key + 33, 32)) || json_object_size(jwk) != (p256 ? 7 : 6))
         return CHV_ERR_STORE_FORMAT;
     enum chv_err err = chv_file_add_key(c, label, use, curve, secret);
-    if (err == CHV_OK && memcmp(chv_file_find_key(c, label)->public_key, public_key, public_len) != 0)
-        return CHV_ERR_STORE_FORMAT;
-    return err;
+    if (err != CHV_OK)
+        return err;
+    const struct chv_file_key *key = chv_file_find_key(c, label);
+    return key != NULL && memcmp(key->public_key, public_key, public_len) == 0 ? CHV_OK : CHV_ERR_STORE_FORMAT;
 }
 
 /* Strict: a member that is not understood would be lost at the next write. */

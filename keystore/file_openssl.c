@@ -6,8 +6,9 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 #include <openssl/params.h>
+
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -24,29 +25,13 @@ enum chv_err chv_file_scrypt(OSSL_LIB_CTX *ossl, const char *passphrase, size_t 
                              const uint8_t salt[CHV_FILE_SALT_LEN], const struct chv_file_cost *cost,
                              uint8_t out[CHV_KEY_LEN], struct chv_why *why)
 {
-    enum chv_err err = CHV_OK;
-    uint64_t n = cost->n, r = cost->r, p = cost->p;
     /* RFC 7914, 6: V is 128 N r, B is 128 p r, and two blocks to work in; OpenSSL refuses what is over this */
-    uint64_t memory = 128 * r * (n + p + 4);
-    EVP_KDF *kdf = EVP_KDF_fetch(ossl, "SCRYPT", NULL);
-    EVP_KDF_CTX *ctx = kdf == NULL ? NULL : EVP_KDF_CTX_new(kdf);
-    /* The parameters of OSSL_PARAM are not const, though EVP_KDF_derive only reads them. */
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PASSWORD, (void *)(uintptr_t)passphrase, passphrase_len),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)(uintptr_t)salt, CHV_FILE_SALT_LEN),
-        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
-        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_R, &r),
-        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_P, &p),
-        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory),
-        OSSL_PARAM_construct_end(),
-    };
-    if (ctx == NULL || EVP_KDF_derive(ctx, out, CHV_KEY_LEN, params) != 1) {
-        err = openssl_failed(why, "scrypt");
-        chv_wipe(out, CHV_KEY_LEN);
-    }
-    EVP_KDF_CTX_free(ctx);
-    EVP_KDF_free(kdf);
-    return err;
+    uint64_t memory = 128 * cost->r * (cost->n + cost->p + 4);
+    if (EVP_PBE_scrypt_ex(passphrase, passphrase_len, salt, CHV_FILE_SALT_LEN, cost->n, cost->r, cost->p, memory, out,
+                          CHV_KEY_LEN, ossl, NULL) == 1)
+        return CHV_OK;
+    chv_wipe(out, CHV_KEY_LEN);
+    return openssl_failed(why, "scrypt");
 }
 
 enum chv_err chv_file_generate_private(OSSL_LIB_CTX *ossl, enum chv_curve curve, uint8_t out[CHV_DH_PRIVATE_LEN],
@@ -77,16 +62,17 @@ static EVP_PKEY *p256_key(OSSL_LIB_CTX *ossl, const struct chv_file_key *key)
 {
     static char group[] = "P-256";
     EVP_PKEY *pkey = NULL;
+    uint8_t point[CHV_DH_PUBLIC_MAX];   /* a copy: OSSL_PARAM takes no const */
     uint8_t native[CHV_DH_PRIVATE_LEN]; /* OSSL_PARAM integers are in the machine's byte order */
     BIGNUM *scalar = BN_secure_new();
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(ossl, "EC", NULL);
     if (scalar == NULL || ctx == NULL || BN_bin2bn(key->secret, CHV_DH_PRIVATE_LEN, scalar) == NULL ||
         BN_bn2nativepad(scalar, native, sizeof native) != (int)sizeof native)
         goto out;
+    memcpy(point, key->public_key, sizeof point);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)key->public_key,
-                                          CHV_DH_PUBLIC_MAX),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point),
         OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_PRIV_KEY, native, sizeof native),
         OSSL_PARAM_construct_end(),
     };

@@ -46,14 +46,17 @@ static const uint8_t secret[CHV_SECRET_LEN] = "a secret of thirty-two bytes ..."
 static void expand(const uint8_t prk[32], const char *info, uint8_t out[32])
 {
     int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-    char digest[] = "SHA256";
+    char digest[] = "SHA256", info_copy[64]; /* OSSL_PARAM takes no const */
+    uint8_t key[32];
+    memcpy(key, prk, sizeof key);
+    (void)snprintf(info_copy, sizeof info_copy, "%s", info);
     EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
     EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
         OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)prk, 32),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)(uintptr_t)info, strlen(info)),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, key, 32),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info_copy, strlen(info)),
         OSSL_PARAM_construct_end(),
     };
     CU_ASSERT_EQUAL(EVP_KDF_derive(ctx, out, 32, params), 1);
@@ -253,11 +256,13 @@ static void check_dh(struct chv_keystore *ks, const char *label, enum chv_curve 
 static EVP_PKEY *public_p256(const uint8_t point[65])
 {
     char group[] = "P-256";
+    uint8_t copy[65];
     EVP_PKEY *pkey = NULL;
+    memcpy(copy, point, sizeof copy);
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)point, 65),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, copy, sizeof copy),
         OSSL_PARAM_construct_end(),
     };
     CU_ASSERT_EQUAL(EVP_PKEY_fromdata_init(ctx), 1);

@@ -16,10 +16,10 @@ static enum chv_err passphrase(void *arg, const char *prompt, int confirm, char 
     (void)prompt;
     (void)confirm;
     (void)why;
-    if (cap < strlen(text))
+    if (cap < sizeof text - 1)
         return CHV_ERR_SPACE;
-    memcpy(out, text, strlen(text));
-    *len = strlen(text);
+    *len = sizeof text - 1;
+    memcpy(out, text, *len);
     return CHV_OK;
 }
 
