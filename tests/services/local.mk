@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+services_tests = \
+	tests/services/client_key_test \
+	tests/services/message_test \
+	$(NULL)
+check_PROGRAMS += $(services_tests)
+TESTS += $(services_tests)
+message_support = tests/services/message_support.c tests/services/message_support.h
+
+tests_services_client_key_test_SOURCES = tests/services/client_key_test.c $(message_support)
+tests_services_client_key_test_CFLAGS = $(net_test_cflags)
+tests_services_client_key_test_LDADD = services/libservices.la $(net_test_libs)
+
+tests_services_message_test_SOURCES = tests/services/message_test.c $(message_support)
+tests_services_message_test_CFLAGS = $(net_test_cflags)
+tests_services_message_test_LDADD = services/libservices.la $(net_test_libs)
