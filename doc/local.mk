@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-EXTRA_DIST += doc/architecture.md doc/protocol.md doc/security.md
+EXTRA_DIST += doc/architecture.md doc/keystore-format.md doc/protocol.md doc/security.md
