@@ -129,11 +129,12 @@ enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const stru
  */
 
 /* The server refuses credentials that outlive its limit: better said now than found out by the client. */
-static void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c, uint64_t now)
+void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c)
 {
     bool served = server->config == NULL || server->config->epoch_count == 0;
     if (server->config == NULL)
         return;
+    uint64_t now = chv_time_now();
     uint64_t most = server->config->max_lifetime;
     if (most != 0 && (c->not_after == 0 || c->not_after > now + most + CHV_LIFETIME_SLACK))
         (void)chv_cli_fail(
@@ -167,8 +168,6 @@ enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct k
         err = chv_provision_scope(p, keyadmin_default_scope, why);
     if (err == CHV_OK)
         err = chv_provision_end(p, why);
-    if (err == CHV_OK && server->keystore != NULL)
-        keyadmin_warn(server, &p->credential, now);
     return err;
 }
 

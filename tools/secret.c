@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
 #include "tools/secret.h"
 
 #include <errno.h>
@@ -19,7 +21,7 @@
 enum { SECRET_ROOM = CHV_PASSPHRASE_MAX + 2 };
 
 /* Signals that would end or stop the program with the echo off. */
-static const int secret_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+static const int secret_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGALRM, SIGTERM, SIGTSTP};
 enum { SECRET_SIGNALS = sizeof secret_signals / sizeof secret_signals[0] };
 
 static volatile sig_atomic_t secret_caught;
@@ -95,25 +97,34 @@ static enum chv_err secret_check_file(int fd, const char *path, struct chv_why *
     return CHV_OK;
 }
 
+/* While a passphrase is waited for: signal handlers and, on a terminal, its settings, to give back. */
+struct secret_wait {
+    int fd;
+    bool terminal;
+    struct termios settings;
+    struct sigaction actions[SECRET_SIGNALS];
+    sigset_t mask;    /* as it was */
+    sigset_t waiting; /* with the signals above let in: only while ppoll(2) sleeps, so that none comes just before it */
+};
+
 /*
  * Reads into buf up to the end or, if `line`, up to and without a newline; at most `room` bytes.  By the byte for a
  * line: what is behind the newline is somebody else's.
  */
-static enum chv_err secret_read(int fd, bool line, char *buf, size_t room, size_t *len, struct chv_why *why)
+static enum chv_err secret_read(const struct secret_wait *w, bool line, char *buf, size_t room, size_t *len,
+                                struct chv_why *why)
 {
     *len = 0;
     while (*len < room) {
-        ssize_t n = read(fd, buf + *len, line ? 1 : room - *len);
+        struct pollfd wait = {.fd = w->fd, .events = POLLIN};
+        int ready = ppoll(&wait, 1, NULL, &w->waiting);
+        if (ready < 0 && errno == EINTR && secret_caught == 0)
+            continue;
+        ssize_t n = ready < 0 ? -1 : read(w->fd, buf + *len, line ? 1 : room - *len);
         if (n == 0)
             return CHV_OK;
-        if (n < 0 && errno == EINTR && secret_caught == 0)
+        if (n < 0 && ready >= 0 && (errno == EINTR || errno == EAGAIN))
             continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            struct pollfd wait = {.fd = fd, .events = POLLIN};
-            if (poll(&wait, 1, -1) < 0 && (errno != EINTR || secret_caught != 0))
-                return chv_fail(why, CHV_ERR_NO_SECRET, "cannot wait for the passphrase: %s", strerror(errno));
-            continue;
-        }
         if (n < 0)
             return chv_fail(why, CHV_ERR_NO_SECRET, "cannot read the passphrase: %s", strerror(errno));
         if (line && buf[*len] == '\n') {
@@ -125,6 +136,69 @@ static enum chv_err secret_read(int fd, bool line, char *buf, size_t room, size_
     return CHV_OK;
 }
 
+/* Gives all back, then lets the signal that came do what it does; true if the question is to be asked again. */
+static bool secret_wait_end(struct secret_wait *w)
+{
+    int caught = (int)secret_caught;
+    if (w->terminal)
+        (void)tcsetattr(w->fd, TCSAFLUSH, &w->settings);
+    for (size_t i = 0; i < SECRET_SIGNALS; i++)
+        (void)sigaction(secret_signals[i], &w->actions[i], NULL);
+    if (caught != 0)
+        (void)raise(caught); /* pending until the next line, and longer where the caller holds it */
+    (void)pthread_sigmask(SIG_SETMASK, &w->mask, NULL);
+    return caught == SIGTSTP;
+}
+
+/* From here on signals wait, also those that the caller held, to be let in by secret_read. False: no control of the
+ * echo. */
+static bool secret_wait_begin(struct secret_wait *w)
+{
+    struct sigaction action = {.sa_handler = secret_on_signal};
+    sigset_t wanted;
+    if (w->terminal && tcgetattr(w->fd, &w->settings) != 0)
+        return false;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigemptyset(&wanted);
+    for (size_t i = 0; i < SECRET_SIGNALS; i++)
+        (void)sigaddset(&wanted, secret_signals[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &wanted, &w->mask);
+    w->waiting = w->mask;
+    secret_caught = 0;
+    for (size_t i = 0; i < SECRET_SIGNALS; i++) {
+        (void)sigaction(secret_signals[i], &action, &w->actions[i]);
+        (void)sigdelset(&w->waiting, secret_signals[i]);
+    }
+    if (!w->terminal)
+        return true;
+    struct termios quiet = w->settings;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+    if (tcsetattr(w->fd, TCSAFLUSH, &quiet) == 0)
+        return true;
+    (void)secret_wait_end(w);
+    return false;
+}
+
+/* secret_read, which may wait for long, with signals let in. */
+static enum chv_err secret_wait_read(int fd, bool line, char *buf, size_t *len, struct chv_why *why)
+{
+    struct secret_wait w = {.fd = fd};
+    enum chv_err err = CHV_OK;
+    bool repeat = true;
+    size_t before = 0;
+    while (repeat) {
+        (void)secret_wait_begin(&w);
+        err = secret_read(&w, line, buf + before, SECRET_ROOM - before, len, why);
+        bool interrupted = secret_caught != 0;
+        before += *len;
+        repeat = secret_wait_end(&w) && err != CHV_OK;
+        if (interrupted && err != CHV_OK && !repeat)
+            err = chv_fail(why, CHV_ERR_NO_SECRET, "interrupted while a passphrase was read");
+    }
+    *len = before;
+    return err;
+}
+
 static enum chv_err secret_from_file(const char *path, char *buf, size_t *len, struct chv_why *why)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -132,54 +206,11 @@ static enum chv_err secret_from_file(const char *path, char *buf, size_t *len, s
         return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s: %s", path, strerror(errno));
     enum chv_err err = secret_check_file(fd, path, why);
     if (err == CHV_OK)
-        err = secret_read(fd, false, buf, SECRET_ROOM, len, why);
+        err = secret_wait_read(fd, false, buf, len, why);
     if (err == CHV_OK && *len > 0 && buf[*len - 1] == '\n')
         *len -= 1;
     (void)close(fd);
     return err;
-}
-
-/* The terminal while a passphrase is typed: settings and signal handlers to give back. */
-struct secret_terminal {
-    int fd;
-    struct termios settings;
-    struct sigaction actions[SECRET_SIGNALS];
-    sigset_t mask;
-};
-
-static bool secret_terminal_begin(struct secret_terminal *t)
-{
-    struct sigaction action = {.sa_handler = secret_on_signal}; /* without SA_RESTART: read returns */
-    sigset_t wanted;
-    if (tcgetattr(t->fd, &t->settings) != 0)
-        return false;
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigemptyset(&wanted);
-    secret_caught = 0;
-    for (size_t i = 0; i < SECRET_SIGNALS; i++) {
-        (void)sigaction(secret_signals[i], &action, &t->actions[i]);
-        (void)sigaddset(&wanted, secret_signals[i]);
-    }
-    (void)pthread_sigmask(SIG_UNBLOCK, &wanted, &t->mask);
-    struct termios quiet = t->settings;
-    quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    return tcsetattr(t->fd, TCSAFLUSH, &quiet) == 0 || secret_caught != 0;
-}
-
-/* Gives the echo back, then lets the signal that came do what it does; true if the question is to be asked again. */
-static bool secret_terminal_end(struct secret_terminal *t)
-{
-    int caught = (int)secret_caught;
-    while (tcsetattr(t->fd, TCSAFLUSH, &t->settings) != 0 && errno == EINTR && secret_caught != SIGTTOU)
-        continue;
-    for (size_t i = 0; i < SECRET_SIGNALS; i++)
-        (void)sigaction(secret_signals[i], &t->actions[i], NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &t->mask, NULL);
-    secret_caught = 0;
-    if (caught == 0)
-        return false;
-    (void)raise(caught);
-    return caught == SIGTSTP || caught == SIGTTIN || caught == SIGTTOU;
 }
 
 static void secret_say(int fd, const char *text)
@@ -198,18 +229,18 @@ static void secret_say(int fd, const char *text)
 static enum chv_err secret_ask(int fd, const char *prompt, const char *again, char *buf, size_t *len,
                                struct chv_why *why)
 {
-    struct secret_terminal t = {.fd = fd};
+    struct secret_wait w = {.fd = fd, .terminal = true};
     enum chv_err err = CHV_OK;
     bool repeat = true;
     while (repeat) {
-        if (!secret_terminal_begin(&t))
+        if (!secret_wait_begin(&w))
             return chv_fail(why, CHV_ERR_NO_SECRET, "cannot turn the terminal's echo off: %s", strerror(errno));
         secret_say(fd, prompt);
         secret_say(fd, again);
-        err = secret_caught == 0 ? secret_read(fd, true, buf, SECRET_ROOM, len, why) : CHV_OK;
+        err = secret_read(&w, true, buf, SECRET_ROOM, len, why);
         bool interrupted = secret_caught != 0;
         secret_say(fd, "\n");
-        repeat = secret_terminal_end(&t);
+        repeat = secret_wait_end(&w);
         if (interrupted && !repeat)
             err = chv_fail(why, CHV_ERR_NO_SECRET, "interrupted while a passphrase was asked for");
     }
@@ -245,7 +276,7 @@ static enum chv_err secret_from(const struct chv_secret_source *source, const ch
     case CHV_SECRET_FILE:
         return secret_from_file(source->path, buf, len, why);
     case CHV_SECRET_STDIN:
-        return secret_read(STDIN_FILENO, true, buf, SECRET_ROOM, len, why);
+        return secret_wait_read(STDIN_FILENO, true, buf, len, why);
     case CHV_SECRET_DEFAULT:
         if (secret_credential_path(source, path))
             return secret_from_file(path, buf, len, why);
