@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/server_config.h"
+
+#include "core/credential.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+/* A line of the file, its newline and what libinih adds. */
+enum { LINE_SIZE = 8192 };
+
+struct parse {
+    const char *text; /* the rest */
+    const char *file; /* for messages */
+    size_t dir_len;   /* of `file`, with its last slash */
+    int line;         /* of the key under way, from 1 */
+    bool failed;
+    struct chv_server_config config;
+    uint64_t seen; /* bit per key of the table */
+    struct chv_why why;
+};
+
+enum kind {
+    KIND_NAME,
+    KIND_KEYSTORE,
+    KIND_PATH,
+    KIND_BOOL,
+    KIND_EPOCHS,
+    KIND_LISTEN,
+    KIND_BACKEND,
+    KIND_SUITES,
+    KIND_USER,
+    KIND_NUMBER,
+    KIND_SECONDS,   /* unsigned */
+    KIND_SECONDS64, /* uint64_t */
+    KIND_SIZE,      /* size_t */
+    KIND_LEVEL,
+    KIND_TARGET
+};
+
+struct key {
+    const char *section, *name;
+    enum kind kind;
+    size_t offset; /* in struct chv_server_config */
+    uint64_t min, max;
+    const char *allowed;
+};
+
+#define AT(member) offsetof(struct chv_server_config, member)
+
+static const struct key keys[] = {
+    {"server", "name", KIND_NAME, AT(name), 0, 0, "1 to 64 of A-Z a-z 0-9 . _ -"},
+    {"server", "keystore", KIND_KEYSTORE, AT(keystore), 0, 0, "a file name or a URI (file:PATH)"},
+    {"server", "passphrase-file", KIND_PATH, AT(passphrase_file), 0, 0, "a file name"},
+    {"server", "pin-hold", KIND_BOOL, AT(pin_hold), 0, 0, "yes or no"},
+    {"server", "epochs", KIND_EPOCHS, AT(epochs), 1, UINT32_MAX, "up to 16 different numbers from 1, as in: 1, 2"},
+    {"server", "listen", KIND_LISTEN, AT(listen), 0, 0, "up to 16 of HOST:PORT, [V6]:PORT, unix:/PATH"},
+    {"server", "backend", KIND_BACKEND, AT(backend), 0, 0, NULL},
+    {"server", "suites", KIND_SUITES, AT(suites), 0, 0,
+     "x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256"},
+    {"server", "workers", KIND_NUMBER, AT(workers), 0, CHV_WORKERS_MAX, "0 (one per processor) to 64"},
+    {"server", "user", KIND_USER, AT(user), 0, 0, "the name of a user of this system"},
+    {"server", "state", KIND_PATH, AT(state), 0, 0, "a folder"},
+    {"server", "max-lifetime", KIND_SECONDS64, AT(max_lifetime), 0, UINT64_C(86400) * 36525,
+     "0 (no limit) to 36525d, as in: 90d, 12h"},
+    {"server", "backlog", KIND_NUMBER, AT(backlog), 1, 65535, "1 to 65535"},
+    {"limits", "connections", KIND_NUMBER, AT(limits.connections), 1, 10000000, "1 to 10000000"},
+    {"limits", "handshake-timeout", KIND_SECONDS, AT(limits.loop.handshake_seconds), 1, 3600, "1s to 1h"},
+    {"limits", "idle-timeout", KIND_SECONDS, AT(limits.loop.idle_seconds), 0, 65535, "0 (none) to 65535s, as in: 10m"},
+    {"limits", "stall-timeout", KIND_SECONDS, AT(limits.loop.stall_seconds), 1, 3600, "1s to 1h"},
+    {"limits", "memory", KIND_SIZE, AT(limits.memory), 1 << 20, UINT64_C(1) << 40, "1M to 1024G, as in: 64M"},
+    {"limits", "rate", KIND_NUMBER, AT(limits.rate), 0, 1000000, "0 (no limit) to 1000000"},
+    {"limits", "burst", KIND_NUMBER, AT(limits.burst), 1, 1000000, "1 to 1000000"},
+    {"limits", "keeper-queue", KIND_NUMBER, AT(limits.keeper_queue), 1, 1000000, "1 to 1000000"},
+    {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
+    {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
+};
+
+enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
+_Static_assert(KEY_COUNT <= 64, "one bit per key in struct parse");
+
+void chv_server_config_defaults(struct chv_server_config *config)
+{
+    *config = (struct chv_server_config){
+        .epoch_count = 1,
+        .epochs = {1},
+        .listen_count = 1,
+        .listen = {CHV_DEFAULT_LISTEN},
+        .backend = "openssl",
+        .max_lifetime = UINT64_C(86400) * 90,
+        .backlog = 1024,
+        .limits = {.connections = 10000,
+                   .rate = 1000,
+                   .burst = 10000,
+                   .keeper_queue = 4096,
+                   .memory = (size_t)64 << 20,
+                   .loop = {.handshake_seconds = 10, .idle_seconds = 600, .stall_seconds = 30}},
+        .log_level = CHV_LOG_INFO,
+        .log_target = CHV_LOG_STDERR,
+    };
+}
+
+/* The first failure is kept; libinih goes on to the end. */
+static void fail(struct parse *p, const char *format, ...) CHV_PRINTF(2, 3);
+static void fail(struct parse *p, const char *format, ...)
+{
+    if (p->failed)
+        return;
+    p->failed = true;
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (p->line > 0)
+        (void)chv_fail(&p->why, CHV_ERR_CONFIG, "%s:%d: %s", p->file, p->line, text);
+    else
+        (void)chv_fail(&p->why, CHV_ERR_CONFIG, "%s: %s", p->file, text);
+}
+
+static bool copy_text(char *out, size_t size, const char *value)
+{
+    int n = snprintf(out, size, "%s", value);
+    return n > 0 && (size_t)n < size;
+}
+
+/* A path that is not absolute starts at the configuration file's folder. */
+static bool set_path(const struct parse *p, char out[PATH_MAX], const char *scheme, const char *value)
+{
+    int dir_len = value[0] == '/' ? 0 : (int)p->dir_len;
+    int n = snprintf(out, PATH_MAX, "%s%.*s%s", scheme, dir_len, p->file, value);
+    return value[0] != '\0' && n > 0 && n < PATH_MAX;
+}
+
+static bool set_keystore(const struct parse *p, char out[PATH_MAX], const char *value)
+{
+    if (strncmp(value, "pkcs11:", 7) == 0)
+        return copy_text(out, PATH_MAX, value);
+    return set_path(p, out, "file:", strncmp(value, "file:", 5) == 0 ? value + 5 : value);
+}
+
+/* Decimal digits and one unit out of `units` or none; `scale` has a factor per unit. */
+static bool read_number(const char *text, const char *units, const uint64_t *scale, const struct key *key,
+                        uint64_t *number)
+{
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (errno != 0)
+        return false;
+    uint64_t factor = 1;
+    if (*end != '\0') {
+        const char *unit = strchr(units, *end);
+        if (unit == NULL || end[1] != '\0')
+            return false;
+        factor = scale[unit - units];
+    }
+    if (v > UINT64_MAX / factor || v * factor < key->min || v * factor > key->max)
+        return false;
+    *number = v * factor;
+    return true;
+}
+
+static bool read_scaled(enum kind kind, const char *text, const struct key *key, uint64_t *number)
+{
+    static const uint64_t seconds[] = {1, 60, 3600, 86400};
+    static const uint64_t bytes[] = {UINT64_C(1) << 10, UINT64_C(1) << 20, UINT64_C(1) << 30};
+    switch (kind) {
+    case KIND_SECONDS:
+    case KIND_SECONDS64:
+        return read_number(text, "smhd", seconds, key, number);
+    case KIND_SIZE:
+        return read_number(text, "KMG", bytes, key, number);
+    default:
+        return read_number(text, "", NULL, key, number);
+    }
+}
+
+static bool set_epochs(struct chv_server_config *config, const struct key *key, char *list)
+{
+    size_t count = 0;
+    char *save = NULL;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save)) {
+        uint64_t v;
+        if (count == CHV_EPOCHS_MAX || !read_number(item, "", NULL, key, &v))
+            return false;
+        size_t at = count;
+        for (; at > 0 && config->epochs[at - 1] >= v; at--) {
+            if (config->epochs[at - 1] == v)
+                return false;
+            config->epochs[at] = config->epochs[at - 1];
+        }
+        config->epochs[at] = (uint32_t)v;
+        count++;
+    }
+    config->epoch_count = count;
+    return count > 0;
+}
+
+static bool port_valid(const char *text)
+{
+    static const struct key port = {.min = 0, .max = 65535};
+    uint64_t v;
+    return strlen(text) <= 5 && read_number(text, "", NULL, &port, &v);
+}
+
+static bool listen_valid(const char *text)
+{
+    if (strlen(text) >= CHV_LISTEN_LEN)
+        return false;
+    if (strncmp(text, "unix:", 5) == 0)
+        return text[5] == '/' && text[6] != '\0' && strlen(text + 5) < sizeof((struct sockaddr_un *)NULL)->sun_path;
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || colon == text || !port_valid(colon + 1))
+        return false;
+    if (text[0] == '[')
+        return colon[-1] == ']' && colon - text > 2;
+    return memchr(text, ':', (size_t)(colon - text)) == NULL;
+}
+
+static bool add_listen(struct chv_server_config *config, const char *address)
+{
+    if (config->listen_count == CHV_LISTEN_MAX || !listen_valid(address))
+        return false;
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (strcmp(config->listen[i], address) == 0)
+            return false;
+    return copy_text(config->listen[config->listen_count++], CHV_LISTEN_LEN, address);
+}
+
+static bool set_listen(struct chv_server_config *config, char *list)
+{
+    config->listen_count = 0;
+    char *save = NULL;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save))
+        if (!add_listen(config, item))
+            return false;
+    return config->listen_count > 0;
+}
+
+static bool set_suites(struct chv_server_config *config, char *list)
+{
+    config->suites = 0;
+    char *save = NULL;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save)) {
+        enum chv_suite suite;
+        if (chv_suite_find(item, &suite) != CHV_OK)
+            return false;
+        config->suites |= CHV_SUITE_BIT(suite);
+    }
+    return config->suites != 0;
+}
+
+static bool set_backend(struct chv_server_config *config, const char *spec)
+{
+    char name[CHV_BACKEND_SPEC_MAX];
+    if (!copy_text(name, sizeof name, spec))
+        return false;
+    name[strcspn(name, ":")] = '\0';
+    return chv_backend_find(name) != NULL && copy_text(config->backend, sizeof config->backend, spec);
+}
+
+static bool set_target(enum chv_log_target *target, const char *value)
+{
+    *target = strcmp(value, "syslog") == 0 ? CHV_LOG_SYSLOG : CHV_LOG_STDERR;
+    return *target == CHV_LOG_SYSLOG || strcmp(value, "stderr") == 0;
+}
+
+static bool set_number(struct chv_server_config *config, const struct key *key, const char *value)
+{
+    uint64_t v;
+    if (!read_scaled(key->kind, value, key, &v))
+        return false;
+    char *member = (char *)config + key->offset;
+    if (key->kind == KIND_SECONDS64)
+        *(uint64_t *)(void *)member = v;
+    else if (key->kind == KIND_SIZE)
+        *(size_t *)(void *)member = (size_t)v;
+    else
+        *(unsigned *)(void *)member = (unsigned)v;
+    return true;
+}
+
+/* `value` may be cut up. */
+static bool set_value(struct parse *p, const struct key *key, char *value)
+{
+    struct chv_server_config *config = &p->config;
+    void *member = (char *)config + key->offset;
+    switch (key->kind) {
+    case KIND_NAME:
+        return chv_server_name_valid(value) && copy_text(config->name, sizeof config->name, value);
+    case KIND_KEYSTORE:
+        return set_keystore(p, config->keystore, value);
+    case KIND_PATH:
+        return set_path(p, member, "", value);
+    case KIND_BOOL:
+        *(bool *)member = strcmp(value, "yes") == 0;
+        return *(bool *)member || strcmp(value, "no") == 0;
+    case KIND_EPOCHS:
+        return set_epochs(config, key, value);
+    case KIND_LISTEN:
+        return set_listen(config, value);
+    case KIND_BACKEND:
+        return set_backend(config, value);
+    case KIND_SUITES:
+        return set_suites(config, value);
+    case KIND_USER:
+        return getpwnam(value) != NULL && copy_text(config->user, sizeof config->user, value);
+    case KIND_LEVEL:
+        return chv_log_level_find(value, &config->log_level) == CHV_OK;
+    case KIND_TARGET:
+        return set_target(&config->log_target, value);
+    case KIND_NUMBER:
+    case KIND_SECONDS:
+    case KIND_SECONDS64:
+    case KIND_SIZE:
+        return set_number(config, key, value);
+    }
+    return false;
+}
+
+static const char *allowed(const struct key *key)
+{
+    return key->kind == KIND_BACKEND ? chv_backend_names() : key->allowed;
+}
+
+static bool section_known(const char *section)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (strcmp(keys[i].section, section) == 0)
+            return true;
+    return false;
+}
+
+/* "name, keystore, ..." of a section. */
+static const char *key_names(const char *section, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < KEY_COUNT && len < size; i++)
+        if (strcmp(keys[i].section, section) == 0)
+            len += (size_t)snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", keys[i].name);
+    return out;
+}
+
+static int handle(void *arg, const char *section, const char *name, const char *value)
+{
+    struct parse *p = arg;
+    char text[LINE_SIZE];
+    if (p->failed)
+        return 0;
+    if (section[0] == '\0') {
+        fail(p, "key '%.64s' stands before the first section ([server], [limits], [log])", name);
+        return 0;
+    }
+    size_t i = 0;
+    while (i < KEY_COUNT && (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0))
+        i++;
+    if (i == KEY_COUNT) {
+        fail(p, "unknown key '%.64s' in [%s]; known are: %s", name, section, key_names(section, text, 300));
+        return 0;
+    }
+    if ((p->seen & UINT64_C(1) << i) != 0) {
+        fail(p, "key '%s' is given twice in [%s]", name, section);
+        return 0;
+    }
+    p->seen |= UINT64_C(1) << i;
+    if (!copy_text(text, sizeof text, value) || !set_value(p, &keys[i], text)) {
+        fail(p, "%s = '%.100s' is not allowed; allowed: %s", name, value, allowed(&keys[i]));
+        return 0;
+    }
+    return 1;
+}
+
+/* libinih tells of keys only: sections are checked here, so that an empty one is not passed over. */
+static void check_section(struct parse *p, const char *line)
+{
+    line += strspn(line, " \t");
+    if (*line != '[')
+        return;
+    char name[64];
+    const char *end = strchr(line, ']');
+    size_t len = end != NULL ? (size_t)(end - line) - 1 : 0;
+    if (end == NULL || len >= sizeof name) {
+        fail(p, "not a section; known are: [server], [limits], [log]");
+        return;
+    }
+    memcpy(name, line + 1, len);
+    name[len] = '\0';
+    end++;
+    end += strspn(end, " \t\r\n");
+    if (!section_known(name))
+        fail(p, "unknown section [%s]; known are: [server], [limits], [log]", name);
+    else if (*end != '\0' && *end != ';' && *end != '#')
+        fail(p, "text behind section [%s]", name);
+}
+
+/* An ini_reader over the text that counts lines: libinih's own handler is not told them. */
+static char *next_line(char *out, int size, void *arg)
+{
+    struct parse *p = arg;
+    if (*p->text == '\0' || p->failed)
+        return NULL;
+    size_t len = strcspn(p->text, "\n");
+    len += p->text[len] == '\n';
+    p->line++;
+    if (len + 3 > (size_t)size) {
+        fail(p, "line is longer than %d bytes", size - 3);
+        return NULL;
+    }
+    memcpy(out, p->text, len);
+    out[len] = '\0';
+    p->text += len;
+    check_section(p, out);
+    return out;
+}
+
+enum chv_err chv_server_config_parse(const char *text, const char *file, struct chv_server_config *config,
+                                     struct chv_why *why)
+{
+    const char *slash = strrchr(file, '/');
+    struct parse *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", file);
+    p->text = text;
+    p->file = file;
+    p->dir_len = slash != NULL ? (size_t)(slash - file) + 1 : 0;
+    chv_server_config_defaults(&p->config);
+
+    ini_use_stack = false;
+    ini_max_line = LINE_SIZE;
+    ini_initial_alloc = LINE_SIZE;
+    ini_allow_multiline = false;
+    ini_allow_no_value = false;
+    int result = ini_parse_stream(next_line, p, handle, p);
+    if (!p->failed && result != 0) {
+        p->line = result > 0 ? result : 0;
+        fail(p, "%s", result > 0 ? "not a 'key = value' line" : "out of memory");
+    }
+    p->line = 0;
+    if (p->config.name[0] == '\0')
+        fail(p, "[server] has no 'name': the server name that clients are provisioned for");
+    else if (p->config.keystore[0] == '\0')
+        fail(p, "[server] has no 'keystore': the file with the master secret (keyadmin init makes one)");
+
+    enum chv_err err = p->failed ? CHV_ERR_CONFIG : CHV_OK;
+    if (err == CHV_OK)
+        *config = p->config;
+    else
+        (void)chv_fail(why, err, "%s", p->why.text);
+    free(p);
+    return err;
+}
+
+enum chv_err chv_server_config_load(const char *file, struct chv_server_config *config, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    char absolute[PATH_MAX];
+    char *text = NULL;
+    FILE *f = NULL;
+
+    if (realpath(file, absolute) == NULL || (f = fopen(absolute, "re")) == NULL) {
+        err = chv_fail(why, errno == ENOENT ? CHV_ERR_NOT_FOUND : CHV_ERR_IO, "%s: %s", file, strerror(errno));
+        goto out;
+    }
+    text = malloc(CHV_SERVER_CONFIG_TEXT_MAX + 1);
+    if (text == NULL) {
+        err = chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", file);
+        goto out;
+    }
+    size_t len = fread(text, 1, CHV_SERVER_CONFIG_TEXT_MAX + 1, f);
+    if (ferror(f)) {
+        err = chv_fail(why, CHV_ERR_IO, "%s: %s", file, strerror(errno));
+        goto out;
+    }
+    if (len > CHV_SERVER_CONFIG_TEXT_MAX || memchr(text, '\0', len) != NULL) {
+        err = chv_fail(why, CHV_ERR_CONFIG, "%s: not a configuration file: %s", file,
+                       len > CHV_SERVER_CONFIG_TEXT_MAX ? "longer than 64 KiB" : "has NUL bytes");
+        goto out;
+    }
+    text[len] = '\0';
+    err = chv_server_config_parse(text, absolute, config, why);
+out:
+    free(text);
+    if (f != NULL)
+        fclose(f);
+    return err;
+}
+
+enum chv_err chv_server_config_listen(struct chv_server_config *config, const char *const *addresses, size_t count,
+                                      struct chv_why *why)
+{
+    struct chv_server_config changed = *config;
+    changed.listen_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!add_listen(&changed, addresses[i]))
+            return chv_fail(
+                why, CHV_ERR_CONFIG,
+                "--listen '%s' is not allowed; allowed: up to 16 different HOST:PORT, [V6]:PORT, unix:/PATH",
+                addresses[i]);
+    *config = changed;
+    return CHV_OK;
+}
+
+enum chv_err chv_server_config_backend(struct chv_server_config *config, const char *spec, struct chv_why *why)
+{
+    if (!set_backend(config, spec))
+        return chv_fail(why, CHV_ERR_CONFIG, "--backend '%s' is not known; known are: %s", spec, chv_backend_names());
+    return CHV_OK;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/server_config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* "#key = value" is a default, "# key = value" an example of a key that has none; the test reads it so. */
+static const char server_head[] =
+    "# Configuration of chaveirod; see chaveirod.conf(5).\n"
+    "# A line that begins with '#key' shows a default.\n"
+    "# Relative file names start from this file's folder. Times: s, m, h, d. Sizes: K, M, G.\n"
+    "# After a change: chaveirod -t -c FILE checks it, SIGHUP loads it.\n"
+    "\n"
+    "[server]\n"
+    "# Whom the clients mean to talk to; a part of every key. Clients are provisioned for it.\n"
+    "name = %s\n"
+    "\n"
+    "# Where the master secrets are.\n"
+    "keystore = %s\n"
+    "\n"
+    "# The passphrase: from this file, else from a systemd credential, else from a prompt.\n"
+    "%spassphrase-file = %s\n"
+    "# Keep a prompted passphrase in locked memory, so that the keeper can be started again\n"
+    "# without a person.\n"
+    "#pin-hold = no\n"
+    "\n"
+    "# Which epochs of the master secret are served: 1, 2\n"
+    "#epochs = 1\n"
+    "\n"
+    "# Where clients come in: HOST:PORT, [V6]:PORT, unix:/PATH; several with commas.\n"
+    "listen = %s\n";
+
+static const char server_tail[] =
+    "# Connections that may wait to be accepted.\n"
+    "#backlog = 1024\n"
+    "\n"
+    "# Who computes the sessions' cryptography.\n"
+    "#backend = openssl\n"
+    "# Suites served; without this line all that the backend has.\n"
+    "# suites = x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256\n"
+    "# Event loops; 0: one per processor.\n"
+    "#workers = 0\n"
+    "\n"
+    "# Whom to become when started as root.\n"
+    "# user = chaveiro\n"
+    "# Folder for the keeper's clock mark, which notices a clock that was set back.\n"
+    "# state = /var/lib/chaveiro\n"
+    "# A credential that would live longer than this is refused; 0: no limit.\n"
+    "#max-lifetime = 90d\n"
+    "\n"
+    "[limits]\n"
+    "# Connections at a time.\n"
+    "#connections = 10000\n"
+    "# From accept to a client's first record.\n"
+    "#handshake-timeout = 10s\n"
+    "# Without a record in either direction; 0: for ever.\n"
+    "#idle-timeout = 10m\n"
+    "# A record that has begun must be whole, and bytes to a client must move.\n"
+    "#stall-timeout = 30s\n"
+    "# For all clients that sent half a record or do not read.\n"
+    "#memory = 64M\n"
+    "# New connections per second from one IPv4 /24 or IPv6 /48 (0: no limit), and how many at once.\n"
+    "#rate = 1000\n"
+    "#burst = 10000\n"
+    "# Handshakes of one event loop that wait for the keeper.\n"
+    "#keeper-queue = 4096\n"
+    "\n"
+    "[log]\n"
+    "# error, warning, info, debug\n"
+    "#level = info\n"
+    "# stderr or syslog\n"
+    "#target = stderr\n";
+
+enum chv_err chv_server_config_template(const struct chv_server_config_values *values, char *out, size_t *len)
+{
+    const char *passphrase_file = values->passphrase_file;
+    size_t cap = *len;
+    struct chv_server_config *parsed = malloc(sizeof *parsed);
+    if (parsed == NULL)
+        return CHV_ERR_MEMORY;
+    enum chv_err err = CHV_ERR_SPACE;
+    int head = snprintf(out, cap, server_head, values->name, values->keystore, passphrase_file != NULL ? "" : "# ",
+                        passphrase_file != NULL ? passphrase_file : "passphrase",
+                        values->listen != NULL ? values->listen : CHV_DEFAULT_LISTEN);
+    if (head > 0 && (size_t)head < cap) {
+        int tail = snprintf(out + head, cap - (size_t)head, "%s", server_tail);
+        if (tail > 0 && (size_t)tail < cap - (size_t)head) {
+            /* A value with a line end or a comment sign in it would say something else than was meant. */
+            err = chv_server_config_parse(out, "", parsed, NULL) == CHV_OK ? CHV_OK : CHV_ERR_ARGUMENT;
+            *len = (size_t)head + (size_t)tail;
+        }
+    }
+    free(parsed);
+    return err;
+}
