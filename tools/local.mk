@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The programs: argument parsing, configuration, printing.
 noinst_LTLIBRARIES += tools/libtools.la
-EXTRA_LTLIBRARIES = tools/libserverconfig.la
+noinst_LTLIBRARIES += tools/libserverconfig.la
 tools_libtools_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
@@ -28,7 +28,7 @@ tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
 tool_cppflags = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"'
 tool_libs = tools/libtools.la net/libnet.la libchaveiro-testable.la
 
-EXTRA_PROGRAMS += tools/keyadmin
+bin_PROGRAMS += tools/keyadmin
 tools_keyadmin_SOURCES = \
 	tools/keyadmin.c \
 	tools/keyadmin.h \
@@ -42,7 +42,7 @@ tools_keyadmin_CFLAGS = $(tool_cflags)
 tools_keyadmin_CPPFLAGS = $(tool_cppflags)
 tools_keyadmin_LDADD = tools/libserverconfig.la $(tool_libs)
 
-EXTRA_PROGRAMS += tools/chaveiro
+bin_PROGRAMS += tools/chaveiro
 tools_chaveiro_SOURCES = \
 	tools/chaveiro.c \
 	tools/chaveiro.h \

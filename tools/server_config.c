@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ini.h>
 #include <pwd.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
