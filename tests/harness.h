@@ -8,6 +8,19 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#ifdef __clang_analyzer__ /* it cannot see that a fatal assertion does not return */
+#undef CU_ASSERT_FATAL
+#undef CU_ASSERT_EQUAL_FATAL
+#undef CU_ASSERT_NOT_EQUAL_FATAL
+#undef CU_ASSERT_PTR_NOT_NULL_FATAL
+#undef CU_FAIL_FATAL
+#define CU_ASSERT_FATAL(value) ((value) ? (void)0 : abort())
+#define CU_ASSERT_EQUAL_FATAL(actual, expected) CU_ASSERT_FATAL((actual) == (expected))
+#define CU_ASSERT_NOT_EQUAL_FATAL(actual, expected) CU_ASSERT_FATAL((actual) != (expected))
+#define CU_ASSERT_PTR_NOT_NULL_FATAL(value) CU_ASSERT_FATAL((value) != NULL)
+#define CU_FAIL_FATAL(text) abort()
+#endif
+
 struct test_case {
     const char *name;
     CU_TestFunc run;
