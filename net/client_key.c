@@ -9,17 +9,27 @@
 
 static const char access_prefix[] = "access:";
 
-/* "access:EPOCH.SERIAL", canonical decimal: the order of credentials of one id. */
+/* A number from 1 in canonical decimal; *end is set behind it. */
+static bool parse_number(const char *text, uint32_t *value, const char **end)
+{
+    uint64_t v = 0;
+    size_t n = strspn(text, "0123456789");
+    if (n == 0 || n > 10 || text[0] == '0')
+        return false;
+    for (size_t i = 0; i < n; i++)
+        v = v * 10 + (uint64_t)(text[i] - '0');
+    *value = (uint32_t)v;
+    *end = text + n;
+    return v <= UINT32_MAX;
+}
+
+/* "access:EPOCH.SERIAL": the order of credentials of one id. */
 static bool parse_label(const char *label, uint32_t *epoch, uint32_t *serial)
 {
-    unsigned long e, s;
-    char again[CHV_LABEL_MAX + 1];
-    if (sscanf(label, "access:%10lu.%10lu", &e, &s) != 2 || e == 0 || e > UINT32_MAX || s == 0 || s > UINT32_MAX)
+    const char *p = label + sizeof access_prefix - 1;
+    if (strncmp(label, access_prefix, sizeof access_prefix - 1) != 0 || !parse_number(p, epoch, &p) || *p != '.')
         return false;
-    (void)snprintf(again, sizeof again, "%s%lu.%lu", access_prefix, e, s);
-    *epoch = (uint32_t)e;
-    *serial = (uint32_t)s;
-    return strcmp(again, label) == 0;
+    return parse_number(p + 1, serial, &p) && *p == '\0';
 }
 
 struct newest {

@@ -195,9 +195,9 @@ enum chv_err chv_conn_connect(struct chv_loop *loop, const char *address, const 
     static const char unix_scheme[] = "unix:";
     struct chv_conn *made = NULL;
     struct chv_connecting *c = calloc(1, sizeof *c);
-    enum chv_err err = c != NULL ? CHV_OK : chv_fail(why, CHV_ERR_MEMORY, "no memory for a connection");
-    if (err == CHV_OK)
-        err = chv_conn_new(loop, address, config, events, owner, &made, why);
+    if (c == NULL)
+        return chv_fail(why, CHV_ERR_MEMORY, "no memory for a connection");
+    enum chv_err err = chv_conn_new(loop, address, config, events, owner, &made, why);
     if (err != CHV_OK)
         goto out;
     bool local = strncmp(address, unix_scheme, sizeof unix_scheme - 1) == 0;

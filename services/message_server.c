@@ -17,9 +17,6 @@ enum {
     LINE_MAX_BYTES = 4096
 };
 
-static const char reply_head[] = "message received: '";
-static const char reply_tail[] = "'";
-
 struct message_server {
     const char *id;
     uint64_t total; /* bytes of the message that is coming in */
@@ -94,31 +91,40 @@ static void print_message(const struct message_server *s)
     chv_wipe(line, sizeof line);
 }
 
-/* Sends head and body as DATA records of at most the bulk size. */
-static enum chv_err send_data(struct chv_conn *conn, const char *head, const uint8_t *body, size_t len)
+/* Sends bytes as DATA records of at most the bulk size, behind `head` in the first. */
+static enum chv_err send_data(struct chv_conn *conn, const struct chv_part *head, const uint8_t *body, size_t len)
 {
-    size_t head_len = strlen(head);
+    size_t before = head->len;
     enum chv_err err = CHV_OK;
-    while (err == CHV_OK && head_len + len > 0) {
+    while (err == CHV_OK && before + len > 0) {
         size_t cap;
         uint8_t *to = chv_conn_body(conn, &cap);
-        size_t n = cap - head_len < len ? cap - head_len : len;
-        memcpy(to, head, head_len);
+        size_t n = cap - before < len ? cap - before : len;
+        if (before > 0)
+            memcpy(to, head->ptr, before);
         if (n > 0)
-            memcpy(to + head_len, body, n);
-        err = chv_conn_send_body(conn, CHV_RECORD_DATA, head_len + n);
-        head_len = 0;
+            memcpy(to + before, body, n);
+        err = chv_conn_send_body(conn, CHV_RECORD_DATA, before + n);
+        before = 0;
         body += n;
         len -= n;
     }
     return err;
 }
 
-static enum chv_err begin(struct chv_conn *conn, struct message_server *s, const uint8_t *body, size_t len)
+/* Part of the reply, with its beginning where that is still due. */
+static enum chv_err answer(struct chv_conn *conn, struct message_server *s, const uint8_t *body, size_t len)
 {
-    const char *head = s->begun ? "" : reply_head;
+    static const char text[] = "message received: '";
+    const struct chv_part head = {.ptr = text, .len = s->begun ? 0 : sizeof text - 1};
     s->begun = true;
-    return send_data(conn, head, body, len);
+    return send_data(conn, &head, body, len);
+}
+
+static enum chv_err finish_answer(struct chv_conn *conn, struct message_server *s)
+{
+    enum chv_err err = answer(conn, s, (const uint8_t *)"'", 1);
+    return err == CHV_OK ? chv_conn_send(conn, CHV_RECORD_END, NULL, 0) : err;
 }
 
 static enum chv_err server_record(struct chv_conn *conn, void *state, uint8_t type, const uint8_t *body, size_t len)
@@ -128,18 +134,16 @@ static enum chv_err server_record(struct chv_conn *conn, void *state, uint8_t ty
     switch (type) {
     case CHV_RECORD_DATA:
         err = remember(s, body, len);
-        return err == CHV_OK ? begin(conn, s, body, len) : err;
+        return err == CHV_OK ? answer(conn, s, body, len) : err;
     case CHV_RECORD_END:
         if (len != 0) {
             chv_conn_explain(conn, "message service: END with a body");
             return CHV_ERR_PROTOCOL;
         }
         print_message(s);
-        err = s->begun ? CHV_OK : begin(conn, s, NULL, 0);
+        err = finish_answer(conn, s);
         end_message(s);
-        if (err == CHV_OK)
-            err = send_data(conn, reply_tail, NULL, 0);
-        return err == CHV_OK ? chv_conn_send(conn, CHV_RECORD_END, NULL, 0) : err;
+        return err;
     default:
         chv_conn_explain(conn, "message service: record of type %u", (unsigned)type);
         return CHV_ERR_PROTOCOL;

@@ -144,7 +144,9 @@ static void test_bad_addresses(void)
     memset(longer + 6, 'a', sizeof longer - 7);
     CU_ASSERT_EQUAL(try_connect(&t, longer, &client, NULL), CHV_ERR_ARGUMENT);
     memset(longer, 'a', sizeof longer - 1);
-    memcpy(longer + sizeof longer - 4, ":12", 3);
+    longer[sizeof longer - 4] = ':';
+    longer[sizeof longer - 3] = '1';
+    longer[sizeof longer - 2] = '2';
     CU_ASSERT_EQUAL(try_connect(&t, longer, &client, NULL), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(client.closed, 0);
     test_loop_close(&t);

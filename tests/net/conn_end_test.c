@@ -132,7 +132,7 @@ static void test_refusal_is_delivered(void)
     struct test_loop t;
     struct side server = {.echo = false};
     static uint8_t garbage[100000]; /* bytes the server never reads would turn its close into a reset */
-    uint8_t reply[600];
+    uint8_t reply[600] = {0};
     bool reset;
     garbage[1] = 9; /* 9 bytes that are no hello */
     test_loop_open(&t, NULL, 0);

@@ -10,7 +10,7 @@
 
 #include "net/conn_internal.h"
 
-enum { MIB = 1024 * 1024 };
+static const size_t MIB = (size_t)1024 * 1024;
 
 /* A server that floods, a client whose socket nobody reads: the server stops, holds little, and goes on at `drained`.
  */
@@ -41,7 +41,7 @@ static void test_slow_reader(void)
     CU_ASSERT_TRUE(left > 0);
     CU_ASSERT_TRUE(chv_conn_unsent(server.conn) > 0);
     CU_ASSERT_TRUE(chv_conn_unsent(server.conn) <= CHV_LOOP_BUFFER);
-    CU_ASSERT_TRUE(atomic_load(&t.pool.used) <= 2 * CHV_LOOP_BUFFER);
+    CU_ASSERT_TRUE(atomic_load(&t.pool.used) <= 2 * (size_t)CHV_LOOP_BUFFER);
     client.conn->events = 0;
     chv_conn_settle(client.conn);
     CU_ASSERT_TRUE(test_run_closed(&t, &server));
@@ -85,7 +85,7 @@ static void test_pool_used_up_by_unsent(void)
     struct test_loop t;
     uint64_t left = 400;
     struct side client = {.echo = false}, server = {.arg = &left};
-    test_loop_open(&t, NULL, 16 * 1024);
+    test_loop_open(&t, NULL, 16384);
     test_pair(&t, &client, &server);
     CU_ASSERT_TRUE(test_run_ready(&t, &client));
     client.conn->read_ended = true;
@@ -175,7 +175,8 @@ static void test_half_hellos(void)
     size_t peers = (limit.rlim_cur - 100) / 2 < 10000 ? (size_t)(limit.rlim_cur - 100) / 2 : 10000;
     struct side *servers = calloc(peers, sizeof *servers);
     int *fds = calloc(peers, sizeof *fds);
-    CU_ASSERT_FATAL(servers != NULL && fds != NULL);
+    if (servers == NULL || fds == NULL)
+        abort();
     test_loop_open(&t, NULL, 4096);
     for (size_t i = 0; i < peers; i++) {
         int fd[2];

@@ -38,7 +38,8 @@ static void one_stream(uint64_t total, size_t record, bool echo)
     struct test_loop t;
     struct stream *stream = calloc(1, sizeof *stream);
     struct side client = {.arg = stream, .on_drained = stream_on}, server = {.echo = echo};
-    CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
+    if (stream == NULL)
+        abort();
     stream->left = total;
     stream->record = record;
     test_loop_open(&t, NULL, 0);
@@ -72,8 +73,8 @@ static void test_sizes(void)
 
 static void test_bulk(void)
 {
-    one_stream(5 * 1024 * 1024 + 1, CHV_RECORD_BULK_BODY, true);
-    one_stream(32 * 1024 * 1024, CHV_RECORD_BULK_BODY, false);
+    one_stream(UINT64_C(5) * 1024 * 1024 + 1, CHV_RECORD_BULK_BODY, true);
+    one_stream(UINT64_C(32) * 1024 * 1024, CHV_RECORD_BULK_BODY, false);
 }
 
 static void test_many_small(void)
@@ -138,7 +139,7 @@ static void test_cork(void)
     chv_conn_cork(client.conn);
     for (int i = 0; i < 100; i++)
         CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, "x", 1), CHV_OK);
-    CU_ASSERT_EQUAL(t.loop.out_len, 100 * (1 + CHV_RECORD_HEAD + CHV_RECORD_TAIL));
+    CU_ASSERT_EQUAL(t.loop.out_len, (size_t)100 * (1 + CHV_RECORD_HEAD + CHV_RECORD_TAIL));
     chv_conn_uncork(client.conn);
     CU_ASSERT_EQUAL(t.loop.out_len, 0);
     chv_conn_shutdown(client.conn);

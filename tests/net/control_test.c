@@ -27,6 +27,8 @@ static enum chv_err status_of(const void *map, size_t len)
     return err;
 }
 
+static const uint8_t nest[3] = {0xa1, 0x61, 'q'}; /* {"q": */
+
 #define OPEN(literal) open_of(literal, sizeof(literal) - 1)
 #define STATUS(literal) status_of(literal, sizeof(literal) - 1)
 #define SERVICE "\x67service" /* text of 7 bytes */
@@ -153,8 +155,9 @@ static void test_too_many(void)
         memcpy(map + len, pair, sizeof pair);
         len += sizeof pair;
     }
-    memcpy(map + len, SERVICE NAME, 16);
-    len += 16;
+    static const uint8_t service[16] = SERVICE NAME;
+    memcpy(map + len, service, sizeof service);
+    len += sizeof service;
     CU_ASSERT_EQUAL(open_of(map, len), CHV_ERR_MALFORMED);
     map[1] = 64;
     memmove(map + 2, map + 5, len - 5);
@@ -187,19 +190,19 @@ static void test_huge_lengths_and_depth(void)
     uint8_t map[2 + 2 * 1000 + 1];
     size_t before = heap_in_use();
     for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++) {
-        memcpy(map, "\xa1\x61q", 3);
+        memcpy(map, nest, sizeof nest);
         memcpy(map + 3, huge[i], 9);
         CU_ASSERT_EQUAL(open_of(map, 12), CHV_ERR_MALFORMED);
         CU_ASSERT_EQUAL(open_of(huge[i], 9), CHV_ERR_MALFORMED);
     }
     for (size_t i = 0; i < 1000; i++)
-        memcpy(map + 3 * i % sizeof map, "\xa1\x61q", 3 * i % sizeof map + 3 <= sizeof map ? 3 : 0);
+        memcpy(map + 3 * i % sizeof map, nest, 3 * i % sizeof map + 3 <= sizeof map ? 3 : 0);
     CU_ASSERT_EQUAL(open_of(map, sizeof map), CHV_ERR_MALFORMED);
     memset(map, 0x81, sizeof map);
-    memcpy(map, "\xa1\x61q", 3);
+    memcpy(map, nest, sizeof nest);
     CU_ASSERT_EQUAL(open_of(map, sizeof map), CHV_ERR_MALFORMED);
     memset(map, 0xc1, sizeof map);
-    memcpy(map, "\xa1\x61q", 3);
+    memcpy(map, nest, sizeof nest);
     CU_ASSERT_EQUAL(open_of(map, sizeof map), CHV_ERR_MALFORMED);
     CU_ASSERT_TRUE(heap_in_use() <= before + 65536);
 }
@@ -211,7 +214,8 @@ static void test_every_byte(void)
                                      "code\x19\x01\x93\x61q\x82\xa1\x61r\x01\x18\x20";
     uint8_t map[sizeof status_map - 1], *exact = malloc(sizeof map);
     size_t taken = 0;
-    CU_ASSERT_PTR_NOT_NULL_FATAL(exact);
+    if (exact == NULL)
+        abort();
     CU_ASSERT_EQUAL(STATUS(status_map), CHV_OK);
     for (size_t i = 0; i < sizeof map; i++) {
         for (unsigned value = 0; value < 256; value++) {
@@ -229,10 +233,12 @@ static void test_every_byte(void)
     free(exact);
     for (size_t len = 0; len < sizeof map; len++) {
         exact = malloc(len + 1);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(exact);
+        if (exact == NULL)
+            abort();
         memcpy(exact, status_map, len);
         exact = realloc(exact, len > 0 ? len : 1); /* ASan sees a read beyond the cut */
-        CU_ASSERT_PTR_NOT_NULL_FATAL(exact);
+        if (exact == NULL)
+            abort();
         CU_ASSERT_EQUAL(status_of(exact, len), CHV_ERR_MALFORMED);
         free(exact);
     }

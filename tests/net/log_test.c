@@ -106,10 +106,9 @@ static void test_escape(void)
     ESCAPES("a\0b", "a\\x00b");
     ESCAPES("\xc2\x9b"
             "2J",
-            "\\xc2\\x9b2J"); /* C1: CSI */
-    ESCAPES("\xe2\x80\xae"
-            "x",
-            "\\xe2\\x80\\xaex");                /* right-to-left override */
+            "\\xc2\\x9b2J");                                                  /* C1: CSI */
+    static const char override[] = {(char)0xe2, (char)0x80, (char)0xae, 'x'}; /* right to left */
+    escapes(override, sizeof override, "\\xe2\\x80\\xaex");
     ESCAPES("\xe2\x80\xa8", "\\xe2\\x80\\xa8"); /* line separator */
     ESCAPES("\xef\xbb\xbf", "\\xef\\xbb\\xbf");
     ESCAPES("\xc3", "\\xc3");          /* cut off */

@@ -24,25 +24,25 @@ enum chv_err test_passphrase(void *arg, const char *prompt, int confirm, char *o
 
 struct test_peer {
     /* set before */
-    unsigned refuse;                                           /* STATUS for OPEN instead of the service */
-    enum chv_err (*hook)(struct chv_conn *conn, uint8_t type); /* after each record */
-    /* the server's side */
-    struct chv_conn *conn;
-    struct chv_credential client;
-    void *state;
-    bool server_closed;
-    enum chv_err server_err;
-    char server_why[512];
-    /* the client's side */
-    struct chv_message *message;
-    unsigned ready, sent, replies, pongs, closed;
-    uint8_t *reply; /* all bytes of all replies */
-    size_t reply_len;
-    enum chv_err err;
-    char text[512];
+    enum chv_err (*hook)(struct chv_conn *conn, uint8_t type); /* server: after each record */
     void (*on_ready)(struct test_peer *peer);
     void (*on_sent)(struct test_peer *peer);
+    unsigned refuse; /* STATUS for OPEN instead of the service */
+    /* the server's side */
+    enum chv_err server_err;
+    char server_why[512];
+    struct chv_conn *conn;
+    void *state;
+    struct chv_credential client;
+    /* the client's side */
+    struct chv_message *message;
+    uint8_t *reply; /* all bytes of all replies */
+    size_t reply_len;
+    unsigned ready, sent, replies, pongs, closed;
+    enum chv_err err;
+    char text[512];
     struct test_env *env;
+    bool server_closed;
 };
 
 struct test_env {

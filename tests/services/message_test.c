@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static const char head[] = "message received: '";
-enum { EXTRA = sizeof head - 1 + 1, MIB = 1024 * 1024 };
+static const size_t EXTRA = sizeof head - 1 + 1, MIB = (size_t)1024 * 1024;
 
 static bool replied(const struct test_peer *peer, const void *data, size_t len)
 {
@@ -55,11 +55,12 @@ static void test_ola(void)
 
 static void test_sizes(void)
 {
-    static const size_t sizes[] = {1, 65260, 65261, 65279, 65280, 65281, 65518, 65519, 5 * MIB};
+    static const size_t sizes[] = {1, 65260, 65261, 65279, 65280, 65281, 65518, 65519, 5242880};
     struct test_env env;
     struct test_peer peer = {.refuse = 0};
     uint8_t *data = malloc(5 * MIB);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    if (data == NULL)
+        abort();
     fill(data, 5 * MIB);
     test_env_open(&env);
     test_connect(&env, &peer);
@@ -111,7 +112,8 @@ static void test_from_descriptors(void)
     uint8_t *data = malloc(MIB);
     char path[128];
     int pipe_fd[2];
-    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    if (data == NULL)
+        abort();
     fill(data, MIB);
     test_env_open(&env);
     (void)snprintf(path, sizeof path, "%s/file", env.store.folder);
@@ -129,7 +131,7 @@ static void test_from_descriptors(void)
     CU_ASSERT_EQUAL(chv_message_send_fd(peer.message, pipe_fd[0], &why), CHV_OK);
     CU_ASSERT_EQUAL(fcntl(pipe_fd[0], F_GETFL) & O_NONBLOCK, 0);
     for (int i = 0; i < 10; i++) {
-        CU_ASSERT_EQUAL(write(pipe_fd[1], data + 100 * i, 100), 100);
+        CU_ASSERT_EQUAL(write(pipe_fd[1], data + (size_t)100 * (size_t)i, 100), 100);
         for (int turn = 0; turn < 5; turn++)
             test_turn(&env);
     }
