@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -61,6 +62,10 @@ static void complete(struct test_loop *t, const char *address, int listener)
     CU_ASSERT_STRING_EQUAL(chv_conn_peer(client.conn), address);
     serve(t, listener, &server);
     CU_ASSERT_TRUE(test_run_ready(t, &client));
+    int no_delay = 0;
+    socklen_t len = sizeof no_delay;
+    if (getsockopt(client.conn->fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, &len) == 0)
+        CU_ASSERT_EQUAL(no_delay, 1);
     chv_conn_shutdown(client.conn);
     CU_ASSERT_TRUE(test_run_closed(t, &client));
     CU_ASSERT_TRUE(test_run_closed(t, &server));

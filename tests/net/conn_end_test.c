@@ -351,6 +351,28 @@ static void test_tampered_record(void)
     test_loop_close(&t);
 }
 
+/* Writing to a peer that is gone raises no signal, and the end comes by the reading side. */
+static void test_write_to_nobody(void)
+{
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.echo = false};
+    static uint8_t data[CHV_RECORD_BULK_BODY];
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    hard(server.conn->fd);
+    chv_conn_abort(server.conn, CHV_ERR_CANCELLED);
+    enum chv_err err = CHV_OK;
+    for (int i = 0; i < 5 && err == CHV_OK; i++)
+        err = chv_conn_send(client.conn, CHV_RECORD_DATA, data, sizeof data);
+    CU_ASSERT_EQUAL(err, CHV_ERR_IO);
+    CU_ASSERT_EQUAL(client.closed, 0);
+    CU_ASSERT_TRUE(test_run_closed(&t, &client));
+    CU_ASSERT_EQUAL(client.err, CHV_ERR_TRUNCATED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(client.why, "connection lost: "));
+    test_loop_close(&t);
+}
+
 /* The loop goes down with connections in every state. */
 static void test_loop_goes_down(void)
 {
@@ -378,4 +400,5 @@ TEST_MAIN("ends of connections", {"vanish before the hello", test_vanish_before_
           {"client's key refused", test_client_key_refused}, {"wrong key", test_wrong_key},
           {"late answer", test_late_answer}, {"answer after the end", test_answer_after_the_end},
           {"close inside callbacks", test_close_inside_callbacks}, {"last words", test_last_words},
-          {"tampered record", test_tampered_record}, {"loop goes down", test_loop_goes_down})
+          {"tampered record", test_tampered_record}, {"write to nobody", test_write_to_nobody},
+          {"loop goes down", test_loop_goes_down})

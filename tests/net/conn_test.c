@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections that go well: both roles over real sockets. */
+#define _GNU_SOURCE /* memmem */
 #include "tests/net/conn_support.h"
 
 #include <string.h>
@@ -241,7 +242,52 @@ static void test_start_inside_a_callback(void)
     test_loop_close(&t);
 }
 
+/* The hello is there before the server's end starts: it is read without a turn of the loop. */
+static void test_read_at_once(void)
+{
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.echo = false};
+    int fd[2];
+    test_loop_open(&t, NULL, 0);
+    test_tcp_pair(fd);
+    test_start(&t, &client, CHV_CLIENT, fd[0]);
+    test_start(&t, &server, CHV_SERVER, fd[1]);
+    CU_ASSERT_EQUAL(server.keys, 1);
+    test_loop_close(&t);
+}
+
+static bool holds(const uint8_t *buf, size_t len, const char *text)
+{
+    return memmem(buf, len, text, strlen(text)) != NULL;
+}
+
+static void test_no_plaintext_stays(void)
+{
+    static const char text[] = "nobody may find this text in a buffer";
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.echo = true};
+    size_t cap;
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, text, sizeof text), CHV_OK);
+    CU_ASSERT_FALSE(holds(t.loop.out, CHV_LOOP_BUFFER, text));
+    while (client.bytes < sizeof text && !t.stuck)
+        (void)uv_run(&t.loop.uv, UV_RUN_ONCE);
+    CU_ASSERT_FALSE(holds(t.loop.in, CHV_LOOP_BUFFER, text));
+    CU_ASSERT_FALSE(holds(t.loop.out, CHV_LOOP_BUFFER, text));
+    /* a body that is refused, and one that is never sent */
+    memcpy(chv_conn_body(client.conn, &cap), text, sizeof text);
+    CU_ASSERT_EQUAL(chv_conn_send_body(client.conn, 11, sizeof text), CHV_ERR_ARGUMENT);
+    CU_ASSERT_FALSE(holds(t.loop.out, CHV_LOOP_BUFFER, text));
+    memcpy(chv_conn_body(client.conn, &cap), text, sizeof text);
+    chv_conn_abort(client.conn, CHV_ERR_CANCELLED);
+    CU_ASSERT_FALSE(holds(t.loop.out, CHV_LOOP_BUFFER, text));
+    test_loop_close(&t);
+}
+
 TEST_MAIN("connections", {"messages of many sizes", test_sizes}, {"bulk", test_bulk},
           {"many small records", test_many_small}, {"the longest frame", test_longest_frame},
           {"ping and pong", test_ping}, {"cork", test_cork}, {"two share the buffer", test_two_share_the_buffer},
-          {"wrong calls", test_wrong_calls}, {"start inside a callback", test_start_inside_a_callback})
+          {"wrong calls", test_wrong_calls}, {"start inside a callback", test_start_inside_a_callback},
+          {"read at once", test_read_at_once}, {"no plaintext stays", test_no_plaintext_stays})
