@@ -17,9 +17,11 @@ tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
 
 tools_test_scripts = \
+	tests/tools/chaveiro_chat.py \
+	tests/tools/chaveiro_refusals.py \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
 	$(NULL)
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/fakeserver.py tests/support/store.py tests/support/terminal.py
