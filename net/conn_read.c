@@ -111,8 +111,6 @@ size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
 {
     size_t used = 0;
     bool go = true;
-    if (conn->busy)
-        return 0;
     conn->busy = true;
     chv_conn_cork(conn);
     while (go) {
@@ -147,11 +145,6 @@ static void hold(struct chv_conn *conn, const uint8_t *data, size_t len)
 {
     if (len == 0 || (conn->state != CHV_CONN_HANDSHAKE && conn->state != CHV_CONN_OPEN))
         return;
-    if (conn->state == CHV_CONN_HANDSHAKE && conn->partial.len + len > CHV_FIRST_FRAME_MAX) {
-        chv_conn_explain(conn, "more than %d bytes ahead of the handshake", CHV_FIRST_FRAME_MAX);
-        chv_conn_finish(conn, CHV_ERR_PROTOCOL);
-        return;
-    }
     if (chv_held_append(&conn->partial, conn->loop->pool, data, len) != CHV_OK) {
         chv_conn_explain(conn, "no memory for part of a record: the limit of %zu bytes for slow peers is reached",
                          conn->loop->pool->limit);
@@ -234,6 +227,7 @@ static bool may_read(const struct chv_conn *conn)
     }
 }
 
+/* Who has not proven anything gives little at a time: also what comes ahead of the handshake is then little. */
 static size_t read_size(const struct chv_conn *conn, size_t have)
 {
     size_t size = conn->first_record ? conn->read_size : CHV_FIRST_FRAME_MAX;

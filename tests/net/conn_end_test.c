@@ -352,13 +352,16 @@ static void test_tampered_record(void)
 }
 
 /* Writing to a peer that is gone raises no signal, and the end comes by the reading side. */
-static void test_write_to_nobody(void)
+static void write_to_nobody(void (*make)(int fd[2]))
 {
     struct test_loop t;
     struct side client = {.echo = false}, server = {.echo = false};
     static uint8_t data[CHV_RECORD_BULK_BODY];
+    int fd[2];
     test_loop_open(&t, NULL, 0);
-    test_pair(&t, &client, &server);
+    make(fd);
+    test_start(&t, &server, CHV_SERVER, fd[1]);
+    test_start(&t, &client, CHV_CLIENT, fd[0]);
     CU_ASSERT_TRUE(test_run_ready(&t, &client));
     hard(server.conn->fd);
     chv_conn_abort(server.conn, CHV_ERR_CANCELLED);
@@ -370,6 +373,34 @@ static void test_write_to_nobody(void)
     CU_ASSERT_TRUE(test_run_closed(&t, &client));
     CU_ASSERT_EQUAL(client.err, CHV_ERR_TRUNCATED);
     CU_ASSERT_PTR_NOT_NULL(strstr(client.why, "connection lost: "));
+    test_loop_close(&t);
+}
+
+static void test_write_to_nobody(void)
+{
+    write_to_nobody(test_tcp_pair);
+    write_to_nobody(test_unix_pair); /* EPIPE at once */
+}
+
+/* What a peer sends while the server waits for the key is kept, little as it is, and read when its time has come. */
+static void test_bytes_ahead(void)
+{
+    struct test_loop t;
+    struct side client = {.key = SIDE_WAITS}, server = {.key = SIDE_WAITS};
+    static uint8_t garbage[100000] = {0, 50};
+    int fd[2];
+    test_loop_open(&t, NULL, 0);
+    test_tcp_pair(fd);
+    test_start(&t, &client, CHV_CLIENT, fd[0]);
+    chv_conn_push(client.conn, garbage, sizeof garbage);
+    test_start(&t, &server, CHV_SERVER, fd[1]);
+    CU_ASSERT_EQUAL(server.keys, 1);
+    test_turns(&t, 5);
+    CU_ASSERT_TRUE(server.conn->partial.len > 0 && server.conn->partial.len <= CHV_FIRST_FRAME_MAX);
+    CU_ASSERT_EQUAL(server.closed, 0);
+    CU_ASSERT_EQUAL(chv_conn_key_answer(server.conn, server.request.h_psk), CHV_OK);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.err, CHV_ERR_AUTH);
     test_loop_close(&t);
 }
 
@@ -401,4 +432,4 @@ TEST_MAIN("ends of connections", {"vanish before the hello", test_vanish_before_
           {"late answer", test_late_answer}, {"answer after the end", test_answer_after_the_end},
           {"close inside callbacks", test_close_inside_callbacks}, {"last words", test_last_words},
           {"tampered record", test_tampered_record}, {"write to nobody", test_write_to_nobody},
-          {"loop goes down", test_loop_goes_down})
+          {"bytes ahead", test_bytes_ahead}, {"loop goes down", test_loop_goes_down})

@@ -72,6 +72,8 @@ static void test_back_pressure(void)
     test_turns(&t, 20);
     CU_ASSERT_TRUE(server.bytes < sent);
     CU_ASSERT_TRUE(server.conn->unsent.len > 0 && server.conn->unsent.len <= CHV_LOOP_BUFFER);
+    CU_ASSERT_EQUAL(server.conn->events, UV_WRITABLE);
+    CU_ASSERT_EQUAL(server.conn->read_size, CHV_CONN_READ_MIN);
     client.conn->read_ended = false;
     chv_conn_settle(client.conn);
     chv_conn_shutdown(client.conn);

@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "net/conn_internal.h"
 
 static const char head[] = "message received: '";
 static const size_t EXTRA = sizeof head - 1 + 1, MIB = (size_t)1024 * 1024;
@@ -53,6 +56,14 @@ static void test_ola(void)
     test_env_close(&env);
 }
 
+/* So that a long message cannot lie in the kernel as a whole: both ends must read while they send. */
+static void small_buffers(int fd)
+{
+    int size = 16384;
+    CU_ASSERT_EQUAL(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    CU_ASSERT_EQUAL(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+}
+
 static void test_sizes(void)
 {
     static const size_t sizes[] = {1, 65260, 65261, 65279, 65280, 65281, 65518, 65519, 5242880};
@@ -64,6 +75,8 @@ static void test_sizes(void)
     fill(data, 5 * MIB);
     test_env_open(&env);
     test_connect(&env, &peer);
+    small_buffers(peer.conn->fd);
+    small_buffers(chv_message_conn(peer.message)->fd);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         send_and_wait(&env, &peer, data, sizes[i]);
     /* one buffer of either side, and the copy of what could not leave at once belongs to the caller's data */
