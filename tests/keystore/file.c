@@ -354,6 +354,43 @@ static void test_lock(void)
     free(path);
 }
 
+/* Descriptors that a program started from here would get. */
+static int inheritable(void)
+{
+    int n = 0;
+    for (int fd = 3; fd < 64; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        n += flags >= 0 && (flags & FD_CLOEXEC) == 0;
+    }
+    return n;
+}
+
+static int open_descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 64; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static void test_descriptors(void)
+{
+    char *path = test_fresh_path();
+    test_make_file(path);
+    int before = inheritable(), open_before = open_descriptors();
+    struct chv_keystore *ks = test_open(path, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    CU_ASSERT(open_descriptors() > open_before); /* folder and lock */
+    CU_ASSERT_EQUAL(inheritable(), before);
+    chv_keystore_close(ks);
+    CU_ASSERT_EQUAL(open_descriptors(), open_before);
+    ks = test_open(path, CHV_KEYSTORE_READ);
+    CU_ASSERT_EQUAL(open_descriptors(), open_before); /* a reader keeps none */
+    chv_keystore_close(ks);
+    (void)unlink(path);
+    free(path);
+}
+
 static void test_stale_lock(void)
 {
     char *path = test_path("stale.ks"), *lock = test_path("stale.ks.lock");
@@ -426,4 +463,5 @@ TEST_MAIN("keystore: file", {"example of the document", test_document}, {"costs 
           {"default cost", test_default_cost}, {"passphrases", test_passphrases},
           {"fresh salt and nonce", test_fresh_salt_and_nonce}, {"over 1 MiB", test_too_much},
           {"many keys", test_many_keys}, {"symbolic links", test_symbolic_links}, {"bad places", test_bad_places},
-          {"lock", test_lock}, {"stale lock", test_stale_lock}, {"leftovers", test_leftovers})
+          {"lock", test_lock}, {"descriptors", test_descriptors}, {"stale lock", test_stale_lock},
+          {"leftovers", test_leftovers})

@@ -26,6 +26,16 @@ static enum { CALM, CRASH, CRASH_HALF, FAIL } plan;
 static unsigned at, calls;
 static int refuse_renameat2; /* an errno: this file system has no RENAME_NOREPLACE */
 
+/* The calls of a commit, a letter each: w write, s fsync of a file, S of a folder, r rename; NULL: nobody asks. */
+static char *trace;
+static const char *steal_lock; /* removed just before it is locked, once */
+
+static void note(char what)
+{
+    if (trace != NULL)
+        trace[strlen(trace)] = what; /* zeroed, and larger than any commit needs */
+}
+
 /* Whether this call is to fail. */
 static bool meet(void)
 {
@@ -81,6 +91,7 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
         (void)__real_write(fd, buf, len / 2);
         _exit(CRASHED);
     }
+    note('w');
     return meet() ? -1 : __real_write(fd, buf, len);
 }
 
@@ -96,6 +107,9 @@ int __wrap_ftruncate(int fd, off_t len)
 
 int __wrap_fsync(int fd)
 {
+    struct stat st;
+    if (trace != NULL)
+        note(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'S' : 's');
     return meet() ? -1 : __real_fsync(fd);
 }
 
@@ -115,16 +129,22 @@ int __wrap_close(int fd)
 
 int __wrap_flock(int fd, int operation)
 {
+    if (steal_lock != NULL) {
+        (void)unlink(steal_lock);
+        steal_lock = NULL;
+    }
     return meet() ? -1 : __real_flock(fd, operation);
 }
 
 int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
+    note('r');
     return meet() ? -1 : __real_renameat(from_dir, from, to_dir, to);
 }
 
 int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
+    note('r');
     if (meet())
         return -1;
     if (refuse_renameat2 != 0) {
@@ -314,6 +334,47 @@ static void test_failures(void)
     fail_each(CHV_KEYSTORE_CREATE);
 }
 
+/* Without its bytes on the disk first, a new name may point to nothing after a power cut. */
+static void test_order(void)
+{
+    char seen[64] = "";
+    char *path = test_path("order.ks");
+    struct chv_keystore *ks = test_open(path, CHV_KEYSTORE_CREATE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    trace = seen;
+    CU_ASSERT_EQUAL(chv_keystore_commit(ks, NULL), CHV_OK);
+    trace = NULL;
+    CU_ASSERT_STRING_EQUAL(seen, "wsrS");
+    memset(seen, 0, sizeof seen);
+    trace = seen;
+    CU_ASSERT_EQUAL(chv_keystore_commit(ks, NULL), CHV_OK);
+    trace = NULL;
+    CU_ASSERT_STRING_EQUAL(seen, "wsrS");
+    chv_keystore_close(ks);
+    (void)unlink(path);
+    free(path);
+}
+
+/* The holder removes the lock file between our open and our lock: what we then hold keeps nobody out. */
+static void test_lock_without_a_name(void)
+{
+    char *path = test_path("named.ks"), *lock = test_path("named.ks.lock");
+    struct chv_keystore_options write = {.mode = CHV_KEYSTORE_WRITE};
+    struct chv_keystore *second = NULL;
+    test_make_file(path);
+    steal_lock = lock;
+    struct chv_keystore *ks = test_open(path, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    CU_ASSERT_PTR_NULL(steal_lock);
+    CU_ASSERT_EQUAL(access(lock, F_OK), 0);
+    CU_ASSERT_EQUAL(chv_keystore_open(path, &write, &second, NULL), CHV_ERR_BUSY);
+    chv_keystore_close(ks);
+    CU_ASSERT_EQUAL(test_folder_count(), 1);
+    (void)unlink(path);
+    free(path);
+    free(lock);
+}
+
 static void test_create_never_replaces(void)
 {
     static const int systems[] = {0, EINVAL, ENOSYS}; /* by renameat2, and by link where that is not to be had */
@@ -432,5 +493,6 @@ static void test_disk_full(void)
 TEST_MAIN("keystore: crashes and failures", {"crash in a write", test_crash_write},
           {"crash in a create", test_crash_create}, {"crash in a half-done write()", test_crash_half_written},
           {"crash in a create by link()", test_crash_create_by_link}, {"each call fails", test_failures},
+          {"order of a write", test_order}, {"lock without a name", test_lock_without_a_name},
           {"create never replaces", test_create_never_replaces}, {"file size limit", test_file_size_limit},
           {"disk full", test_disk_full})

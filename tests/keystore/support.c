@@ -64,7 +64,7 @@ char *test_path(const char *name)
 {
     char *path;
     if (asprintf(&path, "%s/%s", test_folder(), name) < 0)
-        abort();
+        exit(EXIT_FAILURE);
     return path;
 }
 
@@ -153,14 +153,14 @@ struct test_bytes test_read(const char *path)
     FILE *f = fopen(path, "rbe");
     if (f == NULL) {
         perror(path);
-        abort();
+        exit(EXIT_FAILURE);
     }
     (void)fseek(f, 0, SEEK_END);
     file.len = (size_t)ftell(f);
     rewind(f);
     file.ptr = calloc(1, file.len + 1);
     if (file.ptr == NULL || fread(file.ptr, 1, file.len, f) != file.len)
-        abort();
+        exit(EXIT_FAILURE);
     (void)fclose(f);
     return file;
 }
@@ -171,7 +171,7 @@ void test_write(const char *path, const char *bytes, size_t len)
     FILE *f = fopen(path, "wbe");
     if (f == NULL || fchmod(fileno(f), 0600) != 0 || fwrite(bytes, 1, len, f) != len || fclose(f) != 0) {
         perror(path);
-        abort();
+        exit(EXIT_FAILURE);
     }
 }
 
@@ -182,7 +182,7 @@ static char *member(const char *text, const char *name, size_t *len)
     (void)snprintf(start, sizeof start, "\"%s\": \"", name);
     char *found = strstr(text, start);
     if (found == NULL)
-        abort();
+        exit(EXIT_FAILURE);
     found += strlen(start);
     *len = strcspn(found, "\"");
     return found;
@@ -203,12 +203,12 @@ void test_redigest(struct test_bytes *file)
     }
     if (chv_backend_open("openssl", &crypto, NULL) != CHV_OK ||
         chv_crypto_hash(&crypto, CHV_HASH_SHA256, parts, 7, hash) != CHV_OK)
-        abort();
+        exit(EXIT_FAILURE);
     chv_backend_close(&crypto);
     chv_base64_encode(hash, sizeof hash, text);
     char *digest = member(file->ptr, "digest", &len);
     if (len != strlen(text))
-        abort();
+        exit(EXIT_FAILURE);
     memcpy(digest, text, len);
 }
 
@@ -218,10 +218,10 @@ char *test_replaced(const char *text, const char *from, const char *to)
     const char *found = strstr(text, from);
     if (found == NULL) {
         (void)fprintf(stderr, "'%s' is not in '%s'\n", from, text);
-        abort();
+        exit(EXIT_FAILURE);
     }
     if (asprintf(&out, "%.*s%s%s", (int)(found - text), text, to, found + strlen(from)) < 0)
-        abort();
+        exit(EXIT_FAILURE);
     return out;
 }
 
@@ -231,13 +231,13 @@ struct test_bytes test_with_header(const char *path, const char *from, const cha
     size_t len, decoded = 511;
     char *header = member(file.ptr, "protected", &len), json[512] = "", encoded[CHV_BASE64_SIZE(512)];
     if (chv_base64_decode(header, len, (uint8_t *)json, &decoded) != CHV_OK)
-        abort();
+        exit(EXIT_FAILURE);
     char *edited = test_replaced(json, from, to);
     chv_base64_encode((const uint8_t *)edited, strlen(edited), encoded);
     header[len] = '\0';
     struct test_bytes out = {.ptr = NULL};
     if (asprintf(&out.ptr, "%.*s%s\"%s", (int)(header - file.ptr), file.ptr, encoded, header + len + 1) < 0)
-        abort();
+        exit(EXIT_FAILURE);
     out.len = strlen(out.ptr);
     test_redigest(&out);
     free(edited);
