@@ -26,5 +26,3 @@ libchaveiro_la_LIBADD = $(chv_layers) $(chv_layer_libs)
 libchaveiro_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-export-symbols $(srcdir)/dist/libchaveiro.sym
 libchaveiro_la_DEPENDENCIES = $(chv_layers) dist/libchaveiro.sym
-
-EXTRA_DIST += doc/keystore-format.md
