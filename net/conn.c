@@ -201,6 +201,8 @@ void chv_conn_finish(struct chv_conn *conn, enum chv_err err)
         return;
     if (conn->state != CHV_CONN_FLUSHING || conn->err == CHV_OK)
         conn->err = err;
+    if (conn->write_ended && conn->err != CHV_OK)
+        chv_conn_explain(conn, "connection lost: %s", strerror(conn->write_error));
     conn->state = CHV_CONN_ENDED;
     if (loop->out_conn == conn) {
         chv_wipe(loop->out + loop->out_len, CHV_RECORD_FRAME_MAX < CHV_LOOP_BUFFER - loop->out_len
@@ -338,8 +340,8 @@ void chv_conn_shutdown(struct chv_conn *conn)
         return;
     }
     enum chv_err err = chv_conn_send(conn, CHV_RECORD_CLOSE, NULL, 0);
-    if (err != CHV_OK)
-        chv_conn_abort(conn, err);
+    if (err != CHV_OK) /* CHV_ERR_STATE: before OPEN there is nothing to close */
+        chv_conn_abort(conn, err == CHV_ERR_STATE ? CHV_ERR_CANCELLED : err);
     else
         chv_conn_settle(conn);
 }

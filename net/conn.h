@@ -81,7 +81,7 @@ size_t chv_conn_unsent(const struct chv_conn *conn);
 
 /*
  * Sends CLOSE, then ends when the peer's CLOSE has come, within the stall limit; records that come before it are still
- * handed out. Before the handshake is done it is chv_conn_abort with CHV_ERR_CANCELLED. A second call does nothing.
+ * handed out. Before OPEN it is chv_conn_abort with CHV_ERR_CANCELLED. A second call does nothing.
  */
 void chv_conn_shutdown(struct chv_conn *conn);
 /*

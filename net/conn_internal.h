@@ -68,6 +68,7 @@ struct chv_conn {
     enum chv_conn_state state;
     enum chv_conn_stall stall;
     enum chv_err err; /* what `closed` will say */
+    int write_error;  /* errno of the write that ended writing */
     unsigned corks;
     bool busy; /* in chv_conn_consume: what changes the state now is seen by its loop */
     bool key_asked;

@@ -12,7 +12,7 @@ enum { FRAME_EXTRA = CHV_RECORD_HEAD + CHV_RECORD_TAIL };
 /* The socket takes no more. What the peer sent before it went (a refusal) may still be there to read. */
 static void write_failed(struct chv_conn *conn, int error)
 {
-    chv_conn_explain(conn, "connection lost: %s", strerror(error));
+    conn->write_error = error; /* said at the end, unless something better is read before */
     conn->write_ended = true;
     chv_held_free(&conn->unsent, conn->loop->pool);
 }

@@ -283,6 +283,31 @@ static void test_refused(void)
     test_env_close(&env);
 }
 
+static enum chv_err refuse_data(struct chv_conn *conn, uint8_t type)
+{
+    if (type != CHV_RECORD_DATA)
+        return CHV_OK;
+    CU_ASSERT_EQUAL(chv_service_status(conn, 413, "too long"), CHV_OK);
+    return CHV_ERR_REFUSED;
+}
+
+/* Although the client's writes fail once the server has closed, the reason is what its user reads. */
+static void test_refused_in_the_middle(void)
+{
+    struct test_env env;
+    struct test_peer peer = {.hook = refuse_data};
+    struct source source = {.left = 100 * MIB};
+    test_env_open(&env);
+    test_connect(&env, &peer);
+    CU_ASSERT_EQUAL(chv_message_send_from(peer.message, read_source, &source), CHV_OK);
+    TEST_UNTIL(&env, peer.closed);
+    test_finish(&env, &peer);
+    CU_ASSERT_EQUAL(peer.err, CHV_ERR_REFUSED);
+    CU_ASSERT_STRING_EQUAL(peer.text, "the server refused: 413: too long");
+    CU_ASSERT_EQUAL(peer.server_err, CHV_ERR_REFUSED);
+    test_env_close(&env);
+}
+
 static enum chv_err close_first(struct chv_conn *conn, uint8_t type)
 {
     if (type == CHV_RECORD_OPEN)
@@ -412,5 +437,6 @@ static void test_too_early(void)
 TEST_MAIN("message service", {"ola", test_ola}, {"sizes", test_sizes}, {"printed safely", test_printed_safely},
           {"from descriptors", test_from_descriptors}, {"unreadable", test_unreadable}, {"source", test_source},
           {"many messages", test_many_messages}, {"ping", test_ping}, {"refused", test_refused},
-          {"server misbehaves", test_server_misbehaves}, {"client misbehaves", test_client_misbehaves},
-          {"end inside callbacks", test_end_inside_callbacks}, {"too early", test_too_early})
+          {"refused in the middle", test_refused_in_the_middle}, {"server misbehaves", test_server_misbehaves},
+          {"client misbehaves", test_client_misbehaves}, {"end inside callbacks", test_end_inside_callbacks},
+          {"too early", test_too_early})
