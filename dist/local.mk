@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# What packagers need: pkg-config file, export list, unit, completions.
+# What packagers need: pkg-config file, export list, systemd unit.
 pkgconfig_DATA = dist/libchaveiro.pc
-EXTRA_DIST += dist/libchaveiro.sym
+EXTRA_DIST += dist/libchaveiro.sym dist/chaveirod.service.in
+
+systemdsystemunit_DATA = dist/chaveirod.service
+CLEANFILES += dist/chaveirod.service
+dist/chaveirod.service: dist/chaveirod.service.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) dist && sed -e 's|@sbindir[@]|$(sbindir)|g' -e 's|@sysconfdir[@]|$(sysconfdir)|g' \
+		$(srcdir)/dist/chaveirod.service.in >$@.tmp && mv $@.tmp $@

@@ -19,6 +19,7 @@ tests_tools_times_test_LDADD = $(tools_test_libs)
 tools_test_scripts = \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
+	tests/tools/conf_manual.py \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
 	$(NULL)
