@@ -13,7 +13,7 @@
 static const enum chv_profile profiles[] = {CHV_PROFILE_PSK, CHV_PROFILE_KEY, CHV_PROFILE_KEY_PSK};
 static const enum chv_suite suites[] = {CHV_SUITE_X25519_AESGCM_SHA256, CHV_SUITE_X25519_CHACHAPOLY_SHA256,
                                         CHV_SUITE_P256_AESGCM_SHA256};
-#define EACH(i, table) (size_t i = 0; i < sizeof(table) / sizeof(table)[0]; i++)
+#define COUNT(table) (sizeof(table) / sizeof(table)[0])
 
 /* The client's hello, taken whole. */
 static size_t take_hello(struct pair *p, uint8_t *hello)
@@ -30,37 +30,34 @@ static unsigned refusal_in(const uint8_t *reply, size_t len)
 
 static void test_every_profile_and_suite(void)
 {
-    for
-        EACH(i, profiles)
-        for
-            EACH(j, suites)
-            {
-                struct pair p;
-                pair_open(&p, profiles[i], suites[j]);
-                pair_connect(&p);
-                struct chv_session_info c, s;
-                CU_ASSERT_EQUAL(chv_session_get_info(p.client, &c), CHV_OK);
-                CU_ASSERT_EQUAL(chv_session_get_info(p.server, &s), CHV_OK);
-                CU_ASSERT(memcmp(c.h_fin, s.h_fin, 32) == 0);
-                CU_ASSERT(memcmp(c.lineage, s.lineage, CHV_LINEAGE_LEN) == 0);
-                CU_ASSERT(!chv_is_zero(c.lineage, CHV_LINEAGE_LEN));
-                CU_ASSERT_EQUAL(c.server_time, 1800000000);
-                CU_ASSERT_EQUAL(c.idle_seconds, 77);
-                CU_ASSERT_EQUAL(s.profile, profiles[i]);
-                CU_ASSERT_EQUAL(s.suite, suites[j]);
-                if (profiles[i] == CHV_PROFILE_KEY) {
-                    CU_ASSERT_PTR_NULL(s.credential);
-                } else {
-                    CU_ASSERT_EQUAL_FATAL(s.credential_len, p.credential_len);
-                    CU_ASSERT(memcmp(s.credential, p.credential_bytes, p.credential_len) == 0);
-                }
-                if (profiles[i] == CHV_PROFILE_PSK) {
-                    CU_ASSERT_PTR_NULL(s.peer_public);
-                } else {
-                    CU_ASSERT(memcmp(s.peer_public, p.client_identity.public_key, s.peer_public_len) == 0);
-                }
-                pair_close(&p);
+    for (size_t i = 0; i < COUNT(profiles); i++)
+        for (size_t j = 0; j < COUNT(suites); j++) {
+            struct pair p;
+            pair_open(&p, profiles[i], suites[j]);
+            pair_connect(&p);
+            struct chv_session_info c, s;
+            CU_ASSERT_EQUAL(chv_session_get_info(p.client, &c), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_get_info(p.server, &s), CHV_OK);
+            CU_ASSERT(memcmp(c.h_fin, s.h_fin, 32) == 0);
+            CU_ASSERT(memcmp(c.lineage, s.lineage, CHV_LINEAGE_LEN) == 0);
+            CU_ASSERT(!chv_is_zero(c.lineage, CHV_LINEAGE_LEN));
+            CU_ASSERT_EQUAL(c.server_time, 1800000000);
+            CU_ASSERT_EQUAL(c.idle_seconds, 77);
+            CU_ASSERT_EQUAL(s.profile, profiles[i]);
+            CU_ASSERT_EQUAL(s.suite, suites[j]);
+            if (profiles[i] == CHV_PROFILE_KEY) {
+                CU_ASSERT_PTR_NULL(s.credential);
+            } else {
+                CU_ASSERT_EQUAL_FATAL(s.credential_len, p.credential_len);
+                CU_ASSERT(memcmp(s.credential, p.credential_bytes, p.credential_len) == 0);
             }
+            if (profiles[i] == CHV_PROFILE_PSK) {
+                CU_ASSERT_PTR_NULL(s.peer_public);
+            } else {
+                CU_ASSERT(memcmp(s.peer_public, p.client_identity.public_key, s.peer_public_len) == 0);
+            }
+            pair_close(&p);
+        }
 }
 
 /* Two handshakes of the same client share nothing. */
@@ -81,64 +78,60 @@ static void test_sessions_differ(void)
 static void test_fed_at_every_boundary(void)
 {
     uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
-    for
-        EACH(i, profiles)
-        {
-            struct pair p;
-            pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
-            size_t hello_len = take_hello(&p, hello), reply_len = 0;
-            for (size_t cut = 0; cut <= hello_len; cut++) {
-                CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
-                hello_len = take_hello(&p, hello);
-                size_t used = 0;
-                CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, cut, &used), CHV_OK);
-                CU_ASSERT_EQUAL(used, cut);
-                CU_ASSERT_EQUAL(pair_give(&p, p.server, hello + cut, hello_len - cut, hello_len + 1), CHV_OK);
-                reply_len = pair_take(p.server, reply, sizeof reply);
-                CU_ASSERT(reply_len > 0);
-                CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_OPEN);
-                const size_t at = cut % (reply_len + 1);
-                CU_ASSERT_EQUAL(pair_give(&p, p.client, reply, at, at + 1), CHV_OK);
-                CU_ASSERT_EQUAL(pair_give(&p, p.client, reply + at, reply_len - at, reply_len + 1), CHV_OK);
-                CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_OPEN);
-            }
-            /* And byte by byte, output too. */
+    for (size_t i = 0; i < COUNT(profiles); i++) {
+        struct pair p;
+        pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
+        size_t hello_len = take_hello(&p, hello), reply_len = 0;
+        for (size_t cut = 0; cut <= hello_len; cut++) {
             CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
             hello_len = take_hello(&p, hello);
-            CU_ASSERT_EQUAL(pair_give(&p, p.server, hello, hello_len, 1), CHV_OK);
-            const uint8_t *ptr;
-            size_t n;
-            while (chv_session_wants(p.server) & CHV_WANT_WRITE) {
-                CU_ASSERT_EQUAL_FATAL(chv_session_send_peek(p.server, &ptr, &n), CHV_OK);
-                const uint8_t one = ptr[0];
-                CU_ASSERT_EQUAL_FATAL(chv_session_send_consume(p.server, 1), CHV_OK);
-                CU_ASSERT_EQUAL_FATAL(pair_give(&p, p.client, &one, 1, 1), CHV_OK);
-            }
+            size_t used = 0;
+            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, cut, &used), CHV_OK);
+            CU_ASSERT_EQUAL(used, cut);
+            CU_ASSERT_EQUAL(pair_give(&p, p.server, hello + cut, hello_len - cut, hello_len + 1), CHV_OK);
+            reply_len = pair_take(p.server, reply, sizeof reply);
+            CU_ASSERT(reply_len > 0);
+            CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_OPEN);
+            const size_t at = cut % (reply_len + 1);
+            CU_ASSERT_EQUAL(pair_give(&p, p.client, reply, at, at + 1), CHV_OK);
+            CU_ASSERT_EQUAL(pair_give(&p, p.client, reply + at, reply_len - at, reply_len + 1), CHV_OK);
             CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_OPEN);
-            pair_close(&p);
         }
+        /* And byte by byte, output too. */
+        CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+        hello_len = take_hello(&p, hello);
+        CU_ASSERT_EQUAL(pair_give(&p, p.server, hello, hello_len, 1), CHV_OK);
+        const uint8_t *ptr;
+        size_t n;
+        while (chv_session_wants(p.server) & CHV_WANT_WRITE) {
+            CU_ASSERT_EQUAL_FATAL(chv_session_send_peek(p.server, &ptr, &n), CHV_OK);
+            const uint8_t one = ptr[0];
+            CU_ASSERT_EQUAL_FATAL(chv_session_send_consume(p.server, 1), CHV_OK);
+            CU_ASSERT_EQUAL_FATAL(pair_give(&p, p.client, &one, 1, 1), CHV_OK);
+        }
+        CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_OPEN);
+        pair_close(&p);
+    }
 }
 
 /* Bytes of the next frame are never taken by the handshake, wherever the answer to a question stands. */
 static void test_takes_no_byte_too_many(void)
 {
-    for
-        EACH(i, profiles)
-        {
-            struct pair p;
-            uint8_t hello[CHV_HELLO_FRAME_MAX + 64] = {0};
-            pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
-            size_t len = take_hello(&p, hello), used = 0;
-            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len + 64, &used), CHV_OK);
-            CU_ASSERT_EQUAL(used, len);
-            CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_KEY);
-            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello + len, 64, &used), CHV_ERR_STATE);
-            CU_ASSERT_EQUAL(used, 0);
-            CU_ASSERT_EQUAL(pair_answer_all(&p, p.server), CHV_OK);
-            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello + len, 64, &used), CHV_ERR_STATE);
-            CU_ASSERT_EQUAL(chv_session_error(p.server), CHV_OK);
-            pair_close(&p);
-        }
+    for (size_t i = 0; i < COUNT(profiles); i++) {
+        struct pair p;
+        uint8_t hello[CHV_HELLO_FRAME_MAX + 64] = {0};
+        pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
+        size_t len = take_hello(&p, hello), used = 0;
+        CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len + 64, &used), CHV_OK);
+        CU_ASSERT_EQUAL(used, len);
+        CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_KEY);
+        CU_ASSERT_EQUAL(chv_session_recv(p.server, hello + len, 64, &used), CHV_ERR_STATE);
+        CU_ASSERT_EQUAL(used, 0);
+        CU_ASSERT_EQUAL(pair_answer_all(&p, p.server), CHV_OK);
+        CU_ASSERT_EQUAL(chv_session_recv(p.server, hello + len, 64, &used), CHV_ERR_STATE);
+        CU_ASSERT_EQUAL(chv_session_error(p.server), CHV_OK);
+        pair_close(&p);
+    }
 }
 
 /* The psk is asked for before the ephemeral DH, which precompute does while the answer travels. */
@@ -177,21 +170,20 @@ static void test_driver_refuses(void)
     uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
     struct pair p;
     pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
-    for
-        EACH(i, codes)
-    for (int with_hello = 0; with_hello < 2; with_hello++) {
-        CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
-        size_t used = 0, len = take_hello(&p, hello);
-        if (with_hello)
-            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
-        CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_UNKNOWN_KEY), CHV_ERR_ARGUMENT);
-        CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, codes[i]), CHV_OK);
-        len = pair_take(p.server, reply, sizeof reply);
-        CU_ASSERT_EQUAL(refusal_in(reply, len), codes[i]);
-        CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_CLOSED);
-        CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, codes[i]), CHV_ERR_KEY);
-        CU_ASSERT_EQUAL(pair_give(&p, p.client, reply, len, len), CHV_ERR_REFUSED);
-    }
+    for (size_t i = 0; i < COUNT(codes); i++)
+        for (int with_hello = 0; with_hello < 2; with_hello++) {
+            CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+            size_t used = 0, len = take_hello(&p, hello);
+            if (with_hello)
+                CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_UNKNOWN_KEY), CHV_ERR_ARGUMENT);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, codes[i]), CHV_OK);
+            len = pair_take(p.server, reply, sizeof reply);
+            CU_ASSERT_EQUAL(refusal_in(reply, len), codes[i]);
+            CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_CLOSED);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, codes[i]), CHV_ERR_KEY);
+            CU_ASSERT_EQUAL(pair_give(&p, p.client, reply, len, len), CHV_ERR_REFUSED);
+        }
     pair_close(&p);
 }
 
@@ -277,21 +269,18 @@ static void test_config_that_contradicts_itself(void)
                                             .peer_public = p.server_identity.public_key,
                                             .identity_public = {NULL, p.client_identity.public_key}};
     struct chv_session_config bad[6];
-    for
-        EACH(i, bad)
-    bad[i] = good;
+    for (size_t i = 0; i < COUNT(bad); i++)
+        bad[i] = good;
     bad[0].credential_len--;
     bad[1].peer_public = NULL;
     bad[2].identity_public[CHV_CURVE_P256] = NULL;
     bad[3].suite = (enum chv_suite)9;
     bad[4].profile = (enum chv_profile)9;
     bad[5].credential = NULL;
-    for
-        EACH(i, bad)
-        {
-            CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &bad[i], &s, &why), CHV_ERR_ARGUMENT);
-            CU_ASSERT(strlen(why.text) > 0);
-        }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &bad[i], &s, &why), CHV_ERR_ARGUMENT);
+        CU_ASSERT(strlen(why.text) > 0);
+    }
     struct chv_session_config server = {.role = CHV_SERVER, .crypto = &p.real, .profiles = 2, .suites = 2};
     CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &server, &s, &why), CHV_OK);
     chv_session_wipe(s);
@@ -310,64 +299,61 @@ static void test_config_that_contradicts_itself(void)
     } missing[] = {{CHV_CAP_CURVE(CHV_CURVE_P256), "P256"},
                    {CHV_CAP_AEAD(CHV_AEAD_AES256GCM), "AESGCM"},
                    {CHV_CAP_HASH(CHV_HASH_SHA256), "SHA256"}};
-    for
-        EACH(i, missing)
-        {
-            struct chv_crypto poor = p.real;
-            poor.capabilities &= ~missing[i].bit;
-            struct chv_session_config config = good;
-            config.crypto = &poor;
-            CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &config, &s, &why), CHV_ERR_UNSUPPORTED);
-            CU_ASSERT_PTR_NOT_NULL(strstr(why.text, missing[i].name));
-            struct chv_session_config serving = {
-                .role = CHV_SERVER, .crypto = &poor, .profiles = 2, .suites = CHV_SUITE_BIT(3)};
-            CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &serving, &s, &why), CHV_ERR_UNSUPPORTED);
-            CU_ASSERT_PTR_NOT_NULL(strstr(why.text, missing[i].name));
-        }
+    for (size_t i = 0; i < COUNT(missing); i++) {
+        struct chv_crypto poor = p.real;
+        poor.capabilities &= ~missing[i].bit;
+        struct chv_session_config config = good;
+        config.crypto = &poor;
+        CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &config, &s, &why), CHV_ERR_UNSUPPORTED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, missing[i].name));
+        struct chv_session_config serving = {
+            .role = CHV_SERVER, .crypto = &poor, .profiles = 2, .suites = CHV_SUITE_BIT(3)};
+        CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &serving, &s, &why), CHV_ERR_UNSUPPORTED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, missing[i].name));
+    }
     pair_close(&p);
 }
 
 /* Each backend call of either side fails once: no handle left, the error sticks, nothing opens. */
 static void test_backend_fails_at_every_call(void)
 {
-    for
-        EACH(i, profiles)
-    for (int failing_client = 0; failing_client < 2; failing_client++) {
-        struct pair p;
-        struct test_fault fault;
-        pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
-        test_fault_init(&fault, &p.real);
-        pair_stop(&p);
-        if (failing_client)
-            p.client_crypto = fault.crypto;
-        else
-            p.server_crypto = fault.crypto;
-        unsigned long n = 1;
-        for (;; n++) {
-            test_fault_arm(&fault, 0);
-            chv_session_wipe(p.client);
-            chv_session_wipe(p.server);
-            p.client = p.server = NULL;
-            CU_ASSERT_EQUAL_FATAL(fault.open_dh + fault.open_aead, 0);
-            test_fault_arm(&fault, n);
-            enum chv_err err = pair_start(&p);
-            if (err != CHV_OK) {
-                CU_ASSERT(failing_client && fault.fired);
-                continue;
+    for (size_t i = 0; i < COUNT(profiles); i++)
+        for (int failing_client = 0; failing_client < 2; failing_client++) {
+            struct pair p;
+            struct test_fault fault;
+            pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
+            test_fault_init(&fault, &p.real);
+            pair_stop(&p);
+            if (failing_client)
+                p.client_crypto = fault.crypto;
+            else
+                p.server_crypto = fault.crypto;
+            unsigned long n = 1;
+            for (;; n++) {
+                test_fault_arm(&fault, 0);
+                chv_session_wipe(p.client);
+                chv_session_wipe(p.server);
+                p.client = p.server = NULL;
+                CU_ASSERT_EQUAL_FATAL(fault.open_dh + fault.open_aead, 0);
+                test_fault_arm(&fault, n);
+                enum chv_err err = pair_start(&p);
+                if (err != CHV_OK) {
+                    CU_ASSERT(failing_client && fault.fired);
+                    continue;
+                }
+                err = pair_handshake(&p);
+                if (!fault.fired)
+                    break;
+                CU_ASSERT_NOT_EQUAL(err, CHV_OK);
+                struct chv_session *victim = failing_client ? p.client : p.server;
+                CU_ASSERT_EQUAL(chv_session_wants(victim), CHV_WANT_CLOSED);
+                CU_ASSERT_NOT_EQUAL(chv_session_error(victim), CHV_OK);
+                CU_ASSERT_EQUAL(fault.open_dh + fault.open_aead, 0);
             }
-            err = pair_handshake(&p);
-            if (!fault.fired)
-                break;
-            CU_ASSERT_NOT_EQUAL(err, CHV_OK);
-            struct chv_session *victim = failing_client ? p.client : p.server;
-            CU_ASSERT_EQUAL(chv_session_wants(victim), CHV_WANT_CLOSED);
-            CU_ASSERT_NOT_EQUAL(chv_session_error(victim), CHV_OK);
-            CU_ASSERT_EQUAL(fault.open_dh + fault.open_aead, 0);
+            CU_ASSERT(n > 10);
+            CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_OPEN);
+            pair_close(&p);
         }
-        CU_ASSERT(n > 10);
-        CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_OPEN);
-        pair_close(&p);
-    }
 }
 
 static void test_wipe_leaves_nothing(void)
@@ -390,14 +376,12 @@ static void test_names(void)
 {
     enum chv_suite suite;
     enum chv_profile profile;
-    for
-        EACH(i, suites)
-        {
-            CU_ASSERT_EQUAL(chv_suite_find(chv_suite_name(suites[i]), &suite), CHV_OK);
-            CU_ASSERT_EQUAL(suite, suites[i]);
-            CU_ASSERT_EQUAL(chv_profile_find(chv_profile_name(profiles[i]), &profile), CHV_OK);
-            CU_ASSERT_EQUAL(profile, profiles[i]);
-        }
+    for (size_t i = 0; i < COUNT(suites); i++) {
+        CU_ASSERT_EQUAL(chv_suite_find(chv_suite_name(suites[i]), &suite), CHV_OK);
+        CU_ASSERT_EQUAL(suite, suites[i]);
+        CU_ASSERT_EQUAL(chv_profile_find(chv_profile_name(profiles[i]), &profile), CHV_OK);
+        CU_ASSERT_EQUAL(profile, profiles[i]);
+    }
     CU_ASSERT_EQUAL(chv_suite_find("x448", &suite), CHV_ERR_NOT_FOUND);
     CU_ASSERT_EQUAL(chv_profile_find("", &profile), CHV_ERR_NOT_FOUND);
     CU_ASSERT_STRING_EQUAL(chv_suite_name((enum chv_suite)0), "?");

@@ -14,7 +14,7 @@ static const char cannot_prove[] =
     "the server cannot prove that it knows this key (wrong key, wrong server name or retired epoch)";
 
 static const enum chv_profile profiles[] = {CHV_PROFILE_PSK, CHV_PROFILE_KEY, CHV_PROFILE_KEY_PSK};
-#define EACH(i, table) (size_t i = 0; i < sizeof(table) / sizeof(table)[0]; i++)
+#define COUNT(table) (sizeof(table) / sizeof(table)[0])
 
 /* The client's hello, taken whole. */
 static size_t take_hello(struct pair *p, uint8_t *hello)
@@ -50,52 +50,48 @@ static unsigned answer_to(struct pair *p, const uint8_t *hello, size_t len, uint
 static void test_each_byte_of_hello_flipped(void)
 {
     uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
-    for
-        EACH(i, profiles)
-        {
-            struct pair p;
-            pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
-            const size_t len = take_hello(&p, hello);
-            for (size_t at = 0; at < len; at++)
-                for (unsigned bit = 0; bit < 8; bit += 7) {
-                    CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
-                    hello[at] ^= (uint8_t)(1u << bit);
-                    unsigned code = answer_to(&p, hello, len, reply, NULL);
-                    hello[at] ^= (uint8_t)(1u << bit);
-                    if (at < 2 && code == 0) { /* a longer frame is waited for */
-                        CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_READ);
-                    } else if (code != CHV_REFUSE_MALFORMED && code != CHV_REFUSE_VERSION) {
-                        CU_ASSERT_EQUAL(code, CHV_REFUSE_TICKET); /* kind 0 or 1 flipped into 2 */
-                        CU_ASSERT_EQUAL(at, 2 + 6);
-                    }
-                    CU_ASSERT_NOT_EQUAL(chv_session_wants(p.server), CHV_WANT_OPEN);
+    for (size_t i = 0; i < COUNT(profiles); i++) {
+        struct pair p;
+        pair_open(&p, profiles[i], CHV_SUITE_X25519_AESGCM_SHA256);
+        const size_t len = take_hello(&p, hello);
+        for (size_t at = 0; at < len; at++)
+            for (unsigned bit = 0; bit < 8; bit += 7) {
+                CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+                hello[at] ^= (uint8_t)(1u << bit);
+                unsigned code = answer_to(&p, hello, len, reply, NULL);
+                hello[at] ^= (uint8_t)(1u << bit);
+                if (at < 2 && code == 0) { /* a longer frame is waited for */
+                    CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_READ);
+                } else if (code != CHV_REFUSE_MALFORMED && code != CHV_REFUSE_VERSION) {
+                    CU_ASSERT_EQUAL(code, CHV_REFUSE_TICKET); /* kind 0 or 1 flipped into 2 */
+                    CU_ASSERT_EQUAL(at, 2 + 6);
                 }
-            pair_close(&p);
-        }
+                CU_ASSERT_NOT_EQUAL(chv_session_wants(p.server), CHV_WANT_OPEN);
+            }
+        pair_close(&p);
+    }
 }
 
 static void test_each_byte_of_reply_flipped(void)
 {
     uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
-    for
-        EACH(i, profiles)
-        {
-            struct pair p;
-            size_t reply_len = 1;
-            pair_open(&p, profiles[i], CHV_SUITE_P256_AESGCM_SHA256);
-            for (size_t at = 0; at < reply_len; at++) {
-                CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
-                size_t hello_len = take_hello(&p, hello);
-                CU_ASSERT_EQUAL(answer_to(&p, hello, hello_len, reply, &reply_len), 0);
-                reply[at] ^= 0x01;
-                enum chv_err err = pair_give(&p, p.client, reply, reply_len, reply_len);
-                const bool waits_for_more = at < 2 && err == CHV_OK && chv_session_wants(p.client) == CHV_WANT_READ;
-                CU_ASSERT(waits_for_more || chv_session_wants(p.client) == CHV_WANT_CLOSED);
-                if (at >= 3 && !waits_for_more)
-                    CU_ASSERT(err == CHV_ERR_AUTH || err == CHV_ERR_MALFORMED);
-            }
-            pair_close(&p);
+    for (size_t i = 0; i < COUNT(profiles); i++) {
+        struct pair p;
+        size_t reply_len = 1;
+        pair_open(&p, profiles[i], CHV_SUITE_P256_AESGCM_SHA256);
+        for (size_t at = 0; at < reply_len; at++) {
+            CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+            size_t hello_len = take_hello(&p, hello);
+            CU_ASSERT_EQUAL(answer_to(&p, hello, hello_len, reply, &reply_len), 0);
+            reply[at] ^= 0x01;
+            enum chv_err err = pair_give(&p, p.client, reply, reply_len, reply_len);
+            const bool waits_for_more = at < 2 && err == CHV_OK && chv_session_wants(p.client) == CHV_WANT_READ;
+            CU_ASSERT(waits_for_more || chv_session_wants(p.client) == CHV_WANT_CLOSED);
+            if (at >= 3 && !waits_for_more)
+                CU_ASSERT(err == CHV_ERR_AUTH || err == CHV_ERR_MALFORMED);
         }
+        pair_close(&p);
+    }
 }
 
 static void test_every_kind_with_every_profile(void)
@@ -144,15 +140,13 @@ static void test_unserved_version_profile_suite(void)
     struct pair p;
     pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
     const size_t len = take_hello(&p, hello);
-    for
-        EACH(i, cases)
-        {
-            CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
-            const uint8_t kept = hello[cases[i].at];
-            hello[cases[i].at] = cases[i].value;
-            CU_ASSERT_EQUAL(answer_to(&p, hello, len, reply, NULL), cases[i].code);
-            hello[cases[i].at] = kept;
-        }
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+        const uint8_t kept = hello[cases[i].at];
+        hello[cases[i].at] = cases[i].value;
+        CU_ASSERT_EQUAL(answer_to(&p, hello, len, reply, NULL), cases[i].code);
+        hello[cases[i].at] = kept;
+    }
     pair_close(&p);
 }
 
@@ -161,18 +155,16 @@ static void test_impossible_lengths(void)
     static const uint8_t zero[2] = {0, 0}, oversized[2] = {0x07, 0xff}, huge[2] = {0xff, 0xff};
     uint8_t reply[CHV_REPLY_FRAME_MAX];
     const uint8_t *const bad[] = {zero, oversized, huge};
-    for
-        EACH(i, bad)
-        {
-            struct pair p;
-            pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
-            CU_ASSERT_EQUAL(answer_to(&p, bad[i], 2, reply, NULL), CHV_REFUSE_MALFORMED);
-            uint8_t hello[CHV_HELLO_FRAME_MAX];
-            (void)take_hello(&p, hello);
-            CU_ASSERT_EQUAL(pair_give(&p, p.client, bad[i], 2, 2), CHV_ERR_MALFORMED);
-            CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_CLOSED);
-            pair_close(&p);
-        }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct pair p;
+        pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+        CU_ASSERT_EQUAL(answer_to(&p, bad[i], 2, reply, NULL), CHV_REFUSE_MALFORMED);
+        uint8_t hello[CHV_HELLO_FRAME_MAX];
+        (void)take_hello(&p, hello);
+        CU_ASSERT_EQUAL(pair_give(&p, p.client, bad[i], 2, 2), CHV_ERR_MALFORMED);
+        CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_CLOSED);
+        pair_close(&p);
+    }
     /* Every length of hello that is cut short or has something behind it. */
     struct pair p;
     uint8_t hello[CHV_HELLO_FRAME_MAX] = {0};
@@ -378,35 +370,33 @@ static void test_bad_ephemeral(void)
                  {CHV_SUITE_X25519_AESGCM_SHA256, "Noise_NNpsk2_25519_AESGCM_SHA256", 1},
                  {CHV_SUITE_P256_AESGCM_SHA256, "Noise_NNpsk2_P256_AESGCM_SHA256", 0},
                  {CHV_SUITE_P256_AESGCM_SHA256, "Noise_NNpsk2_P256_AESGCM_SHA256", 4}};
-    for
-        EACH(i, cases)
-        {
-            uint8_t hello[CHV_HELLO_FRAME_MAX] = {0}, reply[CHV_REPLY_FRAME_MAX];
-            struct pair p;
-            pair_open(&p, CHV_PROFILE_PSK, cases[i].suite);
-            const struct chv_suite_parts *parts = chv_suite_parts(cases[i].suite);
-            const size_t e_len = chv_dh_public_len(parts->curve);
-            const size_t prologue_len = chv_hello_write_prologue(
-                hello + 2, CHV_PROFILE_PSK, cases[i].suite, CHV_HELLO_CREDENTIAL, p.credential_bytes, p.credential_len);
-            uint8_t *e = hello + 2 + prologue_len;
-            e[0] = cases[i].first;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        uint8_t hello[CHV_HELLO_FRAME_MAX] = {0}, reply[CHV_REPLY_FRAME_MAX];
+        struct pair p;
+        pair_open(&p, CHV_PROFILE_PSK, cases[i].suite);
+        const struct chv_suite_parts *parts = chv_suite_parts(cases[i].suite);
+        const size_t e_len = chv_dh_public_len(parts->curve);
+        const size_t prologue_len = chv_hello_write_prologue(
+            hello + 2, CHV_PROFILE_PSK, cases[i].suite, CHV_HELLO_CREDENTIAL, p.credential_bytes, p.credential_len);
+        uint8_t *e = hello + 2 + prologue_len;
+        e[0] = cases[i].first;
 
-            struct chv_noise_symmetric ss;
-            CU_ASSERT_EQUAL_FATAL(chv_symmetric_init(&ss, &p.real, parts->hash, parts->aead, cases[i].name), CHV_OK);
-            CU_ASSERT_EQUAL(chv_symmetric_mix_hash(&ss, hello + 2, prologue_len), CHV_OK);
-            CU_ASSERT_EQUAL(chv_symmetric_mix_hash(&ss, e, e_len), CHV_OK);
-            CU_ASSERT_EQUAL(chv_symmetric_mix_key(&ss, e, e_len), CHV_OK);
-            CU_ASSERT_EQUAL(chv_symmetric_encrypt_and_hash(&ss, NULL, 0, e + e_len), CHV_OK);
-            chv_symmetric_wipe(&ss);
+        struct chv_noise_symmetric ss;
+        CU_ASSERT_EQUAL_FATAL(chv_symmetric_init(&ss, &p.real, parts->hash, parts->aead, cases[i].name), CHV_OK);
+        CU_ASSERT_EQUAL(chv_symmetric_mix_hash(&ss, hello + 2, prologue_len), CHV_OK);
+        CU_ASSERT_EQUAL(chv_symmetric_mix_hash(&ss, e, e_len), CHV_OK);
+        CU_ASSERT_EQUAL(chv_symmetric_mix_key(&ss, e, e_len), CHV_OK);
+        CU_ASSERT_EQUAL(chv_symmetric_encrypt_and_hash(&ss, NULL, 0, e + e_len), CHV_OK);
+        chv_symmetric_wipe(&ss);
 
-            const size_t body = prologue_len + e_len + CHV_AEAD_TAG_LEN;
-            chv_put_u16(hello, (uint16_t)body);
-            size_t used = 0;
-            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, body + 2, &used), CHV_OK);
-            CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_KEY); /* message 1 did open */
-            CU_ASSERT_EQUAL(answer_to(&p, hello, 0, reply, NULL), CHV_REFUSE_MALFORMED);
-            pair_close(&p);
-        }
+        const size_t body = prologue_len + e_len + CHV_AEAD_TAG_LEN;
+        chv_put_u16(hello, (uint16_t)body);
+        size_t used = 0;
+        CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, body + 2, &used), CHV_OK);
+        CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_KEY); /* message 1 did open */
+        CU_ASSERT_EQUAL(answer_to(&p, hello, 0, reply, NULL), CHV_REFUSE_MALFORMED);
+        pair_close(&p);
+    }
 }
 
 /* Bytes of a fixed generator (Marsaglia's xorshift), half of them behind a right beginning: no crash, nobody gets in.
