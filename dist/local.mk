@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What packagers need: pkg-config file, export list, systemd unit.
+# What packagers need: pkg-config file, export list, systemd unit, completions.
 pkgconfig_DATA = dist/libchaveiro.pc
 EXTRA_DIST += dist/libchaveiro.sym dist/chaveirod.service.in
 
@@ -8,3 +8,9 @@ CLEANFILES += dist/chaveirod.service
 dist/chaveirod.service: dist/chaveirod.service.in Makefile
 	$(AM_V_GEN)$(MKDIR_P) dist && sed -e 's|@sbindir[@]|$(sbindir)|g' -e 's|@sysconfdir[@]|$(sysconfdir)|g' \
 		$(srcdir)/dist/chaveirod.service.in >$@.tmp && mv $@.tmp $@
+
+dist_bashcompletion_DATA = \
+	dist/completions/chaveiro \
+	dist/completions/chaveirod \
+	dist/completions/keyadmin \
+	$(NULL)

@@ -20,9 +20,10 @@ tools_test_scripts = \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
 	tests/tools/conf_manual.py \
+	tests/tools/documented.py \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
 	$(NULL)
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/fakeserver.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/tools/chaveiro.py tests/support/fakeserver.py tests/support/store.py tests/support/terminal.py

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the programs take, their manual pages and their completions say the same."""
+import os
+import re
+import shutil
+import subprocess
+
+import chv
+
+COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["check"], ["derive"]],
+            "chaveiro": [[], ["send"], ["chat"], ["ping"]]}
+COMPLETION = "/usr/share/bash-completion/bash_completion"
+
+
+def options_of(name, command):
+    text = chv.run(name, *command, "--help").stdout.decode()
+    return set(re.findall(r"^  (?:-\w,|   ) (--[a-z-]+)", text, re.M))
+
+
+def page(name):
+    return os.path.join(chv.TOP_SRCDIR, "doc", f"{name}.1")
+
+
+def complete(name, *words):
+    """What bash offers for the last of these words."""
+    if not os.path.exists(COMPLETION):
+        raise chv.Skip("bash-completion is not installed")
+    script = ('. "$1"; . "$2"; shift 2; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; '
+              'COMP_POINT=${#COMP_LINE}; _$1 2>/dev/null; printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, "bash", COMPLETION,
+                           os.path.join(chv.TOP_SRCDIR, "dist/completions", name), name, *words],
+                          capture_output=True, text=True, check=False, cwd="/")
+    chv.check_equal(done.stderr, "", f"{words}: standard error of the completion")
+    return {line.strip() for line in done.stdout.splitlines() if line.strip()}
+
+
+def test_manual_pages_name_every_option():
+    for name, commands in COMMANDS.items():
+        text = chv.read(page(name)).decode()
+        wanted = set().union(*[options_of(name, command) for command in commands])
+        named = {"--" + option.replace("\\-", "-") for option in re.findall(r"Fl Fl ([a-z\\-]+)", text)}
+        chv.check_equal(named, wanted, f"options in the page of {name}")
+        for command in commands[1:]:
+            chv.check(re.search(r"Cm " + " ".join(command), text), f"{name}(1) lacks {command}")
+
+
+def test_manual_pages_are_clean():
+    if shutil.which("mandoc") is None:
+        raise chv.Skip("mandoc is not installed")
+    for name in COMMANDS:
+        done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page(name)], capture_output=True, text=True,
+                              check=False)
+        chv.check_equal((done.returncode, done.stdout), (0, ""), f"mandoc on {name}(1)")
+
+
+def test_completions_offer_every_option_and_command():
+    for name, commands in COMMANDS.items():
+        for command in commands:
+            chv.check_equal(complete(name, *command, "--"), options_of(name, command), f"{name} {command} --<TAB>")
+        chv.check_equal(complete(name, ""), {command[0] for command in commands if command}, f"{name} <TAB>")
+    chv.check_equal(complete("keyadmin", "client", ""), {"add", "show"}, "keyadmin client <TAB>")
+    chv.check_equal(complete("keyadmin", "client", "add", "--scope", "fi"), {"files:ro", "files:rw"}, "scopes")
+    chv.check_equal(len(complete("chaveiro", "--suite", "")), 3, "suites")
+
+
+if __name__ == "__main__":
+    chv.main()
