@@ -31,7 +31,7 @@ struct chv_pool {
 struct chv_loop_limits {
     unsigned handshake_seconds; /* from accept or connect to the first record */
     unsigned idle_seconds;      /* without a record in either direction; 0: for ever */
-    unsigned stall_seconds;     /* a started frame must be whole, unsent bytes must move */
+    unsigned stall_seconds; /* a started frame must be whole, unsent bytes must move, CLOSE be answered; at least 1 */
 };
 
 /* Connections in order of their deadline, one list per kind of deadline (a constant delay keeps it sorted). */

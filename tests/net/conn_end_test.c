@@ -331,6 +331,37 @@ static void test_last_words(void)
     test_loop_close(&t);
 }
 
+static enum chv_err refused_record(struct side *side, uint8_t type, const uint8_t *body, size_t len)
+{
+    (void)body;
+    (void)len;
+    if (type != 99)
+        return CHV_OK;
+    chv_conn_explain(side->conn, "what the server said");
+    return CHV_ERR_REFUSED;
+}
+
+/* A write that fails does not hide what the peer sent before it went. */
+static void test_last_words_before_a_failed_write(void)
+{
+    struct test_loop t;
+    struct side client = {.record = refused_record}, server = {.echo = false};
+    int fd[2];
+    test_loop_open(&t, NULL, 0);
+    test_unix_pair(fd);
+    test_start(&t, &server, CHV_SERVER, fd[1]);
+    test_start(&t, &client, CHV_CLIENT, fd[0]);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    CU_ASSERT_EQUAL(chv_conn_send(server.conn, 99, "bye", 3), CHV_OK);
+    chv_conn_abort(server.conn, CHV_ERR_REFUSED);
+    CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, "x", 1), CHV_OK);
+    CU_ASSERT_TRUE(client.conn->write_ended);
+    CU_ASSERT_TRUE(test_run_closed(&t, &client));
+    CU_ASSERT_EQUAL(client.err, CHV_ERR_REFUSED);
+    CU_ASSERT_STRING_EQUAL(client.why, "what the server said");
+    test_loop_close(&t);
+}
+
 static void test_tampered_record(void)
 {
     struct test_loop t;
@@ -431,5 +462,6 @@ TEST_MAIN("ends of connections", {"vanish before the hello", test_vanish_before_
           {"client's key refused", test_client_key_refused}, {"wrong key", test_wrong_key},
           {"late answer", test_late_answer}, {"answer after the end", test_answer_after_the_end},
           {"close inside callbacks", test_close_inside_callbacks}, {"last words", test_last_words},
+          {"last words before a failed write", test_last_words_before_a_failed_write},
           {"tampered record", test_tampered_record}, {"write to nobody", test_write_to_nobody},
           {"bytes ahead", test_bytes_ahead}, {"loop goes down", test_loop_goes_down})

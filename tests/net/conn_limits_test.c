@@ -83,6 +83,24 @@ static void test_back_pressure(void)
     test_loop_close(&t);
 }
 
+/* One wake-up does not serve one peer for ever: reads of 1, 2, 4 ... 128 bytes, then it is another's turn. */
+static void test_reads_per_wake_up(void)
+{
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.echo = false};
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    for (int i = 0; i < 1000; i++)
+        CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, "0123456789", 10), CHV_OK);
+    server.conn->read_size = 1;
+    test_turns(&t, 1);
+    CU_ASSERT_EQUAL(server.bytes, (1u << CHV_LOOP_READS) / (10 + CHV_RECORD_HEAD + CHV_RECORD_TAIL) * 10);
+    test_turns(&t, 10);
+    CU_ASSERT_EQUAL(server.bytes, 10000);
+    test_loop_close(&t);
+}
+
 static void test_pool_used_up_by_unsent(void)
 {
     struct test_loop t;
@@ -369,7 +387,7 @@ static void test_loop_fails(void)
 }
 
 TEST_MAIN("limits of connections", {"slow reader", test_slow_reader}, {"back-pressure", test_back_pressure},
-          {"pool used up by unsent bytes", test_pool_used_up_by_unsent},
+          {"reads per wake-up", test_reads_per_wake_up}, {"pool used up by unsent bytes", test_pool_used_up_by_unsent},
           {"half a record is held and given back", test_half_record_is_held_and_given_back},
           {"half records", test_half_records}, {"half hellos", test_half_hellos},
           {"first record too long", test_first_record_too_long}, {"handshake deadline", test_deadline_handshake},
