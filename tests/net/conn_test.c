@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections that go well: both roles over real sockets. */
-#define _GNU_SOURCE /* memmem */
 #include "tests/net/conn_support.h"
 
 #include <string.h>
