@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+static const char bad_point[] = "hello: a public key in it is no valid point";
+
 size_t chv_session_size(void)
 {
     return sizeof(struct chv_session);
@@ -146,22 +148,25 @@ enum chv_err chv_session_fail(struct chv_session *s, enum chv_err err, const cha
     return s->error;
 }
 
-/* The Noise engine waits for an answer that nobody has given. */
-static bool key_wanted(const struct chv_session *s)
+/* The Noise engine's question that nobody has answered. */
+static enum chv_noise_need noise_need(const struct chv_session *s)
 {
     const uint8_t *data;
     size_t len;
     switch (s->phase) {
-    case CHV_PHASE_ASK_PEER:
-        return true;
     case CHV_PHASE_BUILD_HELLO:
     case CHV_PHASE_OPEN_REPLY:
     case CHV_PHASE_OPEN_HELLO:
     case CHV_PHASE_BUILD_REPLY:
-        return chv_noise_need(&s->u.handshake.noise, &data, &len) != CHV_NOISE_NEED_NOTHING;
+        return chv_noise_need(&s->u.handshake.noise, &data, &len);
     default:
-        return false;
+        return CHV_NOISE_NEED_NOTHING;
     }
+}
+
+static bool key_wanted(const struct chv_session *s)
+{
+    return s->phase == CHV_PHASE_ASK_PEER || noise_need(s) != CHV_NOISE_NEED_NOTHING;
 }
 
 unsigned chv_session_wants(const struct chv_session *s)
@@ -319,9 +324,12 @@ enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret
     }
     if (secret == NULL)
         return CHV_ERR_ARGUMENT;
+    /* Fails for a DH result of zeros only, which the peer's key has brought about. */
     enum chv_err err = chv_noise_answer(&s->u.handshake.noise, secret);
+    if (err != CHV_OK && s->role == CHV_SERVER)
+        return chv_handshake_refuse(s, CHV_REFUSE_MALFORMED, err, bad_point);
     if (err != CHV_OK)
-        return chv_session_fail(s, err, "the answer to a key question could not be used");
+        return chv_session_fail(s, err, "reply: a public key in it is no valid point");
     return chv_handshake_advance(s);
 }
 
@@ -338,9 +346,13 @@ enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code)
     }
     const bool temporary = code == CHV_REFUSE_RATE || code == CHV_REFUSE_UNAVAILABLE;
     const bool unknown_peer = code == CHV_REFUSE_UNKNOWN_KEY && s->phase == CHV_PHASE_ASK_PEER;
-    if (!temporary && !unknown_peer)
+    const bool malformed = code == CHV_REFUSE_MALFORMED && noise_need(s) == CHV_NOISE_NEED_DH;
+    if (malformed)
+        (void)chv_handshake_refuse(s, code, CHV_ERR_MALFORMED, bad_point);
+    else if (temporary || unknown_peer)
+        (void)chv_handshake_refuse(s, code, CHV_ERR_KEY, "refused by the driver");
+    else
         return CHV_ERR_ARGUMENT;
-    (void)chv_handshake_refuse(s, code, CHV_ERR_KEY, "refused by the driver");
     return CHV_OK;
 }
 

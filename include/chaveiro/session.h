@@ -179,11 +179,16 @@ enum chv_err chv_session_key_request(struct chv_session *s, struct chv_key_reque
  * CHV_OK when there was nothing to do.
  */
 enum chv_err chv_session_precompute(struct chv_session *s) CHV_MUST_CHECK;
-/* Answers it and goes on; the session wipes its own copy, the caller wipes `secret`.  NULL for CHV_KEY_PEER. */
+/*
+ * Answers it and goes on; the session wipes its own copy, the caller wipes `secret`.  NULL for CHV_KEY_PEER.
+ * CHV_ERR_AUTH, fatal, for a DH result of zeros; a server refuses the hello with 400.
+ */
 enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret) CHV_MUST_CHECK;
 /*
- * Refuses: a server sends `code` in clear (429, 503; 403 for CHV_KEY_PEER) and the session ends once that is written;
- * a client ends with CHV_ERR_KEY.  A server may also refuse with 429 or 503 before the hello has come.
+ * Refuses: a server sends `code` in clear (429, 503; 403 for CHV_KEY_PEER; 400 for CHV_KEY_DH, where the keystore's dh
+ * has said CHV_ERR_MALFORMED: the peer's point is bad) and the session ends once that is written, with CHV_ERR_KEY, for
+ * 400 with CHV_ERR_MALFORMED; a client ends with CHV_ERR_KEY.  A server may also refuse with 429 or 503 before the hello
+ * has come.  CHV_ERR_ARGUMENT for any other code.
  */
 enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code) CHV_MUST_CHECK;
 

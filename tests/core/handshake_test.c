@@ -187,6 +187,67 @@ static void test_driver_refuses(void)
     pair_close(&p);
 }
 
+/* The keystore says that the client's point is bad: 400, and only for that question. */
+static void test_bad_point_in_a_dh_question(void)
+{
+    uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
+    const uint8_t zeros[CHV_KEY_LEN] = {0};
+    struct chv_key_request q;
+    for (unsigned profile = CHV_PROFILE_KEY; profile <= CHV_PROFILE_KEY_PSK; profile++)
+        for (int answered = 0; answered < 2; answered++) {
+            struct pair p;
+            pair_open(&p, (enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+            size_t used = 0, len = take_hello(&p, hello);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_MALFORMED), CHV_ERR_ARGUMENT);
+            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_key_request(p.server, &q), CHV_OK);
+            CU_ASSERT_EQUAL(q.kind, CHV_KEY_DH);
+            if (answered) /* es, then ss: the second point is the client's static key */
+                CU_ASSERT_EQUAL(pair_answer(&p, p.server), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_key_request(p.server, &q), CHV_OK);
+            CU_ASSERT_EQUAL(q.kind, CHV_KEY_DH);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_UNKNOWN_KEY), CHV_ERR_ARGUMENT);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_VERSION), CHV_ERR_ARGUMENT);
+            CU_ASSERT_EQUAL(chv_session_error(p.server), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_MALFORMED), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_error(p.server), CHV_ERR_MALFORMED);
+            CU_ASSERT_EQUAL(chv_session_refusal(p.server), CHV_REFUSE_MALFORMED);
+            CU_ASSERT_PTR_NOT_NULL(strstr(chv_session_note(p.server), "valid point"));
+            len = pair_take(p.server, reply, sizeof reply);
+            CU_ASSERT_EQUAL(refusal_in(reply, len), CHV_REFUSE_MALFORMED);
+
+            /* A driver that hands zeros over all the same: the stranger sees no difference. */
+            CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+            len = take_hello(&p, hello);
+            CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
+            if (answered)
+                CU_ASSERT_EQUAL(pair_answer(&p, p.server), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_key_answer(p.server, zeros), CHV_ERR_AUTH);
+            CU_ASSERT_EQUAL(chv_session_error(p.server), CHV_ERR_AUTH);
+            len = pair_take(p.server, reply, sizeof reply);
+            CU_ASSERT_EQUAL(refusal_in(reply, len), CHV_REFUSE_MALFORMED);
+            CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_CLOSED);
+
+            CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+            CU_ASSERT_EQUAL(chv_session_key_answer(p.client, zeros), CHV_ERR_AUTH);
+            CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_CLOSED);
+            pair_close(&p);
+        }
+    /* Neither the allow-list nor the keeper may say it. */
+    struct pair p;
+    for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY; profile++) {
+        pair_open(&p, (enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+        size_t used = 0, len = take_hello(&p, hello);
+        CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
+        while (chv_session_key_request(p.server, &q) == CHV_OK && q.kind == CHV_KEY_DH)
+            CU_ASSERT_EQUAL_FATAL(pair_answer(&p, p.server), CHV_OK);
+        CU_ASSERT_EQUAL(q.kind, profile == CHV_PROFILE_PSK ? CHV_KEY_PSK : CHV_KEY_PEER);
+        CU_ASSERT_EQUAL(chv_session_key_refuse(p.server, CHV_REFUSE_MALFORMED), CHV_ERR_ARGUMENT);
+        CU_ASSERT_EQUAL(chv_session_error(p.server), CHV_OK);
+        pair_close(&p);
+    }
+}
+
 static void test_unknown_static_key(void)
 {
     uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
@@ -391,7 +452,8 @@ static void test_names(void)
 TEST_MAIN("core/handshake", {"every profile and suite", test_every_profile_and_suite},
           {"sessions differ", test_sessions_differ}, {"fed at every boundary", test_fed_at_every_boundary},
           {"takes no byte too many", test_takes_no_byte_too_many}, {"precompute", test_precompute},
-          {"driver refuses", test_driver_refuses}, {"unknown static key", test_unknown_static_key},
+          {"driver refuses", test_driver_refuses}, {"bad point in a DH question", test_bad_point_in_a_dh_question},
+          {"unknown static key", test_unknown_static_key},
           {"wrong order changes nothing", test_wrong_order_changes_nothing},
           {"end of transport", test_end_of_transport},
           {"config that contradicts itself", test_config_that_contradicts_itself},

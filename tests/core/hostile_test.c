@@ -313,10 +313,167 @@ static void test_identity_of_another(void)
     pair_close(&p);
 }
 
+/*
+ * A client that lies, its message 1 being right for the lie: what refuses it is the check, not the tag.  `hello` has the
+ * prologue behind its length; the length of the whole frame.
+ */
+static size_t lie(struct pair *p, uint8_t *hello, size_t prologue_len, const uint8_t *payload, size_t payload_len)
+{
+    struct chv_noise noise;
+    struct chv_noise_pattern pattern;
+    uint8_t secret[CHV_KEY_LEN];
+    bool done = false;
+    const bool psk = p->profile == CHV_PROFILE_PSK;
+    const struct chv_suite_parts *parts = chv_suite_parts(p->suite);
+    CU_ASSERT_EQUAL_FATAL(chv_noise_pattern_find(chv_profile_pattern(p->profile), &pattern), CHV_OK);
+    const struct chv_noise_config config = {.crypto = &p->real,
+                                            .pattern = &pattern,
+                                            .curve = parts->curve,
+                                            .cipher = parts->aead,
+                                            .hash = parts->hash,
+                                            .initiator = true,
+                                            .prologue = hello + 2,
+                                            .prologue_len = prologue_len,
+                                            .s_public = psk ? NULL : p->client_identity.public_key,
+                                            .rs = psk ? NULL : p->server_identity.public_key};
+    CU_ASSERT_EQUAL_FATAL(chv_noise_init(&noise, &config), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(
+        chv_noise_write(&noise, payload, payload_len, hello + 2 + prologue_len, CHV_HELLO_BODY_MAX - prologue_len),
+        CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_noise_run(&noise, &done), CHV_OK);
+    const uint8_t *point;
+    size_t len;
+    while (chv_noise_need(&noise, &point, &len) == CHV_NOISE_NEED_DH) {
+        CU_ASSERT_EQUAL_FATAL(chv_crypto_dh_derive(&p->real, p->client_identity.key, point, secret), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_noise_answer(&noise, secret), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_noise_run(&noise, &done), CHV_OK);
+    }
+    CU_ASSERT_FATAL(done);
+    const size_t body = prologue_len + chv_noise_written(&noise);
+    chv_noise_wipe(&noise);
+    chv_put_u16(hello, (uint16_t)body);
+    return body + 2;
+}
+
+/* The lie's refusal by a server that would take every profile, 0 if it was taken. */
+static unsigned answer_to_lie(struct pair *p, uint8_t *hello, size_t prologue_len, const uint8_t *payload,
+                              size_t payload_len)
+{
+    uint8_t reply[CHV_REPLY_FRAME_MAX];
+    const struct chv_session_config all = {
+        .role = CHV_SERVER,
+        .crypto = &p->real,
+        .profiles = CHV_PROFILE_BIT(1) | CHV_PROFILE_BIT(2) | CHV_PROFILE_BIT(3),
+        .suites = CHV_SUITE_BIT(1),
+        .identity_public = {p->server_identity.public_key},
+    };
+    chv_session_wipe(p->server);
+    CU_ASSERT_EQUAL_FATAL(chv_session_init(p->server_memory, &all, &p->server, NULL), CHV_OK);
+    const size_t len = lie(p, hello, prologue_len, payload, payload_len);
+    return answer_to(p, hello, len, reply, NULL);
+}
+
+static void test_lies_in_the_prologue(void)
+{
+    /* offsets in the body */
+    static const struct {
+        size_t at;
+        uint8_t value;
+        unsigned code;
+    } cases[] = {{0, 'C', 0},
+                 {0, 'c', CHV_REFUSE_MALFORMED},
+                 {2, 'v', CHV_REFUSE_MALFORMED},
+                 {3, 0, CHV_REFUSE_VERSION},
+                 {3, 2, CHV_REFUSE_VERSION},
+                 {6, 0, CHV_REFUSE_MALFORMED},
+                 {6, 2, CHV_REFUSE_TICKET},
+                 {6, 3, CHV_REFUSE_MALFORMED},
+                 {7, 1, CHV_REFUSE_MALFORMED},
+                 {7, 0x80, CHV_REFUSE_MALFORMED},
+                 {10, 2, CHV_REFUSE_MALFORMED},    /* the credential's version */
+                 {11, 3, CHV_REFUSE_MALFORMED},    /* its profile */
+                 {15, 0, CHV_REFUSE_MALFORMED},    /* epoch 0 */
+                 {19, 0, CHV_REFUSE_MALFORMED},    /* serial 0 */
+                 {29, '-', CHV_REFUSE_MALFORMED},  /* the id's first character */
+                 {33, 'M', CHV_REFUSE_MALFORMED}}; /* the scope's */
+    uint8_t hello[CHV_HELLO_FRAME_MAX];
+    struct pair p;
+    pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+    for
+        EACH(i, cases)
+        {
+            const size_t len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL,
+                                                        p.credential_bytes, p.credential_len);
+            hello[2 + cases[i].at] = cases[i].value;
+            CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, NULL, 0), cases[i].code);
+        }
+    /* A byte behind the credential, and a payload where there is none. */
+    uint8_t longer[CHV_CREDENTIAL_MAX + 1] = {0};
+    memcpy(longer, p.credential_bytes, p.credential_len);
+    size_t len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL, longer,
+                                          p.credential_len + 1);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, NULL, 0), CHV_REFUSE_MALFORMED);
+    len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL, p.credential_bytes,
+                                   p.credential_len);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, longer, 1), CHV_REFUSE_MALFORMED);
+    pair_close(&p);
+
+    /* Kinds that go with psk only; bytes where kind 0 has none. */
+    for (unsigned profile = CHV_PROFILE_KEY; profile <= CHV_PROFILE_KEY_PSK; profile++) {
+        pair_open(&p, (enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+        const size_t payload_len = profile == CHV_PROFILE_KEY ? 0 : CHV_PADDED_CREDENTIAL_LEN;
+        memset(longer, 0, sizeof longer);
+        memcpy(longer, p.credential_bytes, p.credential_len);
+        for (unsigned kind = 0; kind < 4; kind++) {
+            len = chv_hello_write_prologue(hello + 2, p.profile, p.suite, (enum chv_hello_kind)kind, NULL, 0);
+            CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, longer, payload_len), kind == 0 ? 0 : CHV_REFUSE_MALFORMED);
+        }
+        len = chv_hello_write_prologue(hello + 2, p.profile, p.suite, CHV_HELLO_NOTHING, longer, 1);
+        CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, longer, payload_len), CHV_REFUSE_MALFORMED);
+        pair_close(&p);
+    }
+}
+
+/* Message 1 of key carries nothing, that of key+psk a credential of that profile in 512 bytes, zeros behind it. */
+static void test_lies_in_the_payload(void)
+{
+    uint8_t hello[CHV_HELLO_FRAME_MAX], payload[CHV_PADDED_CREDENTIAL_LEN + 1] = {0};
+    struct pair p;
+    pair_open(&p, CHV_PROFILE_KEY, CHV_SUITE_X25519_AESGCM_SHA256);
+    size_t len = chv_hello_write_prologue(hello + 2, p.profile, p.suite, CHV_HELLO_NOTHING, NULL, 0);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, 0), 0);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, 1), CHV_REFUSE_MALFORMED);
+    pair_close(&p);
+
+    pair_open(&p, CHV_PROFILE_KEY_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+    len = chv_hello_write_prologue(hello + 2, p.profile, p.suite, CHV_HELLO_NOTHING, NULL, 0);
+    memcpy(payload, p.credential_bytes, p.credential_len);
+    const size_t good = CHV_PADDED_CREDENTIAL_LEN;
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good), 0);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, 0), CHV_REFUSE_MALFORMED);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, p.credential_len), CHV_REFUSE_MALFORMED);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good - 1), CHV_REFUSE_MALFORMED);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good + 1), CHV_REFUSE_MALFORMED);
+    const size_t behind[] = {p.credential_len, good - 1};
+    for
+        EACH(i, behind)
+        {
+            payload[behind[i]] = 1;
+            CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good), CHV_REFUSE_MALFORMED);
+            payload[behind[i]] = 0;
+        }
+    p.credential.profile = CHV_PROFILE_PSK;
+    p.credential.has_identity = false;
+    pair_provision(&p);
+    memset(payload, 0, sizeof payload);
+    memcpy(payload, p.credential_bytes, p.credential_len);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good), CHV_REFUSE_MALFORMED);
+    pair_close(&p);
+}
+
 /* A key+psk credential is worth nothing in profile psk, at either end. */
 static void test_credential_of_another_profile(void)
 {
-    uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
     struct pair p;
     pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
     p.credential.profile = CHV_PROFILE_KEY_PSK;
@@ -335,23 +492,11 @@ static void test_credential_of_another_profile(void)
     CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &config, &unused, &why), CHV_ERR_ARGUMENT);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "key+psk"));
 
-    /* A client that does it all the same: its hello made by hand, message 1 being right for it. */
-    struct chv_noise noise;
-    struct chv_noise_pattern pattern;
-    bool done = false;
-    size_t prologue_len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL,
-                                                   p.credential_bytes, p.credential_len);
-    CU_ASSERT_EQUAL_FATAL(chv_noise_pattern_find("NNpsk2", &pattern), CHV_OK);
-    const struct chv_noise_config raw = {
-        .crypto = &p.real, .pattern = &pattern, .initiator = true, .prologue = hello + 2, .prologue_len = prologue_len};
-    CU_ASSERT_EQUAL_FATAL(chv_noise_init(&noise, &raw), CHV_OK);
-    CU_ASSERT_EQUAL(chv_noise_write(&noise, NULL, 0, hello + 2 + prologue_len, 200), CHV_OK);
-    CU_ASSERT_EQUAL(chv_noise_run(&noise, &done), CHV_OK);
-    CU_ASSERT(done);
-    const size_t body = prologue_len + chv_noise_written(&noise);
-    chv_noise_wipe(&noise);
-    chv_put_u16(hello, (uint16_t)body);
-    CU_ASSERT_EQUAL(answer_to(&p, hello, body + 2, reply, NULL), CHV_REFUSE_MALFORMED);
+    /* A client that does it all the same. */
+    uint8_t hello[CHV_HELLO_FRAME_MAX];
+    const size_t len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL,
+                                                p.credential_bytes, p.credential_len);
+    CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, NULL, 0), CHV_REFUSE_MALFORMED);
     pair_close(&p);
 }
 
@@ -438,5 +583,6 @@ TEST_MAIN("core/hostile", {"each byte of the hello flipped", test_each_byte_of_h
           {"wrong key, server, epoch, scope look the same", test_wrong_key_server_epoch_and_scope_look_the_same},
           {"replayed hello", test_replayed_hello}, {"forged refusals", test_forged_refusals},
           {"wrong pinned key", test_wrong_pinned_key}, {"identity of another", test_identity_of_another},
+          {"lies in the prologue", test_lies_in_the_prologue}, {"lies in the payload", test_lies_in_the_payload},
           {"credential of another profile", test_credential_of_another_profile}, {"bad ephemeral", test_bad_ephemeral},
           {"garbage", test_garbage})

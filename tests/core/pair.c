@@ -137,7 +137,7 @@ enum chv_err pair_answer(struct pair *p, struct chv_session *s)
     case CHV_KEY_DH:
         err = chv_crypto_dh_derive(&p->real, client ? p->client_identity.key : p->server_identity.key, q.peer_public,
                                    secret);
-        return err == CHV_OK ? chv_session_key_answer(s, secret) : err;
+        return err == CHV_OK ? chv_session_key_answer(s, secret) : chv_session_key_refuse(s, CHV_REFUSE_MALFORMED);
     default:
         break;
     }
