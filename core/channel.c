@@ -158,6 +158,11 @@ enum chv_err chv_session_export(struct chv_session *s, const char *label, const 
     err = chv_info_exporter(s->h_fin, sizeof s->h_fin, label, context, context_len, info, &info_len);
     if (err != CHV_OK)
         return err;
-    return chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->u.channel.exporter, CHV_KEY_LEN, info, info_len, out,
-                           CHV_KEY_LEN);
+    err = chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->u.channel.exporter, CHV_KEY_LEN, info, info_len, out,
+                          CHV_KEY_LEN);
+    if (err == CHV_OK)
+        err = chv_hkdf_forget(s->crypto, CHV_HASH_SHA256);
+    if (err != CHV_OK)
+        chv_wipe(out, CHV_KEY_LEN);
+    return err;
 }

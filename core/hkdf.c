@@ -67,6 +67,14 @@ enum chv_err chv_hkdf_expand(const struct chv_crypto *crypto, enum chv_hash alg,
     return err;
 }
 
+enum chv_err chv_hkdf_forget(const struct chv_crypto *crypto, enum chv_hash alg)
+{
+    static const uint8_t zeros[CHV_HASH_MAX];
+    uint8_t unused[CHV_HASH_MAX];
+
+    return chv_crypto_hmac(crypto, alg, zeros, chv_hash_len(alg), NULL, 0, unused);
+}
+
 /* label || 0x00 */
 static void info_begin(struct chv_writer *w, const char *label, uint8_t *out)
 {

@@ -14,6 +14,12 @@ enum chv_err chv_hkdf_expand(const struct chv_crypto *crypto, enum chv_hash alg,
                              const uint8_t *info, size_t info_len, uint8_t *out, size_t out_len) CHV_MUST_CHECK;
 
 /*
+ * After the last use of a key that outlives no call: a backend may keep the key of its last HMAC in a context (OpenSSL
+ * does, in ordinary memory); this makes it one of zeros.  One HMAC.
+ */
+enum chv_err chv_hkdf_forget(const struct chv_crypto *crypto, enum chv_hash alg) CHV_MUST_CHECK;
+
+/*
  * Builders of an info: label || 0x00 || fields.  They write to `out` (CHV_INFO_MAX bytes) and set *len.
  * All texts are checked by the caller (chv_server_name_valid...); CHV_ERR_ARGUMENT for a length that its prefix cannot
  * carry. h_psk and h_fin: 32 to 64 bytes.

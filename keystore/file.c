@@ -234,34 +234,48 @@ static const struct chv_file_key *find_key(struct file_store *s, const char *lab
     return key;
 }
 
-static enum chv_err file_derive(struct chv_keystore *ks, const char *label, const uint8_t *info, size_t info_len,
-                                uint8_t out[CHV_SECRET_LEN], struct chv_why *why)
+/* Expand, once or twice (info2 NULL: once).  Neither key stays in the backend's context. */
+static enum chv_err expand(struct file_store *s, const uint8_t *secret, const struct chv_part *info1,
+                           const struct chv_part *info2, uint8_t out[CHV_SECRET_LEN])
 {
-    struct file_store *s = store_of(ks);
+    uint8_t first[CHV_SECRET_LEN], second[CHV_SECRET_LEN];
+    enum chv_err err = chv_hkdf_expand(&s->crypto, CHV_HASH_SHA256, secret, CHV_SECRET_LEN, info1->ptr, info1->len,
+                                       first, sizeof first);
+    if (err == CHV_OK && info2 != NULL)
+        err = chv_hkdf_expand(&s->crypto, CHV_HASH_SHA256, first, sizeof first, info2->ptr, info2->len, second,
+                              sizeof second);
+    if (err == CHV_OK)
+        err = chv_hkdf_forget(&s->crypto, CHV_HASH_SHA256);
+    if (err == CHV_OK)
+        memcpy(out, info2 != NULL ? second : first, CHV_SECRET_LEN);
+    chv_wipe(first, sizeof first);
+    chv_wipe(second, sizeof second);
+    return err;
+}
+
+static enum chv_err derive(struct file_store *s, const char *label, const struct chv_part *info1,
+                           const struct chv_part *info2, uint8_t out[CHV_SECRET_LEN], struct chv_why *why)
+{
     enum chv_err err;
     const struct chv_file_key *key = find_key(s, label, CHV_USE_SECRET, &err, why);
     if (key == NULL)
         return err;
-    err =
-        chv_hkdf_expand(&s->crypto, CHV_HASH_SHA256, key->secret, CHV_SECRET_LEN, info, info_len, out, CHV_SECRET_LEN);
+    err = expand(s, key->secret, info1, info2, out);
     return err == CHV_OK ? CHV_OK : chv_fail(why, err, "%s: cannot derive from '%s'", s->path, label);
+}
+
+static enum chv_err file_derive(struct chv_keystore *ks, const char *label, const uint8_t *info, size_t info_len,
+                                uint8_t out[CHV_SECRET_LEN], struct chv_why *why)
+{
+    return derive(store_of(ks), label, &(struct chv_part){info, info_len}, NULL, out, why);
 }
 
 static enum chv_err file_derive2(struct chv_keystore *ks, const char *label, const uint8_t *info1, size_t info1_len,
                                  const uint8_t *info2, size_t info2_len, uint8_t out[CHV_SECRET_LEN],
                                  struct chv_why *why)
 {
-    struct file_store *s = store_of(ks);
-    uint8_t middle[CHV_SECRET_LEN];
-    enum chv_err err = file_derive(ks, label, info1, info1_len, middle, why);
-    if (err == CHV_OK) {
-        err =
-            chv_hkdf_expand(&s->crypto, CHV_HASH_SHA256, middle, sizeof middle, info2, info2_len, out, CHV_SECRET_LEN);
-        if (err != CHV_OK)
-            err = chv_fail(why, err, "%s: cannot derive from '%s'", s->path, label);
-    }
-    chv_wipe(middle, sizeof middle);
-    return err;
+    return derive(store_of(ks), label, &(struct chv_part){info1, info1_len}, &(struct chv_part){info2, info2_len}, out,
+                  why);
 }
 
 static enum chv_err add_key(struct file_store *s, const char *label, enum chv_key_use use, enum chv_curve curve,

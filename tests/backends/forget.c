@@ -3,9 +3,12 @@
  * A key whose handle was freed is nowhere in the heap: all writable mappings but the stack are searched.  That it is
  * found before shows that the search works.
  */
+#include "tests/core/pair.h"
 #include "tests/harness.h"
 
 #include "base/memory.h"
+#include "core/hkdf.h"
+#include "core/session.h"
 
 #include <chaveiro/backend.h>
 
@@ -119,9 +122,38 @@ static void test_dh(void)
     }
 }
 
+/* A derivation leaves its key behind only until it is forgotten. */
+static void test_expand(void)
+{
+    uint8_t key[CHV_KEY_LEN];
+    uint8_t out[CHV_KEY_LEN];
+    unmask(key);
+    CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, key, sizeof key, NULL, 0, out, sizeof out), CHV_OK);
+    chv_wipe(key, sizeof key);
+    CU_ASSERT_EQUAL(chv_hkdf_forget(&crypto, CHV_HASH_SHA256), CHV_OK);
+    CU_ASSERT_FALSE(in_memory());
+}
+
+/* A session that was idle when it ended leaves nothing of its exporter secret, though no handle is freed then. */
+static void test_export(void)
+{
+    struct pair p;
+    uint8_t out[CHV_KEY_LEN];
+    pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+    pair_connect(&p);
+    unmask(p.client->u.channel.exporter);
+    chv_session_idle(p.client);
+    CU_ASSERT_TRUE(in_memory());
+    CU_ASSERT_EQUAL(chv_session_export(p.client, "example", NULL, 0, out), CHV_OK);
+    chv_session_wipe(p.client);
+    CU_ASSERT_FALSE(in_memory());
+    pair_close(&p);
+}
+
 int main(void)
 {
-    static const struct test_case cases[] = {{"HMAC", test_hmac}, {"AEAD", test_aead}, {"DH", test_dh}};
+    static const struct test_case cases[] = {
+        {"HMAC", test_hmac}, {"AEAD", test_aead}, {"DH", test_dh}, {"expand", test_expand}, {"export", test_export}};
 #ifdef __SANITIZE_ADDRESS__
     puts("skipped: AddressSanitizer maps terabytes and keeps freed memory");
     return 77;

@@ -20,7 +20,7 @@ tests_backends_contract_LDADD = $(test_libs)
 
 tests_backends_forget_SOURCES = tests/backends/forget.c
 tests_backends_forget_CFLAGS = $(test_cflags)
-tests_backends_forget_LDADD = $(test_libs)
+tests_backends_forget_LDADD = tests/core/libpair.la tests/support/libsupport.la $(test_libs)
 
 tests_backends_registry_SOURCES = tests/backends/registry.c
 tests_backends_registry_CFLAGS = $(test_cflags)

@@ -51,6 +51,18 @@ static struct needle text_needle(void)
     return n;
 }
 
+/* Expand(secret, 01) = HMAC-SHA256(secret, 01 01), computed elsewhere, under MASK. */
+static struct needle middle_needle(void)
+{
+    static const uint8_t masked[CHV_SECRET_LEN] = {
+        0xb8, 0x30, 0x38, 0x3a, 0x2a, 0x0c, 0x10, 0x83, 0xe2, 0x46, 0xf3, 0x00, 0xa6, 0x7b, 0xea, 0x96,
+        0x25, 0x17, 0x10, 0xd3, 0xb8, 0xf1, 0x73, 0xc4, 0x58, 0x40, 0x73, 0x10, 0xa1, 0xfd, 0xb0, 0x58,
+    };
+    struct needle n = {.len = CHV_SECRET_LEN - HEAD};
+    memcpy(n.masked, masked + HEAD, n.len);
+    return n;
+}
+
 static uint8_t passphrase_byte(size_t i)
 {
     return (uint8_t)(((i + 7) * 59) ^ 0x35);
@@ -155,6 +167,7 @@ static struct chv_keystore *open_in(const char *path, enum chv_keystore_mode mod
 
 static void test_reader(void)
 {
+    static const uint8_t info = 1;
     uint8_t out[32];
     char *path = test_path("memory.ks");
     make_in_child(path);
@@ -163,7 +176,14 @@ static void test_reader(void)
     CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
     CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
     CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 0);
-    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "s", out, 1, out, NULL), CHV_OK);
+    /* The secret in no second place after its use, what is derived on the way in none. */
+    CU_ASSERT_EQUAL(chv_keystore_derive2(ks, "s", &info, 1, &info, 1, out, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
+    CU_ASSERT_EQUAL(occurrences(middle_needle()), 0);
+    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "s", &info, 1, out, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
+    CU_ASSERT(occurrences(middle_needle()) > 0); /* in out: it is the right needle */
+    chv_wipe(out, sizeof out);
     chv_keystore_close(ks);
     CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
     CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
