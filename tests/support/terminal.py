@@ -17,7 +17,7 @@ import chv
 class Terminal:
     """Use it in a `with` block. The program's standard streams and its controlling terminal are the pseudo terminal."""
 
-    def __init__(self, name, *arguments, stdin=None, stdout=None, cwd=None):
+    def __init__(self, name, *arguments, stdin=None, stdout=None, cwd=None, env=None):
         self.master, slave = pty.openpty()
         self.text = b""
         self._seen = 0
@@ -26,7 +26,7 @@ class Terminal:
             os.setsid()
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
-        env = dict(os.environ, LC_ALL="C.UTF-8", TERM="vt100", NO_COLOR="1")
+        env = dict(os.environ, LC_ALL="C.UTF-8", TERM="vt100", **({"NO_COLOR": "1"} if env is None else env))
         env.pop("CREDENTIALS_DIRECTORY", None)
         self.process = subprocess.Popen(chv.argv(name, *arguments), stdin=slave if stdin is None else stdin,
                                         stdout=slave if stdout is None else stdout, stderr=slave, env=env, cwd=cwd,

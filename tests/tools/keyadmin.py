@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 
@@ -106,6 +107,32 @@ def test_init_is_all_or_nothing():
         chv.check_equal(tree(site.store), [], "files in a folder that was there")
         fails(IOERR, "No such file", "keyadmin", "init", "--dir", site.path("no/where"), "--name", "g",
               "--passphrase-file", site.passphrase_file)
+
+
+def fails_to_write(limit, *arguments):
+    """Runs keyadmin with files limited to so many bytes: a full disk."""
+    def full():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = subprocess.run([chv.program("keyadmin"), *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                          preexec_fn=full, check=False)
+    chv.check_equal(done.returncode, IOERR, f"{arguments}: {done.stderr}")
+    chv.check_equal(done.stderr.count(b"\n"), 1, f"{arguments}: lines of {done.stderr}")
+
+
+def test_a_full_disk_leaves_nothing():
+    with chv.Site() as site:
+        before = tree(site.folder)
+        fails_to_write(100, "init", "--dir", site.store, "--name", "g", "--passphrase-file", site.passphrase_file,
+                       "--scrypt-cost", "16384")
+        chv.check_equal(tree(site.folder), before, "files after init")
+        site.init()
+        client_pass = site.new_passphrase("client.pass")
+        before = tree(site.folder)
+        fails_to_write(100, "client", "add", "cam1", "-c", site.config, "--passphrase-file", site.passphrase_file,
+                       "--client-passphrase-file", client_pass, "--scrypt-cost", "16384", "--out", site.path("cam1.key"))
+        chv.check_equal(tree(site.folder), before, "files after client add")
 
 
 def test_init_with_a_keystore_elsewhere():

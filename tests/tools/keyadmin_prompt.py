@@ -128,5 +128,13 @@ def test_without_a_terminal_it_says_what_to_do():
         chv.check(not os.path.exists(site.store), "nothing was made")
 
 
+def test_colours_only_on_a_terminal_and_not_with_no_color():
+    for env, wanted in (({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)):
+        with terminal.Terminal("keyadmin", "--help", env=env) as t:
+            t.wait(0)
+            chv.check_equal(b"\x1b[1m" in t.text, wanted, f"colours with {env}")
+    chv.check_not_in("\x1b", chv.run("keyadmin", "--help", env={"NO_COLOR": ""}).stdout, "colours in a pipe")
+
+
 if __name__ == "__main__":
     chv.main()
