@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the supervisor and its two processes say to each other over SOCK_SEQPACKET: small messages, some with
+ * descriptors. */
+#ifndef CHV_NET_IPC_H
+#define CHV_NET_IPC_H
+
+#include "net/server.h"
+
+enum chv_ipc_kind {
+    CHV_IPC_READY = 1, /* child -> supervisor: it serves */
+    CHV_IPC_KEEPERS,   /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
+    CHV_IPC_CONFIG,    /* supervisor -> both: take over what can change while running */
+    CHV_IPC_DRAIN      /* supervisor -> net: accept no more, let the clients go, exit */
+};
+
+struct chv_ipc_message {
+    enum chv_ipc_kind kind;
+    struct chv_server_config config; /* CHV_IPC_CONFIG only */
+};
+
+/* Two ends, close-on-exec. */
+enum chv_err chv_ipc_pair(int ends[2], struct chv_why *why) CHV_MUST_CHECK;
+/* The descriptors stay the caller's. Does not block: CHV_ERR_BUSY if the other side does not read. */
+enum chv_err chv_ipc_send(int fd, const struct chv_ipc_message *message, const int *fds,
+                          size_t fd_count) CHV_MUST_CHECK;
+/*
+ * CHV_ERR_NOT_FOUND: nothing there now. CHV_ERR_TRUNCATED: the other side is gone. *fd_count: descriptors received, the
+ * caller's to close; 0 on failure.
+ */
+enum chv_err chv_ipc_receive(int fd, struct chv_ipc_message *message, int fds[CHV_WORKERS_MAX],
+                             size_t *fd_count) CHV_MUST_CHECK;
+
+#endif

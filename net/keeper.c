@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/keeper.h"
+
+#include "base/memory.h"
+#include "core/credential.h"
+#include "core/hkdf.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { LABEL_SIZE = 32 };
+
+static void master_label(uint32_t epoch, char label[LABEL_SIZE])
+{
+    snprintf(label, LABEL_SIZE, "master:%" PRIu32, epoch);
+}
+
+/* By one derivation, whose result nobody sees: a keystore need not be able to list. */
+static enum chv_err check_master(struct chv_keystore *keystore, uint32_t epoch, struct chv_why *why)
+{
+    uint8_t info[CHV_INFO_MAX], value[CHV_SECRET_LEN];
+    size_t info_len;
+    char label[LABEL_SIZE];
+    struct chv_why detail = {""};
+    master_label(epoch, label);
+    enum chv_err err = chv_info_check(info, &info_len);
+    if (err == CHV_OK)
+        err = chv_keystore_derive(keystore, label, info, info_len, value, &detail);
+    chv_wipe(value, sizeof value);
+    if (err == CHV_ERR_NOT_FOUND)
+        return chv_fail(why, CHV_ERR_CONFIG,
+                        "the keystore has no master secret of epoch %" PRIu32
+                        ": remove it from 'epochs' or make it with keyadmin",
+                        epoch);
+    if (err != CHV_OK)
+        return chv_fail(why, err, "master secret of epoch %" PRIu32 ": %s", epoch,
+                        detail.text[0] != '\0' ? detail.text : chv_err_text(err));
+    return CHV_OK;
+}
+
+/* A keystore says whose it is: under another name every derived key would be wrong. */
+static enum chv_err check_server(struct chv_keystore *keystore, const char *name, struct chv_why *why)
+{
+    uint8_t text[CHV_SERVER_NAME_MAX];
+    size_t len = sizeof text;
+    enum chv_err err = chv_keystore_data_get(keystore, "server", text, &len, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        return CHV_OK;
+    if (err == CHV_OK && (len != strlen(name) || memcmp(text, name, len) != 0))
+        err = chv_fail(why, CHV_ERR_CONFIG, "the keystore is of the server '%.*s', the configuration says name = %s",
+                       (int)len, (const char *)text, name);
+    return err;
+}
+
+enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_server_config *config,
+                                  struct chv_why *why)
+{
+    if (keeper->server[0] != '\0' && strcmp(keeper->server, config->name) != 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "the server name cannot change while clients are connected");
+    for (size_t i = 0; i < config->epoch_count; i++) {
+        enum chv_err err = check_master(keeper->keystore, config->epochs[i], why);
+        if (err != CHV_OK)
+            return err;
+    }
+    memcpy(keeper->server, config->name, sizeof keeper->server);
+    memcpy(keeper->epochs, config->epochs, sizeof keeper->epochs);
+    keeper->epoch_count = config->epoch_count;
+    keeper->max_lifetime = config->max_lifetime;
+    return CHV_OK;
+}
+
+enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_config *config, chv_secret_fn secret,
+                             void *secret_arg, struct chv_why *why)
+{
+    const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_READ, .lock_seconds = 10};
+    *keeper = (struct chv_keeper){.mark = {.folder = -1}};
+    enum chv_err err = chv_keystore_open(config->keystore, &options, &keeper->keystore, why);
+    if (err != CHV_OK)
+        return err;
+    err = chv_keystore_unlock(keeper->keystore, secret, secret_arg, why);
+    if (err == CHV_OK)
+        err = check_server(keeper->keystore, config->name, why);
+    if (err == CHV_OK)
+        err = chv_keeper_configure(keeper, config, why);
+    if (err != CHV_OK)
+        chv_keeper_close(keeper);
+    return err;
+}
+
+void chv_keeper_close(struct chv_keeper *keeper)
+{
+    chv_keystore_close(keeper->keystore);
+    keeper->keystore = NULL;
+    chv_clockmark_close(&keeper->mark);
+}
+
+static enum chv_verdict verdict_of(const struct chv_keeper *keeper, uint64_t now, const struct chv_credential *c)
+{
+    bool served = false;
+    for (size_t i = 0; i < keeper->epoch_count; i++)
+        served |= keeper->epochs[i] == c->epoch;
+    if (!served)
+        return CHV_VERDICT_EPOCH;
+    if (c->not_after != 0 && c->not_after <= now)
+        return CHV_VERDICT_EXPIRED;
+    uint64_t most = now + keeper->max_lifetime + CHV_LIFETIME_SLACK;
+    if (keeper->max_lifetime != 0 && (c->not_after == 0 || c->not_after > most))
+        return CHV_VERDICT_LIFETIME;
+    return CHV_VERDICT_OK;
+}
+
+static bool random_bytes(uint8_t *out, size_t len)
+{
+    return getrandom(out, len, 0) == (ssize_t)len;
+}
+
+static void complain(struct chv_keeper *keeper, uint64_t now, const char *text)
+{
+    if (now == keeper->complained)
+        return;
+    keeper->complained = now;
+    chv_log(CHV_LOG_ERROR, "%s", text);
+}
+
+static enum chv_err derive_psk(struct chv_keeper *keeper, const struct chv_keeper_request *request, uint32_t epoch,
+                               uint8_t psk[CHV_KEY_LEN], struct chv_why *why)
+{
+    uint8_t access[CHV_INFO_MAX], session[CHV_INFO_MAX];
+    size_t access_len, session_len;
+    char label[LABEL_SIZE];
+    master_label(epoch, label);
+    enum chv_err err = chv_info_access(request->credential, request->credential_len, access, &access_len);
+    if (err == CHV_OK)
+        err = chv_info_session(keeper->server, request->h_psk, request->h_psk_len, session, &session_len);
+    if (err == CHV_OK)
+        err = chv_keystore_derive2(keeper->keystore, label, access, access_len, session, session_len, psk, why);
+    return err;
+}
+
+static bool well_formed(const struct chv_keeper_request *request, struct chv_credential *credential)
+{
+    return request->kind == CHV_KEEPER_PSK && request->profile == CHV_PROFILE_PSK && request->zero == 0 &&
+           request->zero2 == 0 && request->h_psk_len >= 32 && request->h_psk_len <= CHV_H_PSK_MAX &&
+           request->credential_len <= CHV_CREDENTIAL_MAX &&
+           chv_credential_parse(request->credential, request->credential_len, credential, NULL) == CHV_OK &&
+           credential->profile == CHV_PROFILE_PSK;
+}
+
+static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv_keeper_request *request,
+                       struct chv_keeper_answer *answer)
+{
+    struct chv_credential credential;
+    struct chv_why why = {""};
+    *answer = (struct chv_keeper_answer){.tag = request->tag, .status = CHV_KEEPER_MALFORMED};
+    if (!well_formed(request, &credential))
+        return;
+    enum chv_verdict verdict = verdict_of(keeper, now, &credential);
+    bool ok;
+    if (verdict == CHV_VERDICT_EPOCH) {
+        ok = random_bytes(answer->psk, sizeof answer->psk);
+    } else {
+        enum chv_err err = derive_psk(keeper, request, credential.epoch, answer->psk, &why);
+        ok = err == CHV_OK;
+        if (!ok && why.text[0] == '\0')
+            (void)chv_fail(&why, err, "keystore: %s", chv_err_text(err));
+    }
+    if (!ok) {
+        chv_wipe(answer->psk, sizeof answer->psk);
+        answer->status = CHV_KEEPER_UNAVAILABLE;
+        complain(keeper, now, why.text[0] != '\0' ? why.text : "no random bytes");
+        return;
+    }
+    answer->status = CHV_KEEPER_OK;
+    answer->verdict = (uint16_t)verdict;
+}
+
+enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const void *packet, size_t len,
+                               struct chv_keeper_answer answers[CHV_KEEPER_BATCH], size_t *count)
+{
+    size_t n = len / sizeof(struct chv_keeper_request);
+    struct chv_why why = {""};
+    if (n == 0 || n > CHV_KEEPER_BATCH || len % sizeof(struct chv_keeper_request) != 0)
+        return CHV_ERR_MALFORMED;
+    enum chv_err clock = chv_clockmark_check(&keeper->mark, now, &why);
+    if (clock != CHV_OK)
+        complain(keeper, now, why.text);
+    for (size_t i = 0; i < n; i++) {
+        struct chv_keeper_request request;
+        memcpy(&request, (const uint8_t *)packet + i * sizeof request, sizeof request);
+        if (clock == CHV_ERR_UNAVAILABLE)
+            answers[i] = (struct chv_keeper_answer){.tag = request.tag, .status = CHV_KEEPER_UNAVAILABLE};
+        else
+            answer_one(keeper, now, &request, &answers[i]);
+    }
+    *count = n;
+    return CHV_OK;
+}

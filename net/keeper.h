@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The keeper: the process that has the keystore open and answers one question: the session PSK of a credential for one
+ * handshake (doc/architecture.md, section 4). It trusts the net process with nothing: the credential is parsed here,
+ * server name, epochs, clock and lifetimes are the keeper's own, and no request names a label.
+ *
+ * Wire: a SOCK_SEQPACKET socket per loop of the net process; a packet is an array of 1 to CHV_KEEPER_BATCH requests,
+ * answered by one packet of as many answers in the same order. Both ends are the same program on the same machine: host
+ * byte order.
+ */
+#ifndef CHV_NET_KEEPER_H
+#define CHV_NET_KEEPER_H
+
+#include "net/clockmark.h"
+#include "net/server.h"
+
+#include <chaveiro/keystore.h>
+
+enum { CHV_KEEPER_BATCH = 32, CHV_H_PSK_MAX = 64 };
+
+enum chv_keeper_kind { CHV_KEEPER_PSK = 1 };
+
+enum chv_keeper_status {
+    CHV_KEEPER_OK = 200,         /* verdict and psk are set */
+    CHV_KEEPER_MALFORMED = 400,  /* not a request, or its credential is none for this profile */
+    CHV_KEEPER_UNAVAILABLE = 503 /* keystore or clock cannot be used: the keeper's log says why */
+};
+
+/*
+ * What the client's OPEN will be told. An expired or too long-lived credential gets its true PSK, one of an epoch that
+ * is not served 32 random bytes: on the wire all three look like success (doc/protocol.md, section 6).
+ */
+enum chv_verdict { CHV_VERDICT_OK, CHV_VERDICT_EXPIRED, CHV_VERDICT_LIFETIME, CHV_VERDICT_EPOCH };
+
+struct chv_keeper_request {
+    uint64_t tag;    /* the asker's, comes back */
+    uint8_t kind;    /* enum chv_keeper_kind */
+    uint8_t profile; /* enum chv_profile of the session */
+    uint8_t zero;
+    uint8_t h_psk_len;
+    uint16_t credential_len;
+    uint16_t zero2;
+    uint8_t credential[CHV_CREDENTIAL_MAX]; /* zeros behind it */
+    uint8_t h_psk[CHV_H_PSK_MAX];           /* likewise */
+};
+
+struct chv_keeper_answer {
+    uint64_t tag;
+    uint16_t status;  /* enum chv_keeper_status */
+    uint16_t verdict; /* enum chv_verdict */
+    uint32_t zero;
+    uint8_t psk[CHV_KEY_LEN]; /* zeros unless status is CHV_KEEPER_OK */
+};
+
+_Static_assert(sizeof(struct chv_keeper_request) == 592 && offsetof(struct chv_keeper_request, credential) == 16 &&
+                   offsetof(struct chv_keeper_request, h_psk) == 528,
+               "request layout");
+_Static_assert(sizeof(struct chv_keeper_answer) == 48 && offsetof(struct chv_keeper_answer, psk) == 16,
+               "answer layout");
+
+struct chv_keeper {
+    struct chv_keystore *keystore;
+    char server[CHV_SERVER_NAME_MAX + 1];
+    size_t epoch_count;
+    uint32_t epochs[CHV_EPOCHS_MAX];
+    uint64_t max_lifetime;
+    struct chv_clockmark mark;
+    uint64_t complained; /* when a failure was last logged: at most one line a second */
+};
+
+/*
+ * Opens and unlocks the keystore and checks that it is the one of the configured server name and has every epoch's
+ * master. `why` says what to do. Blocks (scrypt, a prompt). On failure there is nothing to close.
+ */
+enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_config *config, chv_secret_fn secret,
+                             void *secret_arg, struct chv_why *why) CHV_MUST_CHECK;
+void chv_keeper_close(struct chv_keeper *keeper);
+
+/* Takes over epochs and max_lifetime; CHV_ERR_CONFIG and nothing changes if an epoch has no master or the name differs.
+ */
+enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_server_config *config,
+                                  struct chv_why *why) CHV_MUST_CHECK;
+
+/*
+ * Answers one packet at the time `now` (Unix seconds). *count: answers written; the caller wipes them.
+ * CHV_ERR_MALFORMED: not a packet of requests, nothing is to be sent.
+ */
+enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const void *packet, size_t len,
+                               struct chv_keeper_answer answers[CHV_KEEPER_BATCH], size_t *count) CHV_MUST_CHECK;
+
+/*
+ * The keeper process, from after the fork to its end: opens, drops user and rights, says CHV_IPC_READY on `control`
+ * and serves until the supervisor's end closes. Returns the exit code.
+ */
+int chv_keeper_main(const struct chv_server_config *config, int control, chv_secret_fn secret, void *secret_arg);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/keeper.h"
+
+#include "base/memory.h"
+#include "net/ipc.h"
+#include "net/sandbox.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+struct keeper_process {
+    struct chv_keeper keeper;
+    int control;
+    size_t net_count;
+    int nets[CHV_WORKERS_MAX];
+    bool over;
+};
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
+}
+
+static void close_nets(struct keeper_process *p)
+{
+    for (size_t i = 0; i < p->net_count; i++)
+        if (p->nets[i] >= 0)
+            close(p->nets[i]);
+    p->net_count = 0;
+}
+
+static void configure(struct keeper_process *p, const struct chv_server_config *config)
+{
+    struct chv_why why = {""};
+    chv_log_set_level(config->log_level);
+    enum chv_err err = chv_keeper_configure(&p->keeper, config, &why);
+    if (err != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "epochs and max-lifetime stay as they were: %s",
+                why.text[0] != '\0' ? why.text : chv_err_text(err));
+}
+
+static void on_control(struct keeper_process *p)
+{
+    struct chv_ipc_message message;
+    int fds[CHV_WORKERS_MAX];
+    size_t fd_count;
+    switch (chv_ipc_receive(p->control, &message, fds, &fd_count)) {
+    case CHV_OK:
+        break;
+    case CHV_ERR_NOT_FOUND:
+        return;
+    default: /* the supervisor is gone, or wants this process to end */
+        p->over = true;
+        return;
+    }
+    if (message.kind == CHV_IPC_KEEPERS) {
+        close_nets(p);
+        memcpy(p->nets, fds, fd_count * sizeof(int));
+        p->net_count = fd_count;
+        return;
+    }
+    while (fd_count > 0)
+        close(fds[--fd_count]);
+    if (message.kind == CHV_IPC_CONFIG)
+        configure(p, &message.config);
+}
+
+/* False: this loop of the net process is gone, or misbehaves; the socket is to be closed. */
+static bool serve(struct keeper_process *p, int net)
+{
+    /* One more byte than the longest packet, so that a longer one is seen. */
+    static uint8_t packet[CHV_KEEPER_BATCH * sizeof(struct chv_keeper_request) + 1];
+    struct chv_keeper_answer answers[CHV_KEEPER_BATCH];
+    size_t count = 0;
+    ssize_t n = recv(net, packet, sizeof packet, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (n <= 0)
+        return false;
+    if (chv_keeper_answer(&p->keeper, now(), packet, (size_t)n, answers, &count) != CHV_OK) {
+        chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is none of requests: its socket is closed",
+                n);
+        return false;
+    }
+    /* The asker bounds what it has outstanding so that answers always fit: one who does not read is at fault. */
+    ssize_t sent = send(net, answers, count * sizeof answers[0], MSG_DONTWAIT | MSG_NOSIGNAL);
+    chv_wipe(answers, sizeof answers);
+    return sent >= 0;
+}
+
+static void loop(struct keeper_process *p)
+{
+    struct pollfd polls[1 + CHV_WORKERS_MAX];
+    while (!p->over) {
+        size_t n = p->net_count;
+        polls[0] = (struct pollfd){.fd = p->control, .events = POLLIN};
+        for (size_t i = 0; i < n; i++)
+            polls[1 + i] = (struct pollfd){.fd = p->nets[i], .events = POLLIN};
+        if (poll(polls, 1 + n, -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            chv_log(CHV_LOG_ERROR, "poll: %s", strerror(errno));
+            return;
+        }
+        for (size_t i = 0; i < n; i++)
+            if (polls[1 + i].revents != 0 && !serve(p, p->nets[i])) {
+                close(p->nets[i]);
+                p->nets[i] = -1; /* poll passes over it */
+            }
+        if (polls[0].revents != 0)
+            on_control(p);
+    }
+}
+
+static int exit_code(enum chv_err err)
+{
+    switch (err) {
+    case CHV_ERR_NOT_FOUND:
+        return EX_NOINPUT;
+    case CHV_ERR_PASSPHRASE:
+    case CHV_ERR_NO_SECRET:
+    case CHV_ERR_STORE_MODE:
+        return EX_NOPERM;
+    case CHV_ERR_STORE_TRUNCATED:
+    case CHV_ERR_STORE_DAMAGED:
+    case CHV_ERR_STORE_FORMAT:
+    case CHV_ERR_STORE_COST:
+        return EX_DATAERR;
+    case CHV_ERR_IO:
+    case CHV_ERR_MEMORY:
+        return EX_OSERR;
+    case CHV_ERR_BUSY:
+    case CHV_ERR_UNAVAILABLE:
+        return EX_TEMPFAIL;
+    default:
+        return EX_CONFIG;
+    }
+}
+
+int chv_keeper_main(const struct chv_server_config *config, int control, chv_secret_fn secret, void *secret_arg)
+{
+    struct keeper_process p = {.control = control};
+    struct chv_why why = {""};
+    const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
+
+    enum chv_err err = chv_keeper_open(&p.keeper, config, secret, secret_arg, &why);
+    if (err == CHV_OK) {
+        chv_sandbox_ignore_signals();
+        err = chv_sandbox_user(config->user, &why);
+        if (err == CHV_OK)
+            err = chv_clockmark_open(&p.keeper.mark, config->state, &why);
+        if (err == CHV_OK) {
+            err = chv_clockmark_check(&p.keeper.mark, now(), &why);
+            if (err == CHV_ERR_UNAVAILABLE) {
+                /* It may be set right while this runs: until then every answer is 503. */
+                chv_log(CHV_LOG_ERROR, "no client is served: %s", why.text);
+                err = CHV_OK;
+            }
+        }
+        if (err == CHV_OK)
+            err = chv_sandbox_enter(CHV_SANDBOX_KEEPER, &why);
+        if (err == CHV_OK)
+            err = chv_ipc_send(control, &ready, NULL, 0);
+        if (err == CHV_OK)
+            loop(&p);
+        close_nets(&p);
+        chv_keeper_close(&p.keeper);
+    }
+    if (err != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "%s", why.text[0] != '\0' ? why.text : chv_err_text(err));
+    return err == CHV_OK ? EX_OK : exit_code(err);
+}

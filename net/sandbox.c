@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "net/sandbox.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void handle_signals(void (*handler)(int))
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        (void)signal(signals[i], handler);
+}
+
+void chv_sandbox_ignore_signals(void)
+{
+    handle_signals(SIG_IGN);
+}
+
+int chv_sandbox_child(const char *name, int parent)
+{
+    handle_signals(SIG_DFL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)prctl(PR_SET_NAME, name);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const struct rlimit no_core = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &no_core);
+#ifndef CHV_SANITIZED /* the leak check at exit traces its own process */
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+    return getppid() == parent;
+}
+
+enum chv_err chv_sandbox_user(const char *user, struct chv_why *why)
+{
+    if (user[0] == '\0' || geteuid() != 0)
+        return CHV_OK;
+    errno = 0;
+    const struct passwd *entry = getpwnam(user);
+    if (entry == NULL)
+        return chv_fail(why, CHV_ERR_CONFIG, "user '%s': %s", user, errno != 0 ? strerror(errno) : "unknown");
+    uid_t uid = entry->pw_uid;
+    gid_t gid = entry->pw_gid;
+    if (initgroups(user, gid) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
+        return chv_fail(why, CHV_ERR_IO, "cannot become user '%s': %s", user, strerror(errno));
+    /* The kernel forgets these when the user changes. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+#ifndef CHV_SANITIZED
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+    return CHV_OK;
+}
+
+#ifdef CHV_SANITIZED
+
+enum chv_err chv_sandbox_enter(enum chv_sandbox kind, struct chv_why *why)
+{
+    (void)kind;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return chv_fail(why, CHV_ERR_IO, "no_new_privs: %s", strerror(errno));
+    return CHV_OK;
+}
+
+#else
+
+#define CALL(name) SCMP_SYS(name)
+
+/* Memory, threads that exist, time, random bytes, the log, the end. */
+static const int common_calls[] = {
+    CALL(brk),
+    CALL(mmap),
+    CALL(munmap),
+    CALL(mremap),
+    CALL(mprotect),
+    CALL(madvise),
+    CALL(mlock),
+    CALL(munlock),
+    CALL(futex),
+    CALL(sched_yield),
+    CALL(getrandom),
+    CALL(gettid),
+    CALL(getpid),
+    CALL(getppid),
+    CALL(clock_gettime),
+    CALL(clock_nanosleep),
+    CALL(gettimeofday),
+    CALL(nanosleep),
+    CALL(restart_syscall),
+    CALL(rt_sigreturn),
+    CALL(rt_sigprocmask),
+    CALL(rt_sigaction),
+    CALL(sigaltstack),
+    CALL(tgkill),
+    CALL(exit),
+    CALL(exit_group),
+    CALL(close),
+    CALL(read),
+    CALL(write),
+    CALL(writev),
+    CALL(sendto),
+    CALL(sendmsg),
+    CALL(recvmsg),
+    CALL(recvfrom),
+    CALL(poll),
+    CALL(ppoll),
+    CALL(fcntl),
+    CALL(sched_getaffinity),
+    CALL(membarrier),
+    CALL(rseq),
+    CALL(fstat),
+    CALL(newfstatat),
+};
+
+static const int net_calls[] = {
+    CALL(epoll_wait),      CALL(epoll_pwait), CALL(epoll_ctl),       CALL(accept4),     CALL(readv),
+    CALL(getsockopt),      CALL(setsockopt),  CALL(shutdown),        CALL(getsockname), CALL(getpeername),
+    CALL(timerfd_settime), CALL(ioctl),       CALL(set_robust_list),
+};
+
+/* The clock mark. */
+static const int keeper_calls[] = {CALL(openat), CALL(renameat), CALL(renameat2), CALL(fdatasync), CALL(lseek)};
+
+static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+        if (err != 0)
+            return err;
+    }
+    return 0;
+}
+
+enum chv_err chv_sandbox_enter(enum chv_sandbox kind, struct chv_why *why)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (filter == NULL)
+        return chv_fail(why, CHV_ERR_MEMORY, "seccomp: out of memory");
+    int err = allow(filter, common_calls, sizeof common_calls / sizeof common_calls[0]);
+    if (err == 0 && kind == CHV_SANDBOX_NET)
+        err = allow(filter, net_calls, sizeof net_calls / sizeof net_calls[0]);
+    if (err == 0 && kind == CHV_SANDBOX_KEEPER)
+        err = allow(filter, keeper_calls, sizeof keeper_calls / sizeof keeper_calls[0]);
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 1);
+    if (err == 0)
+        err = seccomp_load(filter);
+    seccomp_release(filter);
+    if (err != 0)
+        return chv_fail(why, CHV_ERR_IO, "seccomp filter: %s", strerror(-err));
+    return CHV_OK;
+}
+
+#endif

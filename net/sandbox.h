@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Giving up rights that a process needs no longer. */
+#ifndef CHV_NET_SANDBOX_H
+#define CHV_NET_SANDBOX_H
+
+#include <chaveiro/error.h>
+
+enum chv_sandbox { CHV_SANDBOX_NET, CHV_SANDBOX_KEEPER };
+
+/*
+ * For a child right after the fork: dies with its parent `parent` (a pid), takes signals as by default but SIGPIPE, is
+ * seen as `name` in process lists (15 characters), leaves no core dump and cannot be traced. Returns 0 if the parent is
+ * gone already.
+ */
+int chv_sandbox_child(const char *name, int parent);
+
+/* Ignores the signals that are the supervisor's to handle: a ^C reaches every process of the terminal. */
+void chv_sandbox_ignore_signals(void);
+
+/* Becomes `user` for good, if that is not "" and the process runs as root. Then dies with its parent all the same. */
+enum chv_err chv_sandbox_user(const char *user, struct chv_why *why) CHV_MUST_CHECK;
+
+/*
+ * No new privileges, and a seccomp filter on all threads: system calls that are not on the list fail with EPERM. (In a
+ * build with a sanitizer, whose runtime needs more, there is no filter.)
+ */
+enum chv_err chv_sandbox_enter(enum chv_sandbox kind, struct chv_why *why) CHV_MUST_CHECK;
+
+#endif
