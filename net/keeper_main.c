@@ -41,9 +41,13 @@ static void configure(struct keeper_process *p, const struct chv_server_config *
     struct chv_why why = {""};
     chv_log_set_level(config->log_level);
     enum chv_err err = chv_keeper_configure(&p->keeper, config, &why);
-    if (err != CHV_OK)
-        chv_log(CHV_LOG_ERROR, "epochs and max-lifetime stay as they were: %s",
-                why.text[0] != '\0' ? why.text : chv_err_text(err));
+    if (err == CHV_OK)
+        return;
+    const struct chv_ipc_message refused = {.kind = CHV_IPC_REFUSED};
+    chv_log(CHV_LOG_ERROR, "epochs and max-lifetime stay as they were: %s",
+            why.text[0] != '\0' ? why.text : chv_err_text(err));
+    if (chv_ipc_send(p->control, &refused, NULL, 0) != CHV_OK)
+        p->over = true;
 }
 
 static void on_control(struct keeper_process *p)

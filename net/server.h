@@ -58,4 +58,24 @@ struct chv_server_config {
     enum chv_log_target log_target;
 };
 
+struct chv_listeners;
+
+/* What a server is made of beside its configuration. */
+struct chv_server_parts {
+    const struct chv_service *const *services; /* NULL-terminated */
+};
+
+/* Loops that this configuration means. */
+unsigned chv_server_workers(const struct chv_server_config *config);
+/* Suites (CHV_SUITE_BIT mask) that a backend with these capabilities can serve. */
+unsigned chv_server_suites(uint32_t capabilities);
+
+/*
+ * The net process, from after the fork to its end: makes the loops, drops user and rights, says CHV_IPC_READY on
+ * `control`, accepts once it has a keeper, and serves until it has drained or the supervisor's end closes. Returns the
+ * exit code.
+ */
+int chv_server_main(const struct chv_server_config *config, const struct chv_server_parts *parts, int control,
+                    const struct chv_listeners *listeners);
+
 #endif

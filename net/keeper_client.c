@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/keeper_client.h"
+
+#include "base/memory.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+_Static_assert((CHV_KEEPER_OUTSTANDING & (CHV_KEEPER_OUTSTANDING - 1)) == 0, "the low bits of a tag are its slot");
+_Static_assert(offsetof(struct chv_keeper_ask, entry) == 0, "an entry is its ask");
+
+enum { TIMER_MS = 500 };
+
+static void refuse(struct chv_keeper_client *client, struct chv_keeper_ask *ask, unsigned code, const char *reason)
+{
+    client->refused(ask->conn, code, reason);
+    if (chv_conn_key_refuse(ask->conn, code) != CHV_OK)
+        chv_conn_abort(ask->conn, CHV_ERR_UNAVAILABLE);
+}
+
+static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answer *answer)
+{
+    struct chv_keeper_slot *slot = &client->slots[answer->tag % CHV_KEEPER_OUTSTANDING];
+    if (!slot->used || slot->tag != answer->tag)
+        return;
+    struct chv_keeper_ask *ask = slot->ask;
+    *slot = (struct chv_keeper_slot){.used = false};
+    client->outstanding--;
+    if (ask == NULL)
+        return;
+    ask->slot = 0;
+    if (answer->status == CHV_KEEPER_MALFORMED) {
+        refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper does not take this credential");
+    } else if (answer->status != CHV_KEEPER_OK) {
+        refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper cannot answer (its log says why)");
+    } else {
+        client->verdict(ask->conn, (enum chv_verdict)answer->verdict);
+        enum chv_err err = chv_conn_key_answer(ask->conn, answer->psk);
+        (void)err; /* a failure ends the connection, which `closed` tells */
+    }
+}
+
+static void on_answers(uv_poll_t *poll, int status, int events)
+{
+    struct chv_keeper_client *client = poll->data;
+    struct chv_keeper_answer answers[CHV_KEEPER_BATCH];
+    (void)events;
+    ssize_t n = status == 0 ? recv(client->fd, answers, sizeof answers, MSG_DONTWAIT) : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0 || (size_t)n % sizeof answers[0] != 0) {
+        chv_keeper_client_connect(client, -1);
+        return;
+    }
+    for (size_t i = 0; i < (size_t)n / sizeof answers[0]; i++)
+        take_answer(client, &answers[i]);
+    chv_wipe(answers, sizeof answers);
+}
+
+static bool fill_request(struct chv_keeper_ask *ask, uint64_t tag, struct chv_keeper_request *request)
+{
+    struct chv_key_request question;
+    if (chv_session_key_request(chv_conn_session(ask->conn), &question) != CHV_OK || question.kind != CHV_KEY_PSK ||
+        question.credential_len > sizeof request->credential || question.h_psk_len > sizeof request->h_psk)
+        return false;
+    *request = (struct chv_keeper_request){.tag = tag,
+                                           .kind = CHV_KEEPER_PSK,
+                                           .profile = (uint8_t)question.profile,
+                                           .h_psk_len = (uint8_t)question.h_psk_len,
+                                           .credential_len = (uint16_t)question.credential_len};
+    memcpy(request->credential, question.credential, question.credential_len);
+    memcpy(request->h_psk, question.h_psk, question.h_psk_len);
+    return true;
+}
+
+static size_t free_slot(const struct chv_keeper_client *client)
+{
+    size_t i = 0;
+    while (client->slots[i].used)
+        i++;
+    return i;
+}
+
+/* Takes up to a packet of questions out of the queue; their asks to `asks`. */
+static size_t fill_packet(struct chv_keeper_client *client, struct chv_keeper_ask *asks[CHV_KEEPER_BATCH])
+{
+    size_t n = 0;
+    while (n < CHV_KEEPER_BATCH && client->outstanding < CHV_KEEPER_OUTSTANDING) {
+        struct chv_keeper_ask *ask = (struct chv_keeper_ask *)(void *)chv_keyqueue_pop(&client->queue);
+        if (ask == NULL)
+            break;
+        size_t i = free_slot(client);
+        uint64_t tag = ++client->round * CHV_KEEPER_OUTSTANDING + i;
+        if (!fill_request(ask, tag, &client->packet[n])) {
+            chv_conn_abort(ask->conn, CHV_ERR_STATE);
+            continue;
+        }
+        client->slots[i] = (struct chv_keeper_slot){.used = true, .tag = tag, .ask = ask};
+        ask->slot = (unsigned)i + 1;
+        client->outstanding++;
+        asks[n++] = ask;
+    }
+    return n;
+}
+
+static void on_turn(uv_check_t *handle)
+{
+    struct chv_keeper_client *client = handle->data;
+    while (client->poll != NULL && client->queue.count > 0 && client->outstanding < CHV_KEEPER_OUTSTANDING) {
+        struct chv_keeper_ask *asks[CHV_KEEPER_BATCH];
+        size_t n = fill_packet(client, asks);
+        if (n == 0)
+            break;
+        /* What may be outstanding fits the socket's buffer: one that takes no more has nobody who reads. */
+        if (send(client->fd, client->packet, n * sizeof client->packet[0], MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            chv_keeper_client_connect(client, -1);
+            return;
+        }
+        for (size_t i = 0; i < n; i++) {
+            enum chv_err err = chv_conn_precompute(asks[i]->conn);
+            (void)err; /* sticky: the answer will find it */
+        }
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct chv_keeper_client *client = timer->data;
+    struct chv_keyqueue_entry *entry;
+    while ((entry = chv_keyqueue_expire(&client->queue, uv_now(client->loop))) != NULL)
+        refuse(client, (struct chv_keeper_ask *)(void *)entry, CHV_REFUSE_UNAVAILABLE,
+               "the keeper did not answer in time");
+    if (client->queue.count == 0)
+        (void)uv_timer_stop(timer);
+}
+
+enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
+                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused)
+{
+    *client =
+        (struct chv_keeper_client){.loop = loop, .fd = -1, .wait_ms = 5000, .verdict = verdict, .refused = refused};
+    client->packet = calloc(CHV_KEEPER_BATCH, sizeof *client->packet);
+    if (client->packet == NULL || chv_keyqueue_init(&client->queue, capacity, seed) != CHV_OK) {
+        free(client->packet);
+        return CHV_ERR_MEMORY;
+    }
+    (void)uv_check_init(loop, &client->turn);
+    (void)uv_check_start(&client->turn, on_turn);
+    client->turn.data = client;
+    uv_unref((uv_handle_t *)&client->turn);
+    (void)uv_timer_init(loop, &client->timer);
+    client->timer.data = client;
+    uv_unref((uv_handle_t *)&client->timer);
+    return CHV_OK;
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void disconnect(struct chv_keeper_client *client)
+{
+    if (client->poll == NULL)
+        return;
+    (void)uv_poll_stop(client->poll);
+    uv_close((uv_handle_t *)client->poll, on_poll_closed);
+    client->poll = NULL;
+    close(client->fd);
+    client->fd = -1;
+}
+
+void chv_keeper_client_close(struct chv_keeper_client *client)
+{
+    disconnect(client);
+    uv_close((uv_handle_t *)&client->turn, NULL);
+    uv_close((uv_handle_t *)&client->timer, NULL);
+}
+
+void chv_keeper_client_free(struct chv_keeper_client *client)
+{
+    chv_keyqueue_free(&client->queue);
+    free(client->packet);
+    client->packet = NULL;
+}
+
+static bool watch(struct chv_keeper_client *client, int fd)
+{
+    uv_poll_t *poll = malloc(sizeof *poll);
+    if (poll == NULL)
+        return false;
+    if (uv_poll_init(client->loop, poll, fd) != 0) {
+        free(poll);
+        return false;
+    }
+    poll->data = client;
+    uv_unref((uv_handle_t *)poll);
+    if (uv_poll_start(poll, UV_READABLE, on_answers) != 0) {
+        uv_close((uv_handle_t *)poll, on_poll_closed);
+        return false;
+    }
+    client->poll = poll;
+    client->fd = fd;
+    return true;
+}
+
+void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
+{
+    static const char gone[] = "the keeper is gone";
+    disconnect(client);
+    for (size_t i = 0; i < CHV_KEEPER_OUTSTANDING; i++) {
+        struct chv_keeper_ask *ask = client->slots[i].ask;
+        client->slots[i] = (struct chv_keeper_slot){.used = false};
+        if (ask != NULL) {
+            ask->slot = 0;
+            refuse(client, ask, CHV_REFUSE_UNAVAILABLE, gone);
+        }
+    }
+    client->outstanding = 0;
+    if (fd >= 0 && !watch(client, fd))
+        close(fd);
+    struct chv_keyqueue_entry *entry;
+    while (client->poll == NULL && (entry = chv_keyqueue_pop(&client->queue)) != NULL)
+        refuse(client, (struct chv_keeper_ask *)(void *)entry, CHV_REFUSE_UNAVAILABLE, gone);
+}
+
+void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_ask *ask, struct chv_conn *conn,
+                           uint64_t source)
+{
+    uint64_t now = uv_now(client->loop);
+    ask->conn = conn;
+    if (client->poll == NULL) {
+        refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper is not there");
+        return;
+    }
+    if (chv_keyqueue_push(&client->queue, &ask->entry, source, now, now + client->wait_ms) != CHV_OK) {
+        refuse(client, ask, CHV_REFUSE_RATE, "too many handshakes wait for the keeper");
+        return;
+    }
+    if (uv_is_active((uv_handle_t *)&client->timer) == 0)
+        (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
+}
+
+void chv_keeper_client_cancel(struct chv_keeper_client *client, struct chv_keeper_ask *ask)
+{
+    chv_keyqueue_cancel(&client->queue, &ask->entry);
+    if (ask->slot > 0)
+        client->slots[ask->slot - 1].ask = NULL;
+    ask->slot = 0;
+}

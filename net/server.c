@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The net process: its loops, what they share, and the supervisor's commands to them. */
+#include "net/server_internal.h"
+
+#include "net/ipc.h"
+#include "net/sandbox.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum {
+    DRAIN_SECONDS = 20,    /* how long clients may take to go */
+    OTHER_DESCRIPTORS = 64 /* of a process, beside connections, and as many per loop */
+};
+
+struct net_process {
+    struct chv_server server;
+    unsigned worker_count;
+    struct chv_worker *workers;
+    uv_poll_t control;
+    int control_fd;
+    pthread_mutex_t gate; /* held until the sandbox is there: the other threads wait behind it */
+};
+
+unsigned chv_server_workers(const struct chv_server_config *config)
+{
+    if (config->workers > 0)
+        return config->workers;
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n > CHV_WORKERS_MAX ? CHV_WORKERS_MAX : (unsigned)n;
+}
+
+unsigned chv_server_suites(uint32_t capabilities)
+{
+    static const struct {
+        enum chv_suite suite;
+        uint32_t needs;
+    } suites[] = {
+        {CHV_SUITE_X25519_AESGCM_SHA256,
+         CHV_CAP_CURVE(CHV_CURVE_25519) | CHV_CAP_AEAD(CHV_AEAD_AES256GCM) | CHV_CAP_HASH(CHV_HASH_SHA256)},
+        {CHV_SUITE_X25519_CHACHAPOLY_SHA256,
+         CHV_CAP_CURVE(CHV_CURVE_25519) | CHV_CAP_AEAD(CHV_AEAD_CHACHA20POLY1305) | CHV_CAP_HASH(CHV_HASH_SHA256)},
+        {CHV_SUITE_P256_AESGCM_SHA256,
+         CHV_CAP_CURVE(CHV_CURVE_P256) | CHV_CAP_AEAD(CHV_AEAD_AES256GCM) | CHV_CAP_HASH(CHV_HASH_SHA256)},
+    };
+    unsigned mask = 0;
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++)
+        if ((capabilities & suites[i].needs) == suites[i].needs)
+            mask |= CHV_SUITE_BIT(suites[i].suite);
+    return mask;
+}
+
+/* --- one loop ----------------------------------------------------------------------------------------------------- */
+
+static void stop_accepting(struct chv_worker *w)
+{
+    for (size_t i = 0; i < w->acceptor_count && w->accepting; i++)
+        chv_acceptor_stop(&w->acceptors[i]);
+    w->accepting = false;
+}
+
+static void start_accepting(struct chv_worker *w)
+{
+    struct chv_why why = {""};
+    w->accepting = true;
+    for (size_t i = 0; i < w->acceptor_count; i++)
+        if (chv_acceptor_start(&w->acceptors[i], &w->loop.uv, w->listen_fds[i], w, chv_server_accepted, &why) != CHV_OK)
+            chv_log(CHV_LOG_ERROR, "%s", why.text);
+}
+
+static void on_drain_limit(uv_timer_t *timer)
+{
+    struct chv_worker *w = timer->data;
+    chv_log(CHV_LOG_WARNING, "%zu clients did not go in %d s", w->loop.conn_count, DRAIN_SECONDS);
+    uv_stop(&w->loop.uv);
+}
+
+static void drain(struct chv_worker *w)
+{
+    if (w->draining)
+        return;
+    w->draining = true;
+    stop_accepting(w);
+    chv_server_drain(w);
+    (void)uv_timer_start(&w->drain_limit, on_drain_limit, UINT64_C(1000) * DRAIN_SECONDS, 0);
+    if (w->conns == NULL)
+        uv_stop(&w->loop.uv);
+}
+
+static void configure(struct chv_worker *w, const struct chv_server_config *config)
+{
+    w->config = *config;
+    w->loop.limits = config->limits.loop;
+    w->keeper.wait_ms = UINT64_C(500) * config->limits.loop.handshake_seconds;
+}
+
+static void on_wake(uv_async_t *async)
+{
+    struct chv_worker *w = async->data;
+    pthread_mutex_lock(&w->mail.lock);
+    bool keeper = w->mail.keeper, config = w->mail.config, drains = w->mail.drain, stop = w->mail.stop;
+    int fd = w->mail.keeper_fd;
+    if (config)
+        configure(w, &w->mail.new_config);
+    w->mail.keeper = w->mail.config = w->mail.drain = w->mail.stop = false;
+    pthread_mutex_unlock(&w->mail.lock);
+    if (keeper) {
+        chv_keeper_client_connect(&w->keeper, fd);
+        if (!w->accepting && !w->draining)
+            start_accepting(w);
+    }
+    if (drains)
+        drain(w);
+    if (stop)
+        uv_stop(&w->loop.uv);
+}
+
+static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server, const struct chv_server_config *config,
+                                unsigned index, const struct chv_listeners *listeners, struct chv_why *why)
+{
+    uint64_t seed;
+    w->server = server;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        return chv_fail(why, CHV_ERR_IO, "no random bytes");
+    enum chv_err err = chv_loop_init(&w->loop, config->backend, &server->pool, &config->limits.loop, why);
+    if (err != CHV_OK)
+        return err;
+    err = chv_keeper_client_init(&w->keeper, &w->loop.uv, config->limits.keeper_queue, seed, chv_server_verdict,
+                                 chv_server_refused);
+    if (err != CHV_OK)
+        return chv_fail(why, err, "no memory for the keeper's queue");
+    configure(w, config);
+    (void)uv_timer_init(&w->loop.uv, &w->drain_limit);
+    w->drain_limit.data = w;
+    if (uv_async_init(&w->loop.uv, &w->wake, on_wake) != 0 || pthread_mutex_init(&w->mail.lock, NULL) != 0)
+        return chv_fail(why, CHV_ERR_IO, "cannot make an event loop");
+    w->wake.data = w;
+    for (size_t i = 0; i < listeners->count; i++) {
+        const struct chv_listener *l = &listeners->list[i];
+        /* A unix socket is shared: each loop has its own descriptor of it to close. */
+        int fd = l->local ? dup(l->fds[0]) : l->fds[index];
+        if (fd < 0)
+            return chv_fail(why, CHV_ERR_IO, "no descriptor for a listening socket");
+        w->listen_fds[w->acceptor_count++] = fd;
+    }
+    return CHV_OK;
+}
+
+/* After its loop was stopped. */
+static void worker_end(struct chv_worker *w)
+{
+    stop_accepting(w);
+    uv_close((uv_handle_t *)&w->drain_limit, NULL);
+    uv_close((uv_handle_t *)&w->wake, NULL);
+    chv_keeper_client_close(&w->keeper);
+    w->draining = true;
+    chv_loop_close(&w->loop);
+    chv_keeper_client_free(&w->keeper);
+}
+
+static void *worker_thread(void *arg)
+{
+    struct chv_worker *w = arg;
+    struct net_process *p = w->loop.uv.data;
+    pthread_mutex_lock(&p->gate);
+    pthread_mutex_unlock(&p->gate);
+    (void)uv_run(&w->loop.uv, UV_RUN_DEFAULT);
+    worker_end(w);
+    return NULL;
+}
+
+/* --- the process -------------------------------------------------------------------------------------------------- */
+
+/* No more connections than descriptors. */
+static unsigned bound_connections(const struct net_process *p, unsigned wanted)
+{
+    struct rlimit files;
+    rlim_t other = (rlim_t)OTHER_DESCRIPTORS * (p->worker_count + 1);
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+        return wanted;
+    rlim_t most = files.rlim_cur > other ? files.rlim_cur - other : 1;
+    if (wanted <= most)
+        return wanted;
+    chv_log(CHV_LOG_WARNING, "connections = %u, but the limit of open files leaves %lu", wanted, (unsigned long)most);
+    return (unsigned)most;
+}
+
+static void post(struct chv_worker *w, const struct chv_ipc_message *message, const int *fds, size_t fd_count,
+                 size_t index)
+{
+    pthread_mutex_lock(&w->mail.lock);
+    switch (message->kind) {
+    case CHV_IPC_KEEPERS:
+        if (w->mail.keeper && w->mail.keeper_fd >= 0)
+            close(w->mail.keeper_fd);
+        w->mail.keeper = true;
+        w->mail.keeper_fd = index < fd_count ? fds[index] : -1;
+        break;
+    case CHV_IPC_CONFIG:
+        w->mail.config = true;
+        w->mail.new_config = message->config;
+        break;
+    case CHV_IPC_DRAIN:
+        w->mail.drain = true;
+        break;
+    default:
+        break;
+    }
+    pthread_mutex_unlock(&w->mail.lock);
+    (void)uv_async_send(&w->wake);
+}
+
+static void apply_limits(struct net_process *p, const struct chv_server_config *config)
+{
+    chv_log_set_level(config->log_level);
+    atomic_store(&p->server.most_connections, bound_connections(p, config->limits.connections));
+    pthread_mutex_lock(&p->server.rate_lock);
+    chv_ratelimit_set(&p->server.rate, config->limits.rate, config->limits.burst);
+    pthread_mutex_unlock(&p->server.rate_lock);
+}
+
+static void stop_all(struct net_process *p)
+{
+    for (unsigned i = 0; i < p->worker_count; i++) {
+        struct chv_worker *w = &p->workers[i];
+        pthread_mutex_lock(&w->mail.lock);
+        w->mail.stop = true;
+        pthread_mutex_unlock(&w->mail.lock);
+        (void)uv_async_send(&w->wake);
+    }
+}
+
+static void on_control(uv_poll_t *poll, int status, int events)
+{
+    struct net_process *p = poll->data;
+    struct chv_ipc_message message;
+    int fds[CHV_WORKERS_MAX];
+    size_t fd_count;
+    (void)status;
+    (void)events;
+    enum chv_err err = chv_ipc_receive(p->control_fd, &message, fds, &fd_count);
+    if (err == CHV_ERR_NOT_FOUND)
+        return;
+    if (err != CHV_OK) { /* the supervisor is gone */
+        (void)uv_poll_stop(poll);
+        stop_all(p);
+        return;
+    }
+    if (message.kind == CHV_IPC_CONFIG)
+        apply_limits(p, &message.config);
+    for (unsigned i = 0; i < p->worker_count; i++)
+        post(&p->workers[i], &message, fds, fd_count, i);
+    for (size_t i = p->worker_count; i < fd_count; i++)
+        close(fds[i]);
+}
+
+static enum chv_err choose_suites(struct net_process *p, const struct chv_server_config *config, struct chv_why *why)
+{
+    unsigned had = chv_server_suites(p->workers[0].loop.crypto.capabilities);
+    p->server.suites = config->suites != 0 ? config->suites : had;
+    for (unsigned s = CHV_SUITE_X25519_AESGCM_SHA256; s <= CHV_SUITE_P256_AESGCM_SHA256; s++)
+        if ((p->server.suites & ~had & CHV_SUITE_BIT(s)) != 0)
+            return chv_fail(why, CHV_ERR_CONFIG, "backend %s does not have what suite %s needs", config->backend,
+                            chv_suite_name((enum chv_suite)s));
+    if (p->server.suites == 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "backend %s can serve no suite", config->backend);
+    return CHV_OK;
+}
+
+static enum chv_err process_init(struct net_process *p, const struct chv_server_config *config,
+                                 const struct chv_server_parts *parts, const struct chv_listeners *listeners,
+                                 struct chv_why *why)
+{
+    uint64_t seed;
+    p->worker_count = chv_server_workers(config);
+    p->server.parts = parts;
+    p->server.pool.limit = config->limits.memory;
+    p->workers = calloc(p->worker_count, sizeof *p->workers);
+    if (p->workers == NULL || getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed ||
+        pthread_mutex_init(&p->server.rate_lock, NULL) != 0 || pthread_mutex_init(&p->gate, NULL) != 0 ||
+        chv_ratelimit_init(&p->server.rate, config->limits.rate, config->limits.burst, seed) != CHV_OK)
+        return chv_fail(why, CHV_ERR_MEMORY, "no memory for the net process");
+    apply_limits(p, config);
+    for (unsigned i = 0; i < p->worker_count; i++) {
+        enum chv_err err = worker_init(&p->workers[i], &p->server, config, i, listeners, why);
+        if (err != CHV_OK)
+            return err;
+        p->workers[i].loop.uv.data = p;
+    }
+    return choose_suites(p, config, why);
+}
+
+/* The threads wait at the gate until the filter is on all of them: after it none can be made. */
+static enum chv_err start_threads(struct net_process *p, const struct chv_server_config *config, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    unsigned started = 1;
+    pthread_mutex_lock(&p->gate);
+    while (started < p->worker_count && err == CHV_OK) {
+        if (pthread_create(&p->workers[started].thread, NULL, worker_thread, &p->workers[started]) == 0)
+            started++;
+        else
+            err = chv_fail(why, CHV_ERR_IO, "cannot start a thread");
+    }
+    if (err == CHV_OK)
+        err = chv_sandbox_user(config->user, why);
+    if (err == CHV_OK)
+        err = chv_sandbox_enter(CHV_SANDBOX_NET, why);
+    if (err != CHV_OK)
+        return err; /* the process ends with its threads at the gate */
+    pthread_mutex_unlock(&p->gate);
+    return CHV_OK;
+}
+
+int chv_server_main(const struct chv_server_config *config, const struct chv_server_parts *parts, int control,
+                    const struct chv_listeners *listeners)
+{
+    const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
+    struct net_process p = {.control_fd = control};
+    struct chv_why why = {""};
+
+    chv_sandbox_ignore_signals();
+    enum chv_err err = process_init(&p, config, parts, listeners, &why);
+    if (err == CHV_OK && (uv_poll_init(&p.workers[0].loop.uv, &p.control, control) != 0 ||
+                          uv_poll_start(&p.control, UV_READABLE, on_control) != 0))
+        err = chv_fail(&why, CHV_ERR_IO, "cannot watch the supervisor's socket");
+    p.control.data = &p;
+    if (err == CHV_OK)
+        err = start_threads(&p, config, &why);
+    if (err == CHV_OK)
+        err = chv_ipc_send(control, &ready, NULL, 0);
+    if (err != CHV_OK) {
+        chv_log(CHV_LOG_ERROR, "%s", why.text[0] != '\0' ? why.text : chv_err_text(err));
+        _exit(err == CHV_ERR_CONFIG ? EX_CONFIG : EX_OSERR);
+    }
+    (void)uv_run(&p.workers[0].loop.uv, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&p.control, NULL);
+    worker_end(&p.workers[0]);
+    for (unsigned i = 1; i < p.worker_count; i++)
+        (void)pthread_join(p.workers[i].thread, NULL);
+    chv_ratelimit_free(&p.server.rate);
+    free(p.workers);
+    return EX_OK;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the net process share; nobody else includes this. */
+#ifndef CHV_NET_SERVER_INTERNAL_H
+#define CHV_NET_SERVER_INTERNAL_H
+
+#include "net/keeper_client.h"
+#include "net/listener.h"
+#include "net/ratelimit.h"
+#include "net/server.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct chv_server_conn;
+
+/* What all loops share. */
+struct chv_server {
+    const struct chv_server_parts *parts;
+    struct chv_pool pool;
+    atomic_uint connections;
+    atomic_uint most_connections;
+    unsigned suites;
+    pthread_mutex_t rate_lock; /* of `rate` */
+    struct chv_ratelimit rate;
+};
+
+/* One loop. Only `mail` is touched by other threads. */
+struct chv_worker {
+    struct chv_server *server;
+    struct chv_server_config config; /* as it is now */
+    struct chv_loop loop;
+    struct chv_keeper_client keeper;
+    size_t acceptor_count;
+    struct chv_acceptor acceptors[CHV_LISTENERS_MAX];
+    int listen_fds[CHV_LISTENERS_MAX];
+    bool accepting, draining;
+    uv_timer_t drain_limit;
+    struct chv_server_conn *conns;
+    pthread_t thread;
+    uv_async_t wake;
+    struct {
+        pthread_mutex_t lock;
+        bool keeper, config, drain, stop; /* what has come */
+        int keeper_fd;
+        struct chv_server_config new_config;
+    } mail;
+};
+
+/* server_conn.c */
+/* A client has connected: `fd` is taken over. */
+void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct sockaddr *peer);
+/* Lets every client of this loop go. */
+void chv_server_drain(struct chv_worker *worker);
+/* For chv_keeper_client_init. */
+void chv_server_verdict(struct chv_conn *conn, enum chv_verdict verdict);
+void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason);
+
+#endif

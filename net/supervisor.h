@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server's first process: binds the addresses, starts the keeper and the net process, introduces them to each
+ * other, starts again the one that dies, and turns signals into commands. It reads nothing from peers and has no
+ * keystore open; it knows a passphrase only with pin-hold = yes.
+ *
+ *   SIGTERM, SIGINT  drain: accept no more, let the clients go, exit 0; the second one: at once
+ *   SIGHUP           load the configuration again; a bad one is said and the old one stays
+ */
+#ifndef CHV_NET_SUPERVISOR_H
+#define CHV_NET_SUPERVISOR_H
+
+#include "net/server.h"
+
+#include <chaveiro/keystore.h>
+
+struct chv_supervisor_setup {
+    struct chv_server_parts parts;
+    /* The configuration anew, for SIGHUP. */
+    enum chv_err (*load)(void *arg, struct chv_server_config *config, struct chv_why *why);
+    void *load_arg;
+    chv_secret_fn secret;
+    void *secret_arg;
+    bool secret_repeatable; /* asking again needs no person: a file, a systemd credential */
+};
+
+/* Runs the server to its end. Call with one thread. Returns the exit code (sysexits.h). */
+int chv_supervisor_run(const struct chv_server_config *config, const struct chv_supervisor_setup *setup);
+
+#endif
