@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
 #include "net/keeper_client.h"
 
 #include "base/memory.h"

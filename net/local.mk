@@ -4,6 +4,8 @@ noinst_LTLIBRARIES += net/libnet.la
 net_libnet_la_SOURCES = \
 	net/client_key.c \
 	net/client_key.h \
+	net/clockmark.c \
+	net/clockmark.h \
 	net/conn.c \
 	net/conn.h \
 	net/conn_internal.h \
@@ -13,12 +15,35 @@ net_libnet_la_SOURCES = \
 	net/control.c \
 	net/control.h \
 	net/deadline.c \
+	net/ipc.c \
+	net/ipc.h \
+	net/keeper.c \
+	net/keeper.h \
+	net/keeper_client.c \
+	net/keeper_client.h \
+	net/keeper_main.c \
+	net/keyqueue.c \
+	net/keyqueue.h \
+	net/listener.c \
+	net/listener.h \
 	net/log.c \
 	net/log.h \
 	net/loop.c \
 	net/loop.h \
+	net/ratelimit.c \
+	net/ratelimit.h \
+	net/sandbox.c \
+	net/sandbox.h \
+	net/server.c \
+	net/server.h \
+	net/server_conn.c \
+	net/server_internal.h \
 	net/service.c \
 	net/service.h \
+	net/source.c \
+	net/source.h \
+	net/supervisor.c \
+	net/supervisor.h \
 	net/text.c \
 	net/text.h \
 	$(NULL)

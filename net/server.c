@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The net process: its loops, what they share, and the supervisor's commands to them. */
+#include "config.h"
+
 #include "net/server_internal.h"
 
 #include "net/ipc.h"

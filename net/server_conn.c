@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One client connection of the server: refused early, or asked for, proven, told its rights and given to its service.
  */
+#include "config.h"
+
 #include "net/control.h"
 #include "net/server_internal.h"
 #include "net/source.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* chaveirod: the server. */
+#include "net/clockmark.h"
+#include "net/supervisor.h"
+#include "services/message.h"
+#include "tools/cli.h"
+#include "tools/secret.h"
+#include "tools/server_config.h"
+
+#include <stdlib.h>
+#include <sysexits.h>
+
+static const char default_config[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
+
+static const struct chv_service *const services[] = {&chv_service_message, NULL};
+
+static const char *config_file(const struct chv_cli_args *args)
+{
+    const char *file = chv_cli_value(args, "config");
+    return file != NULL ? file : default_config;
+}
+
+static enum chv_err apply_listen(const struct chv_cli_args *args, struct chv_server_config *config, struct chv_why *why)
+{
+    const char *addresses[CHV_CLI_REPEATS];
+    size_t count = 0;
+    for (size_t i = 0; i < args->repeat_count; i++) /* only --listen repeats */
+        addresses[count++] = args->repeats[i];
+    return count > 0 ? chv_server_config_listen(config, addresses, count, why) : CHV_OK;
+}
+
+/* The file, and what the command line says instead: at the start, and again at each SIGHUP. */
+static enum chv_err load(void *arg, struct chv_server_config *config, struct chv_why *why)
+{
+    const struct chv_cli_args *args = arg;
+    const char *backend = chv_cli_value(args, "backend");
+    enum chv_err err = chv_server_config_load(config_file(args), config, why);
+    if (err == CHV_OK && backend != NULL)
+        err = chv_server_config_backend(config, backend, why);
+    if (err == CHV_OK)
+        err = apply_listen(args, config, why);
+    if (err == CHV_OK && chv_cli_given(args, "verbose"))
+        config->log_level = CHV_LOG_DEBUG;
+    return err;
+}
+
+/* What can be found out without a passphrase and without binding an address. */
+static enum chv_err check(const struct chv_server_config *config, struct chv_why *why)
+{
+    const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_READ};
+    struct chv_keystore *keystore = NULL;
+    struct chv_crypto crypto;
+    struct chv_clockmark mark;
+    enum chv_err err = chv_keystore_open(config->keystore, &options, &keystore, why);
+    if (err != CHV_OK)
+        return err;
+    chv_keystore_close(keystore);
+    err = chv_clockmark_open(&mark, config->state, why);
+    if (err != CHV_OK)
+        return err;
+    chv_clockmark_close(&mark);
+    err = chv_backend_open(config->backend, &crypto, why);
+    if (err != CHV_OK)
+        return err;
+    unsigned lacking = config->suites & ~chv_server_suites(crypto.capabilities);
+    chv_backend_close(&crypto);
+    if (lacking != 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "backend %s cannot serve every suite in 'suites'", config->backend);
+    return CHV_OK;
+}
+
+static int serve(const struct chv_cli_args *args)
+{
+    int code = EX_OSERR;
+    struct chv_why why = {""};
+    /* A copy: the load callback wants an argument that it may not change. */
+    struct chv_cli_args ours = *args;
+    struct chv_server_config *config = malloc(sizeof *config);
+    enum chv_err err = config != NULL ? load(&ours, config, &why) : CHV_ERR_MEMORY;
+    if (err != CHV_OK) {
+        (void)chv_cli_why(err, &why);
+        code = err == CHV_ERR_MEMORY ? EX_OSERR : EX_CONFIG;
+        goto out;
+    }
+    if (chv_cli_given(args, "check")) {
+        err = check(config, &why);
+        if (err != CHV_OK)
+            (void)chv_cli_why(err, &why);
+        code = err != CHV_OK ? EX_CONFIG : EX_OK;
+        goto out;
+    }
+    const char *passphrase = chv_cli_value(args, "passphrase-file");
+    const char *option = "--passphrase-file";
+    if (passphrase == NULL && config->passphrase_file[0] != '\0') {
+        passphrase = config->passphrase_file;
+        option = "passphrase-file =";
+    }
+    struct chv_secret_source secret = chv_secret_source(passphrase, option, CHV_SECRET_CREDENTIAL);
+    const struct chv_supervisor_setup setup = {.parts = {.services = services},
+                                               .load = load,
+                                               .load_arg = &ours,
+                                               .secret = chv_secret_get,
+                                               .secret_arg = &secret,
+                                               .secret_repeatable = chv_secret_repeatable(&secret)};
+    code = chv_supervisor_run(config, &setup);
+out:
+    free(config);
+    return code;
+}
+
+static const struct chv_cli_command commands[] = {
+    {"", "", "serve clients",
+     "Reads the configuration file that 'keyadmin init' wrote, opens the keystore with its passphrase (from\n"
+     "a file, a systemd credential, or asked for), and serves until a signal ends it.  Stays in the\n"
+     "foreground and logs to standard error: a line 'listening on ADDRESS' says that clients may come.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveirod -c server/chaveirod.conf\n"
+     "  chaveirod -c server/chaveirod.conf --listen 127.0.0.1:0 --listen unix:/run/chaveiro/socket\n"
+     "  chaveirod -c server/chaveirod.conf --passphrase-file server.pass\n"
+     "  chaveirod -t -c server/chaveirod.conf && kill -HUP \"$(pidof -s chaveirod)\"\n"
+     "\n"
+     "Files:\n"
+     "  " SYSCONFDIR "/chaveiro/chaveirod.conf   read when -c is not given; see chaveirod.conf(5)\n"
+     "\n"
+     "Signals:\n"
+     "  TERM, INT  accept no more, let the clients go, end; the second one ends at once\n"
+     "  HUP        read the configuration again; the old one stays if the new one is bad\n"
+     "\n"
+     "Exit codes: 0 ended by a signal, or -t found nothing; 64 usage, 65 keystore damaged, 66 no keystore,\n"
+     "69 an address is in use, 71 the system lacks something, 77 passphrase, 78 configuration.\n",
+     0, 0, serve},
+};
+
+static const struct chv_cli_option options[] = {
+    {"config", 'c', "FILE", "configuration file (default: " SYSCONFDIR "/chaveiro/chaveirod.conf)", CHV_CLI_ALL, false},
+    {"listen", 0, "ADDR", "HOST:PORT, [IPv6]:PORT or unix:/PATH instead of the file's; port 0: any;\nrepeatable",
+     CHV_CLI_ALL, true},
+    {"backend", 0, "NAME", "who computes the sessions' cryptography, instead of the file's", CHV_CLI_ALL, false},
+    {"passphrase-file", 0, "FILE",
+     "the keystore's passphrase from FILE, '-': a line of standard input\n(default: the file's passphrase-file, "
+     "systemd "
+     "credential\n" CHV_SECRET_CREDENTIAL ", else asked for)",
+     CHV_CLI_ALL, false},
+    {"check", 't', NULL, "check configuration, keystore file and folders, and end: 0 or 78", CHV_CLI_ALL, false},
+    {"verbose", 'v', NULL, "log level debug", CHV_CLI_ALL, false},
+};
+
+static const struct chv_cli cli = {
+    .name = "chaveirod",
+    .summary = "Serve a secure channel to clients that are keyed from one master secret.",
+    .text = "",
+    .commands = commands,
+    .command_count = sizeof commands / sizeof commands[0],
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+};
+
+int main(int argc, char **argv)
+{
+    return chv_cli_main(&cli, argc, argv);
+}
