@@ -13,6 +13,20 @@ size_t chv_session_size(void)
     return sizeof(struct chv_session);
 }
 
+size_t chv_session_open_size(void)
+{
+    return offsetof(struct chv_session, u) + sizeof(struct chv_channel);
+}
+
+struct chv_session *chv_session_move(struct chv_session *s, void *memory)
+{
+    if (s->phase != CHV_PHASE_CHANNEL)
+        return NULL;
+    memcpy(memory, s, chv_session_open_size());
+    chv_wipe(s, sizeof *s);
+    return memory;
+}
+
 static enum chv_err check_capabilities(const struct chv_crypto *crypto, const struct chv_suite_parts *parts,
                                        struct chv_why *why)
 {
@@ -130,7 +144,7 @@ void chv_session_wipe(struct chv_session *s)
     if (s == NULL)
         return;
     wipe_union(s);
-    chv_wipe(s, sizeof *s);
+    chv_wipe(s, offsetof(struct chv_session, u)); /* wipe_union saw to the rest, which a moved session has not all */
     s->phase = CHV_PHASE_ENDED;
     s->note = "";
     s->error = CHV_ERR_STATE;

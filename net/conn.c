@@ -2,7 +2,6 @@
 /* Life of a connection: made, started, answered, ended. Its bytes move in conn_read.c and conn_write.c. */
 #include "net/conn.h"
 
-#include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +11,6 @@
 
 #include "base/memory.h"
 #include "net/conn_internal.h"
-
-/* The session lies behind the connection in one piece of memory. */
-static size_t session_offset(void)
-{
-    size_t align = alignof(max_align_t);
-    return (sizeof(struct chv_conn) + align - 1) / align * align;
-}
 
 void chv_conn_adopt(struct chv_conn *conn)
 {
@@ -49,11 +41,11 @@ static void unlink_conn(struct chv_conn *conn)
 
 static void free_conn(struct chv_conn *conn)
 {
-    size_t size = session_offset() + chv_session_size();
     chv_session_wipe(conn->session);
+    free(conn->session);
     free(conn->peer);
     free(conn->why);
-    chv_wipe(conn, size);
+    chv_wipe(conn, sizeof *conn);
     free(conn);
 }
 
@@ -62,16 +54,17 @@ enum chv_err chv_conn_new(struct chv_loop *loop, const char *peer, const struct 
                           struct chv_why *why)
 {
     static atomic_uint_fast64_t last_id;
-    struct chv_conn *c = calloc(1, session_offset() + chv_session_size());
+    struct chv_conn *c = calloc(1, sizeof *c);
+    void *memory = malloc(chv_session_size());
     char *name = strdup(peer);
     enum chv_err err = CHV_ERR_MEMORY;
-    if (c == NULL || name == NULL) {
+    if (c == NULL || memory == NULL || name == NULL) {
         (void)chv_fail(why, err, "no memory for a connection");
         goto out;
     }
     struct chv_session_config ours = *config;
     ours.crypto = &loop->crypto;
-    err = chv_session_init((uint8_t *)c + session_offset(), &ours, &c->session, why);
+    err = chv_session_init(memory, &ours, &c->session, why);
     if (err != CHV_OK)
         goto out;
     c->loop = loop;
@@ -86,6 +79,7 @@ enum chv_err chv_conn_new(struct chv_loop *loop, const char *peer, const struct 
     return CHV_OK;
 out:
     free(name);
+    free(memory);
     free(c);
     return err;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The way in: reads into the loop's buffer, frames opened in place; only part of a frame is ever kept. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -8,6 +9,22 @@
 #include "net/conn_internal.h"
 
 enum { PING_BODY_MAX = 64 };
+
+/* The room of the handshake goes back as soon as it is over: thousands of connections are idle. */
+static void give_handshake_back(struct chv_conn *conn)
+{
+    void *memory = malloc(chv_session_open_size());
+    if (memory == NULL)
+        return;
+    struct chv_session *old = conn->session;
+    struct chv_session *moved = chv_session_move(old, memory);
+    if (moved == NULL) {
+        free(memory);
+        return;
+    }
+    conn->session = moved;
+    free(old);
+}
 
 /* One turn of the handshake without input: bytes out, the next question. False when the owner must act, or it is over.
  */
@@ -40,6 +57,7 @@ static bool handshake_turn(struct chv_conn *conn)
     }
     if ((wants & CHV_WANT_OPEN) != 0) {
         conn->state = CHV_CONN_OPEN;
+        give_handshake_back(conn);
         if (conn->on->established != NULL)
             conn->on->established(conn);
         return true;

@@ -154,6 +154,14 @@ enum chv_err chv_session_init(void *memory, const struct chv_session_config *con
 /* Wipes all secrets and gives backend handles back.  NULL is allowed; the memory stays the caller's. */
 void chv_session_wipe(struct chv_session *s);
 
+/*
+ * An established session (WANT_OPEN) needs no room for a handshake: it may go on in chv_session_open_size() bytes.
+ * Moves it to `memory` (aligned as by malloc) and wipes all chv_session_size() bytes that it leaves.  NULL, and
+ * nothing has changed, in any other state.  Pointers that it had lent end here.
+ */
+size_t chv_session_open_size(void);
+struct chv_session *chv_session_move(struct chv_session *s, void *memory) CHV_MUST_CHECK;
+
 unsigned chv_session_wants(const struct chv_session *s);
 /* The error that ended the session, CHV_OK if none did. */
 enum chv_err chv_session_error(const struct chv_session *s);
@@ -192,7 +200,7 @@ enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret
  */
 enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code) CHV_MUST_CHECK;
 
-/* What is known of the session.  Pointers hold until the session is wiped. */
+/* What is known of the session.  Pointers hold until the session is wiped or moved. */
 struct chv_session_info {
     enum chv_profile profile;
     enum chv_suite suite;

@@ -7,6 +7,7 @@
 #include "core/record.h"
 #include "core/session.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static struct pair p;
@@ -298,6 +299,34 @@ static void test_idle_gives_contexts_back(void)
     CU_ASSERT_EQUAL(count.open_aead, 0);
 }
 
+/* An established session goes on in less memory and leaves nothing behind. */
+static void test_moved(void)
+{
+    pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+    void *memory = malloc(chv_session_open_size());
+    CU_ASSERT_PTR_NOT_NULL_FATAL(memory);
+    CU_ASSERT(chv_session_open_size() < 1200);
+    CU_ASSERT_PTR_NULL(chv_session_move(p.server, memory));
+    pair_connect(&p);
+    size_t len = pair_seal(p.client, CHV_RECORD_DATA, "abc", 3, frame);
+    struct chv_session *moved = chv_session_move(p.server, memory);
+    CU_ASSERT_PTR_EQUAL(moved, memory);
+    CU_ASSERT(chv_is_zero(p.server_memory, chv_session_size()));
+    p.server = moved;
+    CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_OK);
+    len = pair_seal(p.server, CHV_RECORD_DATA, "def", 3, frame);
+    CU_ASSERT_EQUAL(open_at(p.client, frame, len), CHV_OK);
+    chv_session_wipe(p.server);
+    p.server = NULL;
+    const uint8_t *bytes = memory;
+    size_t nonzero = 0;
+    for (size_t i = 0; i < chv_session_open_size(); i++)
+        nonzero += bytes[i] != 0;
+    CU_ASSERT(nonzero <= 16); /* phase, error and note of a session that is over */
+    free(memory);
+    pair_close(&p);
+}
+
 static void test_backend_fails_at_a_record(void)
 {
     struct test_fault fault;
@@ -343,5 +372,5 @@ TEST_MAIN("core/channel", {"both directions", test_both_directions}, {"who may s
           {"touched streams", test_touched_streams}, {"CLOSE and truncation", test_close_and_truncation},
           {"rekey", test_rekey}, {"rekey on one side only", test_rekey_on_one_side_only},
           {"a million records", test_a_million_records}, {"last nonce", test_last_nonce},
-          {"idle gives contexts back", test_idle_gives_contexts_back},
+          {"idle gives contexts back", test_idle_gives_contexts_back}, {"moved", test_moved},
           {"backend fails at a record", test_backend_fails_at_a_record}, {"export", test_export})
