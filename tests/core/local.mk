@@ -48,6 +48,7 @@ session_tests = \
 	tests/core/credential_test \
 	tests/core/handshake_test \
 	tests/core/hostile_test \
+	tests/core/residue_test \
 	$(NULL)
 check_PROGRAMS += $(session_tests)
 TESTS += $(session_tests)
@@ -63,6 +64,8 @@ tests_core_handshake_test_CFLAGS = $(test_cflags)
 tests_core_handshake_test_LDADD = $(session_libs)
 tests_core_hostile_test_CFLAGS = $(test_cflags)
 tests_core_hostile_test_LDADD = $(session_libs)
+tests_core_residue_test_CFLAGS = $(test_cflags)
+tests_core_residue_test_LDADD = $(session_libs)
 
 # The worked vectors of doc/protocol.md: by the library, and by a program of its own.
 check_PROGRAMS += tests/core/doc_vectors_test

@@ -120,36 +120,40 @@ void pair_close(struct pair *p)
     chv_backend_close(&p->real);
 }
 
+enum chv_err pair_secret(struct pair *p, const struct chv_session *s, const struct chv_key_request *q,
+                         uint8_t secret[CHV_KEY_LEN])
+{
+    const bool client = s == p->client;
+    uint8_t access[32];
+    if (q->kind == CHV_KEY_DH)
+        return chv_crypto_dh_derive(&p->real, client ? p->client_identity.key : p->server_identity.key, q->peer_public,
+                                    secret);
+    if (client) {
+        derive_psk(p, p->access, p->wanted_server, q->h_psk, q->h_psk_len, secret);
+    } else if (p->epoch_known) {
+        derive_access(p, q->credential, q->credential_len, access);
+        derive_psk(p, access, p->server_name, q->h_psk, q->h_psk_len, secret);
+    } else {
+        CU_ASSERT_EQUAL_FATAL(chv_crypto_random(&p->real, secret, CHV_KEY_LEN), CHV_OK);
+    }
+    return CHV_OK;
+}
+
 enum chv_err pair_answer(struct pair *p, struct chv_session *s)
 {
     struct chv_key_request q;
+    uint8_t secret[CHV_KEY_LEN];
     enum chv_err err = chv_session_key_request(s, &q);
     if (err != CHV_OK)
         return err;
-    const bool client = s == p->client;
-    uint8_t access[32], secret[32];
-    switch (q.kind) {
-    case CHV_KEY_PEER:
-        CU_ASSERT(!client);
+    if (q.kind == CHV_KEY_PEER) {
+        CU_ASSERT(s != p->client);
         CU_ASSERT(q.peer_public_len > 0 &&
                   memcmp(q.peer_public, p->client_identity.public_key, q.peer_public_len) == 0);
         return p->peer_allowed ? chv_session_key_answer(s, NULL) : chv_session_key_refuse(s, CHV_REFUSE_UNKNOWN_KEY);
-    case CHV_KEY_DH:
-        err = chv_crypto_dh_derive(&p->real, client ? p->client_identity.key : p->server_identity.key, q.peer_public,
-                                   secret);
-        return err == CHV_OK ? chv_session_key_answer(s, secret) : chv_session_key_refuse(s, CHV_REFUSE_MALFORMED);
-    default:
-        break;
     }
-    if (client) {
-        derive_psk(p, p->access, p->wanted_server, q.h_psk, q.h_psk_len, secret);
-    } else if (p->epoch_known) {
-        derive_access(p, q.credential, q.credential_len, access);
-        derive_psk(p, access, p->server_name, q.h_psk, q.h_psk_len, secret);
-    } else {
-        CU_ASSERT_EQUAL_FATAL(chv_crypto_random(&p->real, secret, sizeof secret), CHV_OK);
-    }
-    return chv_session_key_answer(s, secret);
+    err = pair_secret(p, s, &q, secret);
+    return err == CHV_OK ? chv_session_key_answer(s, secret) : chv_session_key_refuse(s, CHV_REFUSE_MALFORMED);
 }
 
 enum chv_err pair_answer_all(struct pair *p, struct chv_session *s)

@@ -42,6 +42,9 @@ enum chv_err pair_start(struct pair *p);
 void pair_stop(struct pair *p);
 void pair_close(struct pair *p);
 
+/* The answer to a DH or PSK question of p->client or p->server: what a client's keystore or a keeper would compute. */
+enum chv_err pair_secret(struct pair *p, const struct chv_session *s, const struct chv_key_request *q,
+                         uint8_t secret[CHV_KEY_LEN]);
 /* Answers one question as a client's keystore or as a keeper would. */
 enum chv_err pair_answer(struct pair *p, struct chv_session *s);
 /* Answers all questions that are out. */

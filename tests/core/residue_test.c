@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a handshake leaves on the stack: it runs on a stack of its own, which is then searched for the secrets that went
+ * through it.
+ */
+#include "tests/core/pair.h"
+#include "tests/harness.h"
+
+#include "base/memory.h"
+#include "core/session.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STACK_SIZE = 1 << 20 };
+
+static struct pair p;
+static _Alignas(4096) uint8_t stack[STACK_SIZE];
+
+/* What a question was answered with; here only, wiped before the stack is searched. */
+static uint8_t answers[8][CHV_KEY_LEN];
+static size_t answer_count;
+
+static size_t occurrences(const uint8_t *secret)
+{
+    size_t found = 0;
+    for (size_t i = 0; i + CHV_KEY_LEN <= sizeof stack; i++)
+        found += memcmp(stack + i, secret, CHV_KEY_LEN) == 0;
+    return found;
+}
+
+/* The answer is made on another stack: its making is not what is looked at. */
+static struct chv_session *asked;
+static struct chv_key_request question;
+
+static void *answer_elsewhere(void *arg)
+{
+    uint8_t *secret = arg;
+    CU_ASSERT_EQUAL_FATAL(pair_secret(&p, asked, &question, secret), CHV_OK);
+    return NULL;
+}
+
+static enum chv_err answer(struct chv_session *s)
+{
+    pthread_t thread;
+    asked = s;
+    enum chv_err err = chv_session_key_request(s, &question);
+    if (err != CHV_OK)
+        return err;
+    if (question.kind == CHV_KEY_PEER)
+        return chv_session_key_answer(s, NULL);
+    uint8_t *secret = answers[answer_count++];
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, answer_elsewhere, secret), 0);
+    CU_ASSERT_EQUAL_FATAL(pthread_join(thread, NULL), 0);
+    return chv_session_key_answer(s, secret);
+}
+
+static void move(struct chv_session *from, struct chv_session *to)
+{
+    static uint8_t wire[CHV_HELLO_FRAME_MAX];
+    size_t used = 0;
+    while (chv_session_wants(from) & CHV_WANT_KEY)
+        CU_ASSERT_EQUAL_FATAL(answer(from), CHV_OK);
+    const size_t len = pair_take(from, wire, sizeof wire);
+    CU_ASSERT_EQUAL_FATAL(chv_session_recv(to, wire, len, &used), CHV_OK);
+    while (chv_session_wants(to) & CHV_WANT_KEY)
+        CU_ASSERT_EQUAL_FATAL(answer(to), CHV_OK);
+}
+
+static void *handshake(void *unused)
+{
+    (void)unused;
+    CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+    move(p.client, p.server);
+    move(p.server, p.client);
+    return NULL;
+}
+
+static void *rekey(void *unused)
+{
+    static uint8_t frame[64];
+    (void)unused;
+    (void)pair_seal(p.client, CHV_RECORD_OPEN, NULL, 0, frame);
+    p.client->u.channel.send.n = CHV_REKEY_RECORDS;
+    (void)pair_seal(p.client, CHV_RECORD_DATA, NULL, 0, frame);
+    return NULL;
+}
+
+static void run(void *(*what)(void *))
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    memset(stack, 0, sizeof stack);
+    CU_ASSERT_EQUAL_FATAL(pthread_attr_init(&attr), 0);
+    CU_ASSERT_EQUAL_FATAL(pthread_attr_setstack(&attr, stack, sizeof stack), 0);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, &attr, what, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attr);
+}
+
+static void test_handshake(void)
+{
+    for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY_PSK; profile++)
+        for (unsigned suite = 1; suite <= 3; suite++) {
+            answer_count = 0;
+            pair_open(&p, (enum chv_profile)profile, (enum chv_suite)suite);
+            run(handshake);
+            CU_ASSERT(answer_count > 0);
+            for (size_t i = 0; i < answer_count; i++)
+                CU_ASSERT_EQUAL(occurrences(answers[i]), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.send.key), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.receive.key), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.exporter), 0);
+            run(rekey);
+            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.send.key), 0);
+            pair_close(&p);
+            chv_wipe(answers, sizeof answers);
+        }
+}
+
+/* The search finds what is there. */
+static const uint8_t *left;
+static void *leave(void *unused)
+{
+    volatile uint8_t room[16384]; /* deep enough not to be written over by the end of the thread */
+    (void)unused;
+    for (size_t i = 0; i < CHV_KEY_LEN; i++)
+        room[i] = left[i];
+    CU_ASSERT_EQUAL(room[0], left[0]);
+    return NULL;
+}
+
+static void test_search(void)
+{
+    static const uint8_t secret[CHV_KEY_LEN] = {1, 2, 3};
+    left = secret;
+    run(leave);
+    CU_ASSERT_EQUAL(occurrences(secret), 1);
+}
+
+int main(void)
+{
+    static const struct test_case cases[] = {{"the search itself", test_search}, {"handshake", test_handshake}};
+#ifdef __SANITIZE_ADDRESS__
+    puts("skipped: AddressSanitizer puts locals elsewhere");
+    return 77;
+#endif
+    return test_main("core/residue", cases, sizeof cases / sizeof cases[0]);
+}
