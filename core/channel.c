@@ -5,8 +5,7 @@
 #include "base/memory.h"
 #include "core/hkdf.h"
 
-#include <string.h>
-
+enum { CHV_EXPORT_CONTEXT_MAX = 512 };
 enum { BY_CLIENT = 1, BY_SERVER = 2, BY_BOTH = BY_CLIENT | BY_SERVER };
 
 /* Who sends a type; 0: reserved. */
@@ -152,8 +151,7 @@ enum chv_err chv_session_export(struct chv_session *s, const char *label, const 
         return err;
     uint8_t info[CHV_INFO_MAX];
     size_t info_len = 0;
-    const size_t label_len = strnlen(label, 65);
-    if (label_len < 1 || label_len > 64 || context_len > 512)
+    if (context_len > CHV_EXPORT_CONTEXT_MAX)
         return CHV_ERR_ARGUMENT;
     err = chv_info_exporter(s->h_fin, sizeof s->h_fin, label, context, context_len, info, &info_len);
     if (err != CHV_OK)

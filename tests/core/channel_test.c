@@ -139,6 +139,14 @@ static void test_lengths(void)
     len = pair_seal(p.client, CHV_RECORD_DATA, "abc", 3, frame);
     CU_ASSERT_EQUAL(open_at(p.server, frame, len - 1), CHV_ERR_PROTOCOL);
     pair_close(&p);
+    /* One that is as long as it says, which is too short. */
+    for (unsigned n = 2; n < CHV_RECORD_HEAD + CHV_RECORD_TAIL; n++) {
+        connect_with(CHV_SUITE_X25519_AESGCM_SHA256);
+        memset(frame, 0, n);
+        frame[1] = (uint8_t)(n - 2);
+        CU_ASSERT_EQUAL(open_at(p.server, frame, n), CHV_ERR_PROTOCOL);
+        pair_close(&p);
+    }
 }
 
 static void test_touched_streams(void)
@@ -295,6 +303,9 @@ static void test_idle_gives_contexts_back(void)
     CU_ASSERT_EQUAL(open_at(p.client, frame, len), CHV_OK);
     len = pair_seal(p.server, CHV_RECORD_DATA, "def", 3, frame);
     CU_ASSERT_EQUAL(open_at(p.client, frame, len), CHV_OK);
+    len = pair_seal(p.client, CHV_RECORD_DATA, "ghi", 3, frame);
+    CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_OK);
+    CU_ASSERT_EQUAL(count.open_aead, 2);
     pair_close(&p);
     CU_ASSERT_EQUAL(count.open_aead, 0);
 }
@@ -363,6 +374,11 @@ static void test_export(void)
     CU_ASSERT(memcmp(a, b, 32) != 0);
     CU_ASSERT_EQUAL(chv_session_export(p.server, "a", context, sizeof context, b), CHV_OK);
     CU_ASSERT_EQUAL(chv_session_export(p.server, "", NULL, 0, b), CHV_ERR_ARGUMENT);
+    char label[66] = "";
+    memset(label, 'x', 65);
+    CU_ASSERT_EQUAL(chv_session_export(p.server, label, NULL, 0, b), CHV_ERR_ARGUMENT);
+    label[64] = '\0';
+    CU_ASSERT_EQUAL(chv_session_export(p.server, label, NULL, 0, b), CHV_OK);
     CU_ASSERT_EQUAL(chv_session_export(p.server, "a", context, 513, b), CHV_ERR_ARGUMENT);
     pair_close(&p);
 }

@@ -409,6 +409,9 @@ static void test_backend_fails_at_every_call(void)
                 struct chv_session *victim = failing_client ? p.client : p.server;
                 CU_ASSERT_EQUAL(chv_session_wants(victim), CHV_WANT_CLOSED);
                 CU_ASSERT_NOT_EQUAL(chv_session_error(victim), CHV_OK);
+                /* Its own trouble is not put down to the client's hello; 0: message 2 had been sent. */
+                const unsigned refusal = chv_session_refusal(p.server);
+                CU_ASSERT(failing_client || refusal == CHV_REFUSE_UNAVAILABLE || refusal == 0);
                 CU_ASSERT_EQUAL(fault.open_dh + fault.open_aead, 0);
             }
             CU_ASSERT(n > 10);

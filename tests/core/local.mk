@@ -48,6 +48,7 @@ session_tests = \
 	tests/core/credential_test \
 	tests/core/handshake_test \
 	tests/core/hostile_test \
+	tests/core/reply_test \
 	tests/core/residue_test \
 	$(NULL)
 check_PROGRAMS += $(session_tests)
@@ -64,6 +65,8 @@ tests_core_handshake_test_CFLAGS = $(test_cflags)
 tests_core_handshake_test_LDADD = $(session_libs)
 tests_core_hostile_test_CFLAGS = $(test_cflags)
 tests_core_hostile_test_LDADD = $(session_libs)
+tests_core_reply_test_CFLAGS = $(test_cflags)
+tests_core_reply_test_LDADD = $(session_libs)
 tests_core_residue_test_CFLAGS = $(test_cflags)
 tests_core_residue_test_LDADD = $(session_libs)
 
