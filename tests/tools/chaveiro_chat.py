@@ -163,6 +163,26 @@ def test_send_reads_input_only_when_told():
             t.wait(USAGE)
 
 
+def test_input_of_every_kind():
+    with Talk(lambda message: b"%d" % len(message)) as talk:
+        for kind, path, wanted in (("file", chv.write(talk.site.path("big"), bytes(300000)), 300000),
+                                   ("empty file", chv.write(talk.site.path("none"), b""), 0), ("null", "/dev/null", 0)):
+            for command in (["send", "-"], ["chat"]):
+                with open(path, "rb") as f:
+                    done = subprocess.run([chv.program("chaveiro"), *talk.site.client_argv(
+                        talk.key, *command, to=talk.server.address)], stdin=f, capture_output=True, check=False)
+                lines = b"" if command == ["chat"] and wanted == 0 else b"%d\n" % wanted
+                chv.check_equal((done.returncode, done.stdout), (0, lines), f"{kind}, {command}: {done.stderr}")
+        with talk.terminal("send", "-") as t:
+            t.wait_echo(True)
+            t.type("typed\n\x04")
+            t.expect("6\r\n")
+            t.wait(0)
+        closed = subprocess.run(["sh", "-c", 'exec "$0" "$@" <&-', chv.program("chaveiro"), *talk.site.client_argv(
+            talk.key, "send", "-", to=talk.server.address)], capture_output=True, check=False)
+        chv.check_equal((closed.returncode, closed.stdout), (0, b"0\n"), f"closed input: {closed.stderr}")
+
+
 def test_passphrase_and_message_share_standard_input():
     with Talk() as talk:
         passphrase = chv.read(talk.key.passphrase_file)
