@@ -37,8 +37,8 @@ enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const stru
  */
 enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct keyadmin_server *server,
                                  struct chv_provision *p, struct chv_why *why) CHV_MUST_CHECK;
-/* Says so, if the server's configuration is such that it will refuse that credential. */
-void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c);
+/* Says so, if the server's configuration is such that it will refuse that credential, or if nobody can connect there. */
+void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c, const char *address);
 /* "client", "scopes", "expires"... of a credential, for chv_cli_print. */
 void keyadmin_describe(json_t *object, const struct chv_credential *c);
 /* A key check value as hex under `name`. */

@@ -66,7 +66,7 @@ int keyadmin_client_add(const struct chv_cli_args *args)
     if (err == CHV_OK)
         err = chv_provision_check(server.keystore, &p, check, &why);
     if (err == CHV_OK)
-        keyadmin_warn(&server, &p.credential);
+        keyadmin_warn(&server, &p.credential, address);
     if (err == CHV_OK)
         err = chv_provision_client(server.keystore, &p, server.name, address, &out, &why);
     if (err == CHV_OK)

@@ -129,9 +129,13 @@ enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const stru
  */
 
 /* The server refuses credentials that outlive its limit: better said now than found out by the client. */
-void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c)
+void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c, const char *address)
 {
     bool served = server->config == NULL || server->config->epoch_count == 0;
+    const char *port = strrchr(address, ':');
+    if (strncmp(address, "unix:", strlen("unix:")) != 0 && port != NULL && strcmp(port, ":0") == 0)
+        (void)chv_cli_fail(
+            EX_OK, "warning: the client cannot connect to %s, the server's port is not fixed: give --address", address);
     if (server->config == NULL)
         return;
     uint64_t now = chv_time_now();

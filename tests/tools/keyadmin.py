@@ -195,6 +195,25 @@ def test_client_add_defaults():
         chv.check_equal(show(never)["expires"], "never", "never")
 
 
+def test_client_add_warns_of_what_will_not_work():
+    with chv.Site() as site:
+        site.init()
+
+        def warned(name, *extra):
+            return chv.run("keyadmin", "client", "add", "cam1", "-c", site.config, "--passphrase-file",
+                           site.passphrase_file, "--client-passphrase-file", site.passphrase_file, "--scrypt-cost",
+                           "16384", "--out", site.path(name), *extra).stderr
+
+        chv.check_in("the server's port is not fixed: give --address", warned("a"), "port 0")
+        chv.check_equal(warned("b", "--address", "localhost:7040"), b"", "nothing to warn of")
+        for expires in ("never", "200d"):
+            chv.check_in("lives longer than max-lifetime = 90 days", warned(expires, "--expires", expires), "lifetime")
+        site.configure(max_lifetime="0")
+        chv.check_equal(warned("c", "--address", "localhost:7040", "--expires", "never"), b"", "no limit")
+        site.configure(epochs="2")
+        chv.check_in("epoch 1 is not in epochs", warned("d", "--address", "localhost:7040"), "epoch")
+
+
 def test_client_add_refuses():
     with chv.Site() as site:
         site.init()
