@@ -66,9 +66,9 @@ int keyadmin_client_add(const struct chv_cli_args *args)
     if (err == CHV_OK)
         err = chv_provision_check(server.keystore, &p, check, &why);
     if (err == CHV_OK)
-        keyadmin_warn(&server, &p.credential, address);
-    if (err == CHV_OK)
         err = chv_provision_client(server.keystore, &p, server.name, address, &out, &why);
+    if (err == CHV_OK)
+        keyadmin_warn(&server, &p.credential, address);
     if (err == CHV_OK)
         err = client_print(&p, file, server.name, address, check, chv_cli_given(args, "json"));
     keyadmin_server_close(&server);
