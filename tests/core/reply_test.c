@@ -96,4 +96,62 @@ static void test_status(void)
     pair_close(&p);
 }
 
-TEST_MAIN("core/reply", {"payload", test_payload}, {"status", test_status})
+/* The server's reply to this client's hello. */
+static size_t answer_of_server(void)
+{
+    CU_ASSERT_EQUAL_FATAL(pair_answer_all(&p, p.client), CHV_OK);
+    const size_t len = pair_take(p.client, hello, sizeof hello);
+    CU_ASSERT_EQUAL_FATAL(pair_give(&p, p.server, hello, len, len), CHV_OK);
+    return pair_take(p.server, reply, sizeof reply);
+}
+
+/* One server, one client, the same keys: the reply of another session, of another suite. */
+static void test_reply_of_another_session(void)
+{
+    for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY_PSK; profile++)
+        for (unsigned suite = 1; suite <= 2; suite++) {
+            pair_open(&p, (enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+            const size_t len = answer_of_server();
+            p.suite = (enum chv_suite)suite;
+            CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+            CU_ASSERT_EQUAL_FATAL(pair_answer_all(&p, p.client), CHV_OK);
+            (void)pair_take(p.client, hello, sizeof hello);
+            CU_ASSERT_EQUAL(give(len), CHV_ERR_AUTH);
+            CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_CLOSED);
+            pair_close(&p);
+        }
+}
+
+/* What leaves the keystore is good for one handshake: the PSK of an earlier one, by the same keys, is not. */
+static void test_psk_of_another_session(void)
+{
+    for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY_PSK; profile += 2) {
+        uint8_t psk[2][CHV_KEY_LEN];
+        for (int round = 0; round < 2; round++) {
+            if (round == 0)
+                pair_open(&p, (enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+            else
+                CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+            struct chv_key_request q;
+            size_t used = 0;
+            CU_ASSERT_EQUAL_FATAL(pair_answer_all(&p, p.client), CHV_OK);
+            const size_t len = pair_take(p.client, hello, sizeof hello);
+            CU_ASSERT_EQUAL_FATAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
+            CU_ASSERT_EQUAL_FATAL(chv_session_key_request(p.server, &q), CHV_OK);
+            while (q.kind == CHV_KEY_DH) {
+                CU_ASSERT_EQUAL_FATAL(pair_answer(&p, p.server), CHV_OK);
+                CU_ASSERT_EQUAL_FATAL(chv_session_key_request(p.server, &q), CHV_OK);
+            }
+            CU_ASSERT_EQUAL_FATAL(pair_secret(&p, p.server, &q, psk[round]), CHV_OK);
+            CU_ASSERT_EQUAL_FATAL(chv_session_key_answer(p.server, psk[0]), CHV_OK);
+            const size_t reply_len = pair_take(p.server, reply, sizeof reply);
+            CU_ASSERT_EQUAL(give(reply_len), round == 0 ? CHV_OK : CHV_ERR_AUTH);
+        }
+        CU_ASSERT(memcmp(psk[0], psk[1], CHV_KEY_LEN) != 0);
+        pair_close(&p);
+    }
+}
+
+TEST_MAIN("core/reply", {"payload", test_payload}, {"status", test_status},
+          {"reply of another session", test_reply_of_another_session},
+          {"PSK of another session", test_psk_of_another_session})
