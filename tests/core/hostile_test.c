@@ -159,6 +159,7 @@ static void test_impossible_lengths(void)
         struct pair p;
         pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
         CU_ASSERT_EQUAL(answer_to(&p, bad[i], 2, reply, NULL), CHV_REFUSE_MALFORMED);
+        CU_ASSERT_STRING_EQUAL(chv_session_note(p.server), "hello: impossible length"); /* before anything else */
         uint8_t hello[CHV_HELLO_FRAME_MAX];
         (void)take_hello(&p, hello);
         CU_ASSERT_EQUAL(pair_give(&p, p.client, bad[i], 2, 2), CHV_ERR_MALFORMED);
@@ -399,14 +400,12 @@ static void test_lies_in_the_prologue(void)
     uint8_t hello[CHV_HELLO_FRAME_MAX];
     struct pair p;
     pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
-    for
-        EACH(i, cases)
-        {
-            const size_t len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL,
-                                                        p.credential_bytes, p.credential_len);
-            hello[2 + cases[i].at] = cases[i].value;
-            CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, NULL, 0), cases[i].code);
-        }
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const size_t len = chv_hello_write_prologue(hello + 2, CHV_PROFILE_PSK, p.suite, CHV_HELLO_CREDENTIAL,
+                                                    p.credential_bytes, p.credential_len);
+        hello[2 + cases[i].at] = cases[i].value;
+        CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, NULL, 0), cases[i].code);
+    }
     /* A byte behind the credential, and a payload where there is none. */
     uint8_t longer[CHV_CREDENTIAL_MAX + 1] = {0};
     memcpy(longer, p.credential_bytes, p.credential_len);
@@ -455,13 +454,11 @@ static void test_lies_in_the_payload(void)
     CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good - 1), CHV_REFUSE_MALFORMED);
     CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good + 1), CHV_REFUSE_MALFORMED);
     const size_t behind[] = {p.credential_len, good - 1};
-    for
-        EACH(i, behind)
-        {
-            payload[behind[i]] = 1;
-            CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good), CHV_REFUSE_MALFORMED);
-            payload[behind[i]] = 0;
-        }
+    for (size_t i = 0; i < COUNT(behind); i++) {
+        payload[behind[i]] = 1;
+        CU_ASSERT_EQUAL(answer_to_lie(&p, hello, len, payload, good), CHV_REFUSE_MALFORMED);
+        payload[behind[i]] = 0;
+    }
     p.credential.profile = CHV_PROFILE_PSK;
     p.credential.has_identity = false;
     pair_provision(&p);
