@@ -62,7 +62,7 @@ enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *fram
     if (err != CHV_OK)
         return err;
     struct chv_channel *c = &s->u.channel;
-    if (body_len > CHV_RECORD_BODY_MAX || !(senders(type) & own_bit(s)))
+    if (body_len > CHV_RECORD_BODY_MAX || !(senders(type) & own_bit(s)) || (type == CHV_RECORD_CLOSE && body_len > 0))
         return CHV_ERR_ARGUMENT;
     const bool may_open = s->role == CHV_CLIENT && !c->open_done;
     if (c->close_sent || may_open != (type == CHV_RECORD_OPEN) || (s->role == CHV_SERVER && !c->open_done))
@@ -79,7 +79,7 @@ enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *fram
 }
 
 /* The text for a record that opened but may not stand here; NULL if it may. */
-static const char *misplaced(const struct chv_session *s, uint8_t type)
+static const char *misplaced(const struct chv_session *s, uint8_t type, size_t body_len)
 {
     const struct chv_channel *c = &s->u.channel;
     const unsigned peer = BY_BOTH & ~own_bit(s);
@@ -89,6 +89,8 @@ static const char *misplaced(const struct chv_session *s, uint8_t type)
         return "record: the first one is not OPEN";
     if (s->role == CHV_SERVER && c->open_done && type == CHV_RECORD_OPEN)
         return "record: OPEN a second time";
+    if (type == CHV_RECORD_CLOSE && body_len > 0)
+        return "record: CLOSE with a body";
     return NULL;
 }
 
@@ -109,7 +111,7 @@ enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t fram
                              &opened_len);
     if (err != CHV_OK)
         return chv_session_fail(s, err, "record: it does not open (changed, repeated, reordered or lost on the way)");
-    const char *note = misplaced(s, opened_type);
+    const char *note = misplaced(s, opened_type, opened_len);
     if (note != NULL) {
         chv_wipe(frame, frame_len);
         return chv_session_fail(s, CHV_ERR_PROTOCOL, note);

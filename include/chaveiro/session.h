@@ -229,14 +229,14 @@ enum chv_err chv_session_frame(struct chv_session *s, const uint8_t *buf, size_t
  * CHV_RECORD_TAIL free bytes; on success *frame_len = body_len + 19 bytes are ready to send.
  * CHV_ERR_STATE before WANT_OPEN, after CLOSE was sealed, for a client whose first record is not OPEN or that seals OPEN
  * twice, and for a server that has not opened the client's OPEN yet (nobody has proven anything to it).
- * CHV_ERR_ARGUMENT for a reserved type or a body over CHV_RECORD_BODY_MAX.
+ * CHV_ERR_ARGUMENT for a reserved type, a body over CHV_RECORD_BODY_MAX, or CLOSE with a body.
  */
 enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *frame, size_t body_len,
                               size_t *frame_len) CHV_MUST_CHECK;
 /*
  * Opens one whole frame in place (frame_len as chv_session_frame says); *body points into it.  Fatal on a wrong tag
  * (CHV_ERR_AUTH), a reserved type, a frame of impossible length, any first record but OPEN, OPEN again, a type that
- * the peer's role does not send, anything after CLOSE (CHV_ERR_PROTOCOL).  After a failure the frame holds zeros or ciphertext, never plaintext.
+ * the peer's role does not send, CLOSE with a body, anything after CLOSE (CHV_ERR_PROTOCOL).  After a failure the frame holds zeros or ciphertext, never plaintext.
  */
 enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t frame_len, uint8_t *type,
                               const uint8_t **body, size_t *body_len) CHV_MUST_CHECK;

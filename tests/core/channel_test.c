@@ -209,6 +209,15 @@ static void test_close_and_truncation(void)
     CU_ASSERT_EQUAL(chv_session_eof(p.client, true), CHV_ERR_TRUNCATED);
     pair_close(&p);
 
+    connect_with(CHV_SUITE_X25519_AESGCM_SHA256); /* something in CLOSE */
+    CU_ASSERT_EQUAL(chv_session_seal(p.client, CHV_RECORD_CLOSE, frame, 1, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(
+        chv_direction_seal(&p.client->u.channel.send, &p.real, CHV_AEAD_AES256GCM, CHV_RECORD_CLOSE, frame, 1, &len),
+        CHV_OK);
+    CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_PROTOCOL);
+    CU_ASSERT_EQUAL(chv_session_eof(p.server, false), CHV_ERR_PROTOCOL);
+    pair_close(&p);
+
     connect_with(CHV_SUITE_X25519_AESGCM_SHA256); /* something behind CLOSE */
     len = pair_seal(p.client, CHV_RECORD_CLOSE, NULL, 0, frame);
     CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_OK);
