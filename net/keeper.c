@@ -33,8 +33,8 @@ static enum chv_err check_master(struct chv_keystore *keystore, uint32_t epoch, 
     chv_wipe(value, sizeof value);
     if (err == CHV_ERR_NOT_FOUND)
         return chv_fail(why, CHV_ERR_CONFIG,
-                        "the keystore has no master secret of epoch %" PRIu32
-                        ": remove it from 'epochs' or make it with keyadmin",
+                        "the keystore, as it was when it was opened, has no master secret of epoch %" PRIu32
+                        ": remove it from 'epochs', or make it with keyadmin and restart",
                         epoch);
     if (err != CHV_OK)
         return chv_fail(why, err, "master secret of epoch %" PRIu32 ": %s", epoch,

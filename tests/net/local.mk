@@ -9,7 +9,11 @@ net_tests = \
 	tests/net/conn_limits_test \
 	tests/net/conn_test \
 	tests/net/control_test \
+	tests/net/keeper_process_test \
+	tests/net/keeper_test \
+	tests/net/keyqueue_test \
 	tests/net/log_test \
+	tests/net/ratelimit_test \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
 TESTS += $(net_tests)
@@ -37,3 +41,22 @@ tests_net_control_test_LDADD = $(net_test_libs)
 tests_net_log_test_SOURCES = tests/net/log_test.c
 tests_net_log_test_CFLAGS = $(net_test_cflags)
 tests_net_log_test_LDADD = $(net_test_libs)
+
+keeper_support = tests/net/keeper_support.c tests/net/keeper_support.h \
+	tests/keystore/support.c tests/keystore/support.h
+
+tests_net_keeper_process_test_SOURCES = tests/net/keeper_process_test.c $(keeper_support)
+tests_net_keeper_process_test_CFLAGS = $(net_test_cflags)
+tests_net_keeper_process_test_LDADD = $(net_test_libs)
+
+tests_net_keeper_test_SOURCES = tests/net/keeper_test.c $(keeper_support)
+tests_net_keeper_test_CFLAGS = $(net_test_cflags)
+tests_net_keeper_test_LDADD = $(net_test_libs)
+
+tests_net_keyqueue_test_SOURCES = tests/net/keyqueue_test.c
+tests_net_keyqueue_test_CFLAGS = $(net_test_cflags)
+tests_net_keyqueue_test_LDADD = $(net_test_libs)
+
+tests_net_ratelimit_test_SOURCES = tests/net/ratelimit_test.c
+tests_net_ratelimit_test_CFLAGS = $(net_test_cflags)
+tests_net_ratelimit_test_LDADD = $(net_test_libs)

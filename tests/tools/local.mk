@@ -3,6 +3,7 @@
 tools_tests = \
 	tests/tools/cli_test \
 	tests/tools/secret_test \
+	tests/tools/server_config_test \
 	tests/tools/times_test \
 	$(NULL)
 check_PROGRAMS += $(tools_tests)
@@ -13,6 +14,8 @@ tests_tools_cli_test_CFLAGS = $(tools_test_cflags)
 tests_tools_cli_test_LDADD = $(tools_test_libs)
 tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
 tests_tools_secret_test_LDADD = $(tools_test_libs)
+tests_tools_server_config_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
+tests_tools_server_config_test_LDADD = tools/libserverconfig.la $(net_test_libs)
 tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
 

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the keeper answers: called directly, with a keystore file and with one that fails. */
+#include "config.h"
+
+#include "base/memory.h"
+#include "net/keeper.h"
+#include "tests/net/keeper_support.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct chv_server_config config;
+static struct chv_keeper keeper;
+static struct chv_why why;
+static struct chv_keeper_answer answers[CHV_KEEPER_BATCH];
+static struct chv_keeper_request requests[CHV_KEEPER_BATCH + 1];
+
+static enum chv_err open_keeper(void)
+{
+    struct test_secret secret = {.text = TEST_PASSPHRASE};
+    why.text[0] = '\0';
+    return chv_keeper_open(&keeper, &config, test_secret, &secret, &why);
+}
+
+static void start(void)
+{
+    keeper_config(&config);
+    CU_ASSERT_EQUAL_FATAL(open_keeper(), CHV_OK);
+}
+
+static const struct chv_keeper_answer *ask(uint32_t epoch, uint64_t not_after)
+{
+    size_t count = 0;
+    keeper_request(&requests[0], 42, epoch, not_after);
+    CU_ASSERT_EQUAL_FATAL(chv_keeper_answer(&keeper, NOW, requests, sizeof requests[0], answers, &count), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(count, 1);
+    CU_ASSERT_EQUAL(answers[0].tag, 42);
+    return &answers[0];
+}
+
+static void check_true_psk(const struct chv_keeper_answer *answer, enum chv_verdict verdict)
+{
+    uint8_t wanted[CHV_KEY_LEN];
+    keeper_psk(&requests[0], "s1", 1, wanted);
+    CU_ASSERT_EQUAL(answer->status, CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(answer->verdict, verdict);
+    CU_ASSERT_EQUAL(memcmp(answer->psk, wanted, sizeof wanted), 0);
+}
+
+static void test_good(void)
+{
+    start();
+    check_true_psk(ask(1, NOW + 1), CHV_VERDICT_OK);
+    chv_keeper_close(&keeper);
+}
+
+static void test_expired_gets_its_psk(void)
+{
+    start();
+    check_true_psk(ask(1, NOW), CHV_VERDICT_EXPIRED);
+    check_true_psk(ask(1, 1), CHV_VERDICT_EXPIRED);
+    chv_keeper_close(&keeper);
+}
+
+static void test_lifetime(void)
+{
+    start();
+    check_true_psk(ask(1, 0), CHV_VERDICT_LIFETIME);
+    check_true_psk(ask(1, NOW + 91 * DAY), CHV_VERDICT_OK); /* rounded up to a day when it was made */
+    check_true_psk(ask(1, NOW + 91 * DAY + 1), CHV_VERDICT_LIFETIME);
+    keeper.max_lifetime = 0;
+    check_true_psk(ask(1, 0), CHV_VERDICT_OK);
+    chv_keeper_close(&keeper);
+}
+
+/* Epoch 2 has a master but is not served, 9 has none: both get random bytes, other ones each time. */
+static void test_unknown_epoch(void)
+{
+    static const uint32_t epochs[] = {2, 9, 2, 9};
+    uint8_t seen[4][CHV_KEY_LEN], truth[CHV_KEY_LEN];
+    start();
+    for (size_t i = 0; i < 4; i++) {
+        const struct chv_keeper_answer *answer = ask(epochs[i], NOW + 1);
+        CU_ASSERT_EQUAL(answer->status, CHV_KEEPER_OK);
+        CU_ASSERT_EQUAL(answer->verdict, CHV_VERDICT_EPOCH);
+        memcpy(seen[i], answer->psk, CHV_KEY_LEN);
+        keeper_psk(&requests[0], "s1", 2, truth);
+        CU_ASSERT_NOT_EQUAL(memcmp(seen[i], truth, CHV_KEY_LEN), 0);
+        CU_ASSERT_FALSE(chv_is_zero(seen[i], CHV_KEY_LEN));
+        for (size_t j = 0; j < i; j++)
+            CU_ASSERT_NOT_EQUAL(memcmp(seen[i], seen[j], CHV_KEY_LEN), 0);
+    }
+    chv_keeper_close(&keeper);
+}
+
+static void check_malformed(const struct chv_keeper_request *request)
+{
+    size_t count = 0;
+    CU_ASSERT_EQUAL_FATAL(chv_keeper_answer(&keeper, NOW, request, sizeof *request, answers, &count), CHV_OK);
+    CU_ASSERT_EQUAL(answers[0].tag, request->tag);
+    CU_ASSERT_EQUAL(answers[0].status, CHV_KEEPER_MALFORMED);
+    CU_ASSERT_TRUE(chv_is_zero(answers[0].psk, CHV_KEY_LEN));
+}
+
+static void test_malformed_requests(void)
+{
+    struct chv_keeper_request *r = &requests[0];
+    start();
+#define BROKEN(change)                                                                                                 \
+    keeper_request(r, 7, 1, NOW + 1);                                                                                  \
+    change;                                                                                                            \
+    check_malformed(r)
+    BROKEN(r->kind = 0);
+    BROKEN(r->kind = 2);
+    BROKEN(r->profile = CHV_PROFILE_KEY);
+    BROKEN(r->profile = CHV_PROFILE_KEY_PSK);
+    BROKEN(r->profile = 9);
+    BROKEN(r->zero = 1);
+    BROKEN(r->zero2 = 1);
+    BROKEN(r->h_psk_len = 31);
+    BROKEN(r->h_psk_len = 65);
+    BROKEN(r->h_psk_len = 255);
+    BROKEN(r->credential_len = 0);
+    BROKEN(r->credential_len--);
+    BROKEN(r->credential_len++);
+    BROKEN(r->credential_len = 513);
+    BROKEN(r->credential_len = UINT16_MAX);
+    BROKEN(r->credential[0] = 2); /* version */
+    /* A key+psk client's access key is worth nothing in profile psk. */
+    BROKEN(r->credential_len = (uint16_t)keeper_credential(CHV_PROFILE_KEY_PSK, 1, NOW + 1, r->credential));
+#undef BROKEN
+    memset(r, 0xff, sizeof *r);
+    check_malformed(r);
+    chv_keeper_close(&keeper);
+}
+
+static void test_packets(void)
+{
+    size_t count = 99;
+    start();
+    for (size_t i = 0; i <= CHV_KEEPER_BATCH; i++)
+        keeper_request(&requests[i], 100 + i, 1, NOW + 1);
+    requests[3].kind = 77;
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, 0, answers, &count), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, 1, answers, &count), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, sizeof requests[0] - 1, answers, &count),
+                    CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, sizeof requests[0] + 1, answers, &count),
+                    CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, sizeof requests, answers, &count), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(count, 99);
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, CHV_KEEPER_BATCH * sizeof requests[0], answers, &count),
+                    CHV_OK);
+    CU_ASSERT_EQUAL(count, CHV_KEEPER_BATCH);
+    for (size_t i = 0; i < CHV_KEEPER_BATCH; i++) {
+        CU_ASSERT_EQUAL(answers[i].tag, 100 + i);
+        CU_ASSERT_EQUAL(answers[i].status, i == 3 ? CHV_KEEPER_MALFORMED : CHV_KEEPER_OK);
+    }
+    chv_keeper_close(&keeper);
+}
+
+static void test_own_server_name(void)
+{
+    uint8_t wanted[CHV_KEY_LEN];
+    start();
+    const struct chv_keeper_answer *answer = ask(1, NOW + 1);
+    keeper_psk(&requests[0], "s2", 1, wanted);
+    CU_ASSERT_NOT_EQUAL(memcmp(answer->psk, wanted, sizeof wanted), 0);
+    chv_keeper_close(&keeper);
+    snprintf(config.name, sizeof config.name, "s2");
+    CU_ASSERT_EQUAL(open_keeper(), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "'s1'"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "s2"));
+}
+
+static void test_open_failures(void)
+{
+    struct test_secret wrong = {.text = "wrong"};
+    keeper_config(&config);
+    CU_ASSERT_EQUAL(chv_keeper_open(&keeper, &config, test_secret, &wrong, &why), CHV_ERR_PASSPHRASE);
+    config.epochs[config.epoch_count++] = 7;
+    CU_ASSERT_EQUAL(open_keeper(), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "epoch 7"));
+    keeper_config(&config);
+    snprintf(config.keystore, sizeof config.keystore, "file:/nonexistent/keys");
+    CU_ASSERT_EQUAL(open_keeper(), CHV_ERR_NOT_FOUND);
+}
+
+static void test_configure(void)
+{
+    start();
+    config.epochs[config.epoch_count++] = 7;
+    CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_ERR_CONFIG);
+    CU_ASSERT_EQUAL(keeper.epoch_count, 1);
+    config.epochs[1] = 2;
+    config.max_lifetime = 0;
+    CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_OK);
+    CU_ASSERT_EQUAL(ask(2, 0)->verdict, CHV_VERDICT_OK);
+    snprintf(config.name, sizeof config.name, "other");
+    CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_ERR_CONFIG);
+    CU_ASSERT_STRING_EQUAL(keeper.server, "s1");
+    chv_keeper_close(&keeper);
+}
+
+/* --- a keystore that fails --------------------------------------------------------------------------------------- */
+
+struct chv_keystore {
+    const struct chv_keystore_ops *ops;
+};
+
+static enum chv_err failing_derive2(struct chv_keystore *ks, const char *label, const uint8_t *info1, size_t info1_len,
+                                    const uint8_t *info2, size_t info2_len, uint8_t out[CHV_SECRET_LEN],
+                                    struct chv_why *w)
+{
+    (void)ks, (void)label, (void)info1, (void)info1_len, (void)info2, (void)info2_len;
+    memset(out, 0x77, CHV_SECRET_LEN);
+    return chv_fail(w, CHV_ERR_CRYPTO, "the token was pulled");
+}
+
+static void test_keystore_fault(void)
+{
+    static const struct chv_keystore_ops ops = {.abi = CHV_KEYSTORE_ABI, .scheme = "bad", .derive2 = failing_derive2};
+    struct chv_keystore bad = {.ops = &ops};
+    start();
+    struct chv_keystore *good = keeper.keystore;
+    keeper.keystore = &bad;
+    const struct chv_keeper_answer *answer = ask(1, NOW + 1);
+    CU_ASSERT_EQUAL(answer->status, CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_TRUE(chv_is_zero(answer->psk, CHV_KEY_LEN));
+    keeper.keystore = good;
+    check_true_psk(ask(1, NOW + 1), CHV_VERDICT_OK);
+    chv_keeper_close(&keeper);
+}
+
+/* --- the clock ---------------------------------------------------------------------------------------------------- */
+
+static uint16_t status_at(uint64_t now)
+{
+    size_t count;
+    keeper_request(&requests[0], 1, 1, now + 1);
+    CU_ASSERT_EQUAL_FATAL(chv_keeper_answer(&keeper, now, requests, sizeof requests[0], answers, &count), CHV_OK);
+    if (answers[0].status != CHV_KEEPER_OK)
+        CU_ASSERT_TRUE(chv_is_zero(answers[0].psk, CHV_KEY_LEN));
+    return answers[0].status;
+}
+
+static void test_clock(void)
+{
+    start();
+    CU_ASSERT_EQUAL(status_at(0), CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_EQUAL(status_at(CHV_TIME_FLOOR - 1), CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_EQUAL(status_at(CHV_TIME_FLOOR), CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(status_at(NOW), CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(status_at(NOW - CHV_CLOCKMARK_TOLERANCE), CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(status_at(NOW - CHV_CLOCKMARK_TOLERANCE - 1), CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_EQUAL(status_at(NOW + 5), CHV_KEEPER_OK);
+    chv_keeper_close(&keeper);
+}
+
+static void write_file(const char *folder, const char *text)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", folder, CHV_CLOCKMARK_FILE);
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static uint64_t read_mark(const char *folder)
+{
+    char path[PATH_MAX];
+    uint64_t v = 0;
+    snprintf(path, sizeof path, "%s/%s", folder, CHV_CLOCKMARK_FILE);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return 0;
+    CU_ASSERT_EQUAL(fscanf(f, "%" SCNu64, &v), 1);
+    fclose(f);
+    return v;
+}
+
+static void test_clock_mark_file(void)
+{
+    struct chv_clockmark mark;
+    char *folder = test_fresh_path();
+    CU_ASSERT_EQUAL_FATAL(mkdir(folder, 0700), 0);
+    CU_ASSERT_EQUAL(chv_clockmark_open(&mark, folder, &why), CHV_OK);
+    CU_ASSERT_EQUAL(chv_clockmark_check(&mark, NOW, &why), CHV_OK);
+    CU_ASSERT_EQUAL(read_mark(folder), NOW);
+    CU_ASSERT_EQUAL(chv_clockmark_check(&mark, NOW + CHV_CLOCKMARK_INTERVAL - 1, &why), CHV_OK);
+    CU_ASSERT_EQUAL(read_mark(folder), NOW); /* at most once a minute */
+    CU_ASSERT_EQUAL(chv_clockmark_check(&mark, NOW + CHV_CLOCKMARK_INTERVAL, &why), CHV_OK);
+    CU_ASSERT_EQUAL(read_mark(folder), NOW + CHV_CLOCKMARK_INTERVAL);
+    chv_clockmark_close(&mark);
+
+    CU_ASSERT_EQUAL(chv_clockmark_open(&mark, folder, &why), CHV_OK); /* a restart does not forget */
+    CU_ASSERT_EQUAL(chv_clockmark_check(&mark, NOW - DAY, &why), CHV_ERR_UNAVAILABLE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "set it right"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, CHV_CLOCKMARK_FILE));
+    CU_ASSERT_EQUAL(read_mark(folder), NOW + CHV_CLOCKMARK_INTERVAL);
+    chv_clockmark_close(&mark);
+
+    static const char *const damaged[] = {"", "x", "12", "-5\n", "1800000000 \n", "99999999999999999999999\n"};
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        write_file(folder, damaged[i]);
+        CU_ASSERT_EQUAL(chv_clockmark_open(&mark, folder, &why), CHV_ERR_CONFIG);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, folder));
+    }
+    CU_ASSERT_EQUAL(chv_clockmark_open(&mark, "/nonexistent", &why), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "/nonexistent"));
+    free(folder);
+}
+
+TEST_MAIN("keeper", {"good", test_good}, {"expired gets its true PSK", test_expired_gets_its_psk},
+          {"lifetime", test_lifetime}, {"unknown epoch", test_unknown_epoch},
+          {"malformed requests", test_malformed_requests}, {"packets", test_packets},
+          {"own server name", test_own_server_name}, {"open failures", test_open_failures},
+          {"configure", test_configure}, {"keystore fault", test_keystore_fault}, {"clock", test_clock},
+          {"clock mark file", test_clock_mark_file})

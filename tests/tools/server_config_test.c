@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/harness.h"
+#include "tools/server_config.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD "[server]\nname = s1\nkeystore = keys\n"
+
+static struct chv_server_config config;
+static struct chv_why why;
+
+static enum chv_err parse(const char *text)
+{
+    memset(&config, 0x5a, sizeof config);
+    why.text[0] = '\0';
+    return chv_server_config_parse(text, "/etc/x/c.conf", &config, &why);
+}
+
+static void good(const char *section, const char *line)
+{
+    char text[1024];
+    snprintf(text, sizeof text, HEAD "%s\n%s\n", section, line);
+    CU_ASSERT_EQUAL(parse(text), CHV_OK);
+    if (why.text[0] != '\0')
+        fprintf(stderr, "%s: %s\n", line, why.text);
+}
+
+/* An error that names file, line and every one of the words; the output stays as it was. */
+static void bad(const char *text, int line, const char *word1, const char *word2)
+{
+    char where[64];
+    const struct chv_server_config *const before = &config;
+    CU_ASSERT_EQUAL(parse(text), CHV_ERR_CONFIG);
+    CU_ASSERT_EQUAL(before->name[0], 0x5a);
+    snprintf(where, sizeof where, line > 0 ? "/etc/x/c.conf:%d: " : "/etc/x/c.conf: ", line);
+    CU_ASSERT_PTR_EQUAL(strstr(why.text, where), why.text);
+    if (strstr(why.text, word1) == NULL || strstr(why.text, word2) == NULL) {
+        CU_FAIL("error text");
+        fprintf(stderr, "no '%s' or '%s' in '%s'\n", word1, word2, why.text);
+    }
+}
+
+static void bad_value(const char *section, const char *line, const char *allowed)
+{
+    char text[9000];
+    snprintf(text, sizeof text, HEAD "%s\n%s\n", section, line);
+    bad(text, 5, "is not allowed; allowed: ", allowed);
+}
+
+static void test_defaults(void)
+{
+    struct chv_server_config wanted;
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    chv_server_config_defaults(&wanted);
+    snprintf(wanted.name, sizeof wanted.name, "%s", "s1");
+    snprintf(wanted.keystore, sizeof wanted.keystore, "%s", "file:/etc/x/keys");
+    CU_ASSERT_EQUAL(memcmp(&config, &wanted, sizeof config), 0);
+}
+
+static void test_names_and_paths(void)
+{
+    CU_ASSERT_EQUAL(parse("[server]\nname=a.b-c_D9\nkeystore = file:/abs/keys\npassphrase-file = pass\nstate = st\n"),
+                    CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.name, "a.b-c_D9");
+    CU_ASSERT_STRING_EQUAL(config.keystore, "file:/abs/keys");
+    CU_ASSERT_STRING_EQUAL(config.passphrase_file, "/etc/x/pass");
+    CU_ASSERT_STRING_EQUAL(config.state, "/etc/x/st");
+    CU_ASSERT_EQUAL(parse("[server]\nname=s\nkeystore = file:sub/keys\nstate = /var/s ; comment\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.keystore, "file:/etc/x/sub/keys");
+    CU_ASSERT_STRING_EQUAL(config.state, "/var/s");
+    CU_ASSERT_EQUAL(parse("[server]\nname=s\nkeystore = pkcs11:token=T\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.keystore, "pkcs11:token=T");
+}
+
+static void test_lists(void)
+{
+    good("", "epochs = 3, 1 2");
+    CU_ASSERT_EQUAL(config.epoch_count, 3);
+    CU_ASSERT(config.epochs[0] == 1 && config.epochs[1] == 2 && config.epochs[2] == 3);
+    good("", "listen = 127.0.0.1:0, [::1]:7040, unix:/run/s, host.example:65535");
+    CU_ASSERT_EQUAL(config.listen_count, 4);
+    CU_ASSERT_STRING_EQUAL(config.listen[0], "127.0.0.1:0");
+    CU_ASSERT_STRING_EQUAL(config.listen[1], "[::1]:7040");
+    CU_ASSERT_STRING_EQUAL(config.listen[2], "unix:/run/s");
+    good("", "suites = p256-aesgcm-sha256, x25519-aesgcm-sha256");
+    CU_ASSERT_EQUAL(config.suites,
+                    CHV_SUITE_BIT(CHV_SUITE_P256_AESGCM_SHA256) | CHV_SUITE_BIT(CHV_SUITE_X25519_AESGCM_SHA256));
+}
+
+static void test_server_keys(void)
+{
+    good("", "pin-hold = yes");
+    CU_ASSERT_TRUE(config.pin_hold);
+    good("", "pin-hold = no");
+    CU_ASSERT_FALSE(config.pin_hold);
+    good("", "backend = openssl");
+    CU_ASSERT_STRING_EQUAL(config.backend, "openssl");
+    good("", "workers = 3");
+    CU_ASSERT_EQUAL(config.workers, 3);
+    good("", "user = root");
+    CU_ASSERT_STRING_EQUAL(config.user, "root");
+    good("", "max-lifetime = 12h");
+    CU_ASSERT_EQUAL(config.max_lifetime, 12 * 3600);
+    good("", "max-lifetime = 0");
+    CU_ASSERT_EQUAL(config.max_lifetime, 0);
+    good("", "backlog = 5");
+    CU_ASSERT_EQUAL(config.backlog, 5);
+}
+
+static void test_limits_and_log(void)
+{
+    good("[limits]", "connections = 17");
+    CU_ASSERT_EQUAL(config.limits.connections, 17);
+    good("[limits]", "handshake-timeout = 2m");
+    CU_ASSERT_EQUAL(config.limits.loop.handshake_seconds, 120);
+    good("[limits]", "idle-timeout = 0");
+    CU_ASSERT_EQUAL(config.limits.loop.idle_seconds, 0);
+    good("[limits]", "stall-timeout = 7");
+    CU_ASSERT_EQUAL(config.limits.loop.stall_seconds, 7);
+    good("[limits]", "memory = 2G");
+    CU_ASSERT_EQUAL(config.limits.memory, (size_t)2 << 30);
+    good("[limits]", "rate = 0");
+    CU_ASSERT_EQUAL(config.limits.rate, 0);
+    good("[limits]", "burst = 9");
+    CU_ASSERT_EQUAL(config.limits.burst, 9);
+    good("[limits]", "keeper-queue = 8");
+    CU_ASSERT_EQUAL(config.limits.keeper_queue, 8);
+    good("[log]", "level = debug");
+    CU_ASSERT_EQUAL(config.log_level, CHV_LOG_DEBUG);
+    good("[log]", "target = syslog");
+    CU_ASSERT_EQUAL(config.log_target, CHV_LOG_SYSLOG);
+}
+
+static void test_bad_values(void)
+{
+    static const struct {
+        const char *section, *line, *allowed;
+    } cases[] = {
+        {"", "passphrase-file =", "a file name"},
+        {"", "pin-hold = maybe", "yes or no"},
+        {"", "epochs = 0", "numbers from 1"},
+        {"", "epochs = 1, 1", "different"},
+        {"", "epochs = 1, x", "numbers"},
+        {"", "epochs =", "numbers"},
+        {"", "epochs = 4294967296", "numbers"},
+        {"", "epochs = 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "up to 16"},
+        {"", "listen = 127.0.0.1", "HOST:PORT"},
+        {"", "listen = 127.0.0.1:65536", "HOST:PORT"},
+        {"", "listen = :80", "HOST:PORT"},
+        {"", "listen = ::1:80", "[V6]:PORT"},
+        {"", "listen = []:80", "[V6]:PORT"},
+        {"", "listen = unix:relative", "unix:/PATH"},
+        {"", "listen = unix:/", "unix:/PATH"},
+        {"", "listen = a:1, a:1", "HOST:PORT"},
+        {"", "listen =", "HOST:PORT"},
+        {"", "backend = gnutls", "openssl"},
+        {"", "suites = x25519", "p256-aesgcm-sha256"},
+        {"", "suites =", "p256-aesgcm-sha256"},
+        {"", "workers = 65", "64"},
+        {"", "workers = -1", "64"},
+        {"", "user = no such user", "user of this system"},
+        {"", "state =", "a folder"},
+        {"", "max-lifetime = 90x", "90d"},
+        {"", "max-lifetime = 90 d", "90d"},
+        {"", "max-lifetime = 99999999999999999999d", "90d"},
+        {"", "max-lifetime = 400000000000000000d", "90d"},
+        {"", "backlog = 0", "65535"},
+        {"[limits]", "connections = 0", "10000000"},
+        {"[limits]", "connections = 5k", "10000000"},
+        {"[limits]", "handshake-timeout = 0", "1s to 1h"},
+        {"[limits]", "handshake-timeout = 2h", "1s to 1h"},
+        {"[limits]", "idle-timeout = 19h", "65535s"},
+        {"[limits]", "stall-timeout = 0", "1s to 1h"},
+        {"[limits]", "memory = 1K", "1M"},
+        {"[limits]", "memory = 64MB", "1M"},
+        {"[limits]", "rate = fast", "no limit"},
+        {"[limits]", "burst = 0", "1 to"},
+        {"[limits]", "keeper-queue = 0", "1 to"},
+        {"[log]", "level = loud", "debug"},
+        {"[log]", "target = file", "syslog"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        bad_value(cases[i].section, cases[i].line, cases[i].allowed);
+    bad("[server]\nname = two words\n", 2, "allowed: 1 to 64", "name");
+    bad("[server]\nname = 12345678901234567890123456789012345678901234567890123456789012345\n", 2, "1 to 64", "name");
+    bad("[server]\nkeystore =\n", 2, "allowed: a file name", "keystore");
+}
+
+static void test_bad_form(void)
+{
+    bad(HEAD "frob = 1\n", 4, "unknown key 'frob' in [server]", "max-lifetime");
+    bad(HEAD "[limits]\nname = x\n", 5, "unknown key 'name' in [limits]", "keeper-queue");
+    bad(HEAD "\n[extra]\n", 5, "unknown section [extra]", "[limits]");
+    bad("[extra]\nx = 1\n" HEAD, 1, "unknown section [extra]", "[log]");
+    bad(HEAD "[limits\nrate = 1\n", 4, "not a section", "[log]");
+    bad(HEAD "[limits] rate = 1\n", 4, "text behind section [limits]", "");
+    bad(HEAD "name = s1\n", 4, "'name' is given twice", "[server]");
+    bad(HEAD "[log]\nlevel = info\n[limits]\n[log]\nlevel = info\n", 8, "'level' is given twice", "[log]");
+    bad(HEAD "just words\n", 4, "not a 'key = value' line", "");
+    bad(HEAD "  indented words\n", 4, "not a 'key = value' line", "");
+    bad("name = s1\n", 1, "before the first section", "name");
+    bad("", 0, "no 'name'", "[server]");
+    bad("[server]\nname = s\n", 0, "no 'keystore'", "keyadmin init");
+    bad(HEAD "epochs = 0\nworkers = 99\n", 4, "epochs", ""); /* the first one is told */
+    char text[9000] = HEAD "# ";
+    memset(text + strlen(text), 'x', sizeof text - strlen(text) - 1);
+    bad(text, 4, "longer than", "bytes");
+    CU_ASSERT_EQUAL(parse("# c\n; c\n\n" HEAD "\n[limits]\n[log]\n"), CHV_OK);
+}
+
+/* "#key = value" lines of the template are its defaults. */
+static void test_template(void)
+{
+    static char text[CHV_SERVER_CONFIG_TEXT_MAX];
+    const struct chv_server_config_values values = {
+        .name = "s1", .keystore = "keys", .listen = NULL, .passphrase_file = NULL};
+    struct chv_server_config wanted;
+    size_t len = sizeof text, keys = 0;
+    CU_ASSERT_EQUAL_FATAL(chv_server_config_template(&values, text, &len), CHV_OK);
+    CU_ASSERT_EQUAL(len, strlen(text));
+    CU_ASSERT_EQUAL(parse(text), CHV_OK);
+    chv_server_config_defaults(&wanted);
+    snprintf(wanted.name, sizeof wanted.name, "%s", "s1");
+    snprintf(wanted.keystore, sizeof wanted.keystore, "%s", "file:/etc/x/keys");
+    CU_ASSERT_EQUAL(memcmp(&config, &wanted, sizeof config), 0);
+    for (char *at = text; (at = strstr(at, "\n#")) != NULL; at++) {
+        if (at[2] == ' ')
+            continue;
+        at[1] = ' ';
+        keys++;
+    }
+    CU_ASSERT_EQUAL(keys, 16);
+    CU_ASSERT_EQUAL(parse(text), CHV_OK);
+    if (why.text[0] != '\0')
+        fprintf(stderr, "%s\n", why.text);
+    CU_ASSERT_EQUAL(memcmp(&config, &wanted, sizeof config), 0);
+}
+
+static void test_template_values(void)
+{
+    static char text[CHV_SERVER_CONFIG_TEXT_MAX];
+    struct chv_server_config_values values = {
+        .name = "s1", .keystore = "k", .listen = "unix:/s", .passphrase_file = "p"};
+    size_t len = sizeof text;
+    CU_ASSERT_EQUAL(chv_server_config_template(&values, text, &len), CHV_OK);
+    CU_ASSERT_EQUAL(parse(text), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.passphrase_file, "/etc/x/p");
+    CU_ASSERT_STRING_EQUAL(config.listen[0], "unix:/s");
+    len = 100;
+    CU_ASSERT_EQUAL(chv_server_config_template(&values, text, &len), CHV_ERR_SPACE);
+    values.name = "two\nlines";
+    len = sizeof text;
+    CU_ASSERT_EQUAL(chv_server_config_template(&values, text, &len), CHV_ERR_ARGUMENT);
+}
+
+static void test_command_line(void)
+{
+    const char *const addresses[] = {"127.0.0.1:1", "unix:/a"}, *const wrong[] = {"127.0.0.1:1", "here"};
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_EQUAL(chv_server_config_listen(&config, addresses, 2, &why), CHV_OK);
+    CU_ASSERT_EQUAL(config.listen_count, 2);
+    CU_ASSERT_STRING_EQUAL(config.listen[1], "unix:/a");
+    CU_ASSERT_EQUAL(chv_server_config_listen(&config, wrong, 2, &why), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "'here'"));
+    CU_ASSERT_EQUAL(config.listen_count, 2);
+    CU_ASSERT_EQUAL(chv_server_config_backend(&config, "none", &why), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "known are: openssl"));
+    CU_ASSERT_EQUAL(chv_server_config_backend(&config, "openssl", &why), CHV_OK);
+}
+
+static void test_load(void)
+{
+    char folder[] = "/tmp/chv-test-XXXXXX", path[64], wanted[64];
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/c.conf", folder);
+    CU_ASSERT_EQUAL(chv_server_config_load(path, &config, &why), CHV_ERR_NOT_FOUND);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, path));
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fputs(HEAD, f);
+    fclose(f);
+    CU_ASSERT_EQUAL(chv_server_config_load(path, &config, &why), CHV_OK);
+    snprintf(wanted, sizeof wanted, "file:%s/keys", folder);
+    CU_ASSERT_STRING_EQUAL(config.keystore, wanted);
+
+    f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fwrite(HEAD "\0", 1, sizeof HEAD, f);
+    fclose(f);
+    CU_ASSERT_EQUAL(chv_server_config_load(path, &config, &why), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "NUL"));
+    f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    for (int i = 0; i < CHV_SERVER_CONFIG_TEXT_MAX + 1; i++)
+        putc('\n', f);
+    fclose(f);
+    CU_ASSERT_EQUAL(chv_server_config_load(path, &config, &why), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "64 KiB"));
+    CU_ASSERT_EQUAL(unlink(path), 0);
+    CU_ASSERT_EQUAL(rmdir(folder), 0);
+}
+
+TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
+          {"lists", test_lists}, {"[server]", test_server_keys}, {"[limits], [log]", test_limits_and_log},
+          {"bad values", test_bad_values}, {"bad form", test_bad_form}, {"template", test_template},
+          {"template values", test_template_values}, {"command line", test_command_line}, {"load", test_load})
