@@ -167,6 +167,8 @@ static bool secret_wait_begin(struct secret_wait *w)
     secret_caught = 0;
     for (size_t i = 0; i < SECRET_SIGNALS; i++) {
         (void)sigaction(secret_signals[i], &action, &w->actions[i]);
+        if (w->actions[i].sa_handler == SIG_IGN) /* nohup(1): it stays ignored */
+            (void)sigaction(secret_signals[i], &w->actions[i], NULL);
         (void)sigdelset(&w->waiting, secret_signals[i]);
     }
     if (!w->terminal)

@@ -75,6 +75,20 @@ def test_signals_find_the_echo_on():
             chv.check(not os.path.exists(site.store), f"{number!r}: nothing was made")
 
 
+def test_ignored_signals_stay_ignored():
+    with chv.Site() as site:
+        with terminal.Terminal("/bin/sh", "-c", 'trap "" HUP INT; exec "$0" "$@"', chv.program("keyadmin"), "init", "--dir",
+                               site.store, "--name", "gate", "--scrypt-cost", "16384") as t:
+            for prompt in (": ", "again: "):
+                t.expect(prompt)
+                t.wait_echo(False)
+                t.signal(signal.SIGHUP)
+                t.signal(signal.SIGINT)
+                t.type("typed\n")
+            t.wait(0)
+        store.Store(os.path.join(site.store, "server.keys"), b"typed")
+
+
 def test_control_c_at_the_second_question():
     with chv.Site() as site, init(site) as t:
         t.expect(": ")
