@@ -54,7 +54,7 @@ def test_manual_pages_are_clean():
 
 
 def test_completions_offer_every_option_and_command():
-    for name, commands in COMMANDS.items():
+    for name, commands in {**COMMANDS, "chaveirod": [[]]}.items():
         for command in commands:
             chv.check_equal(complete(name, *command, "--"), options_of(name, command), f"{name} {command} --<TAB>")
         chv.check_equal(complete(name, ""), {command[0] for command in commands if command}, f"{name} <TAB>")

@@ -20,6 +20,7 @@ tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
 
 tools_test_scripts = \
+	tests/tools/chaveiro.py \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
 	tests/tools/conf_manual.py \
@@ -29,4 +30,4 @@ tools_test_scripts = \
 	$(NULL)
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/tools/chaveiro.py tests/support/fakeserver.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/fakeserver.py tests/support/store.py tests/support/terminal.py
