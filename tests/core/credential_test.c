@@ -84,6 +84,17 @@ static void test_strict(void)
             bytes[at] = kept;
         }
     CU_ASSERT(taken > 32 * 256); /* the identity hash at least */
+
+    /* Identity hashes of every other length, all else being right. */
+    const size_t hash_at = 19 + strlen(c.id) + 1;
+    for (size_t n = 0; n < CHV_IDENTITY_HASH_LEN; n++) {
+        uint8_t cut[CHV_CREDENTIAL_MAX];
+        const size_t rest = hash_at + CHV_IDENTITY_HASH_LEN;
+        memcpy(cut, bytes, hash_at + n);
+        cut[hash_at - 1] = (uint8_t)n;
+        memcpy(cut + hash_at + n, bytes + rest, len - rest);
+        CU_ASSERT_EQUAL(chv_credential_parse(cut, hash_at + n + len - rest, &d, NULL), CHV_ERR_MALFORMED);
+    }
 }
 
 static void expect_refused(const struct chv_credential *c)
@@ -96,8 +107,8 @@ static void expect_refused(const struct chv_credential *c)
 
 static void test_not_canonical(void)
 {
-    struct chv_credential bad[9];
-    for (size_t i = 0; i < 9; i++)
+    struct chv_credential bad[12];
+    for (size_t i = 0; i < 12; i++)
         bad[i] = sample();
     bad[0].epoch = 0;
     bad[1].serial = 0;
@@ -108,7 +119,11 @@ static void test_not_canonical(void)
     bad[6].scopes[1][0] = 'a'; /* out of order */
     bad[7].scopes[0][0] = 'F';
     memcpy(bad[8].scopes[1], bad[8].scopes[0], sizeof bad[8].scopes[0]); /* twice */
-    for (size_t i = 0; i < 9; i++)
+    bad[9].profile = CHV_PROFILE_KEY; /* whose clients have none, with an identity hash or without */
+    bad[10].profile = (enum chv_profile)0;
+    bad[11].profile = (enum chv_profile)4;
+    bad[9].has_identity = bad[10].has_identity = bad[11].has_identity = false;
+    for (size_t i = 0; i < 12; i++)
         expect_refused(&bad[i]);
 }
 
