@@ -48,7 +48,7 @@ struct chv_worker {
 
 /* server_conn.c */
 /* A client has connected: `fd` is taken over. */
-void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct sockaddr *peer);
+void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct sockaddr *address);
 /* Lets every client of this loop go. */
 void chv_server_drain(struct chv_worker *worker);
 /* For chv_keeper_client_init. */
