@@ -185,12 +185,15 @@ static void test_identity_hash(void)
     CU_ASSERT_EQUAL(chv_identity_hash(&crypto, CHV_CURVE_25519, key, x25519), CHV_OK);
     CU_ASSERT_EQUAL(chv_identity_hash(&crypto, CHV_CURVE_P256, key, p256), CHV_OK);
     CU_ASSERT(memcmp(x25519, p256, 32) != 0);
-    uint8_t whole[20 + 1 + 1 + 32] = "chaveiro v1 identity";
-    whole[21] = CHV_CURVE_25519;
-    memcpy(whole + 22, key, 32);
-    const struct chv_part part = {whole, sizeof whole};
-    CU_ASSERT_EQUAL(chv_crypto_hash(&crypto, CHV_HASH_SHA256, &part, 1, expected), CHV_OK);
+    /* label, 0x00, curve, key: 0 for X25519, 1 for P-256 */
+    uint8_t whole[20 + 1 + 1 + CHV_DH_PUBLIC_MAX] = "chaveiro v1 identity";
+    memcpy(whole + 22, key, sizeof key);
+    const struct chv_part parts[] = {{whole, 22 + 32}, {whole, 22 + CHV_DH_PUBLIC_MAX}};
+    CU_ASSERT_EQUAL(chv_crypto_hash(&crypto, CHV_HASH_SHA256, &parts[0], 1, expected), CHV_OK);
     CU_ASSERT(memcmp(x25519, expected, 32) == 0);
+    whole[21] = 1;
+    CU_ASSERT_EQUAL(chv_crypto_hash(&crypto, CHV_HASH_SHA256, &parts[1], 1, expected), CHV_OK);
+    CU_ASSERT(memcmp(p256, expected, 32) == 0);
     chv_backend_close(&crypto);
 }
 
