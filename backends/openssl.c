@@ -203,11 +203,17 @@ static enum chv_err openssl_open(void *ctx, const char *uri, uint32_t *capabilit
     enum chv_err err = set_up(ctx, why);
     if (err == CHV_OK)
         err = chv_selftest(&chv_backend_openssl, ctx, all, why);
-    if (err == CHV_OK)
-        *capabilities = all;
-    else
+    if (err != CHV_OK) {
         openssl_close(ctx);
-    return err;
+        return err;
+    }
+    *capabilities = all;
+    /*
+     * The self-test left this thread a random generator of this library context.  Where another thread uses and closes the
+     * context, this one would free its generator at its end, after the context is gone (OPENSSL_thread_stop_ex(3)).
+     */
+    OPENSSL_thread_stop_ex(((struct openssl_ctx *)ctx)->lib);
+    return CHV_OK;
 }
 
 /* ---- random, hash, HMAC ---- */

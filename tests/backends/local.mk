@@ -4,6 +4,7 @@ backends_test_programs = \
 	tests/backends/contract \
 	tests/backends/forget \
 	tests/backends/registry \
+	tests/backends/threads \
 	$(NULL)
 check_PROGRAMS += $(backends_test_programs) tests/wycheproof
 TESTS += $(backends_test_programs) tests/backends/wycheproof.sh
@@ -29,3 +30,7 @@ tests_backends_registry_LDADD = tests/support/libsupport.la $(test_libs)
 tests_wycheproof_SOURCES = tests/backends/wycheproof.c
 tests_wycheproof_CFLAGS = $(test_cflags) $(JANSSON_CFLAGS)
 tests_wycheproof_LDADD = $(test_libs) $(JANSSON_LIBS)
+
+tests_backends_threads_SOURCES = tests/backends/threads.c
+tests_backends_threads_CFLAGS = $(test_cflags)
+tests_backends_threads_LDADD = $(test_libs)
