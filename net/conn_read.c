@@ -216,12 +216,16 @@ static size_t take(struct chv_conn *conn, size_t have, size_t got)
     uint8_t *in = conn->loop->in;
     size_t old = conn->partial.len;
     if (old > 0) {
-        const uint8_t *start = conn->partial.buf + conn->partial.start;
-        if (conn->state == CHV_CONN_OPEN && have < frame_length(conn, start, old)) {
+        size_t frame = 0;
+        if (conn->state == CHV_CONN_OPEN)
+            frame = frame_length(conn, conn->partial.buf + conn->partial.start, old);
+        if (conn->partial.len != old)
+            return 0; /* the session had failed meanwhile: the end has freed it */
+        if (have < frame) {
             hold(conn, in + old, got); /* not worth the copy: a peer may send byte by byte */
             return 0;
         }
-        memcpy(in, start, old);
+        memcpy(in, conn->partial.buf + conn->partial.start, old);
         chv_held_free(&conn->partial, conn->loop->pool);
     }
     size_t used = chv_conn_consume(conn, in, have);

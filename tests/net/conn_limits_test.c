@@ -154,6 +154,29 @@ static void test_half_record_is_held_and_given_back(void)
     test_loop_close(&t);
 }
 
+/* The session fails (a backend may, at any call) while half a record is held: its rest finds nothing to be put behind. */
+static void test_half_record_of_a_failed_session(void)
+{
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.echo = false};
+    uint8_t frame[CHV_RECORD_FRAME_MIN] = {0, CHV_RECORD_FRAME_MIN - 2};
+    const uint8_t *body;
+    uint8_t type;
+    size_t len;
+    test_loop_open(&t, NULL, MIB);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    half_frame(&client, 1000);
+    test_turns(&t, 5);
+    CU_ASSERT_EQUAL(server.conn->partial.len, 1000);
+    CU_ASSERT_EQUAL(chv_session_open(chv_conn_session(server.conn), frame, sizeof frame, &type, &body, &len),
+                    CHV_ERR_AUTH);
+    half_frame(&client, 1000);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.err, CHV_ERR_AUTH);
+    test_loop_close(&t);
+}
+
 /* Established clients that send half a record: when the pool is used up, they end, and nobody else. */
 static void test_half_records(void)
 {
@@ -389,6 +412,7 @@ static void test_loop_fails(void)
 TEST_MAIN("limits of connections", {"slow reader", test_slow_reader}, {"back-pressure", test_back_pressure},
           {"reads per wake-up", test_reads_per_wake_up}, {"pool used up by unsent bytes", test_pool_used_up_by_unsent},
           {"half a record is held and given back", test_half_record_is_held_and_given_back},
+          {"half record of a failed session", test_half_record_of_a_failed_session},
           {"half records", test_half_records}, {"half hellos", test_half_hellos},
           {"first record too long", test_first_record_too_long}, {"handshake deadline", test_deadline_handshake},
           {"idle deadline", test_deadline_idle}, {"half record deadline", test_deadline_half_record},
