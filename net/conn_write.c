@@ -118,7 +118,7 @@ enum chv_err chv_conn_send_body(struct chv_conn *conn, uint8_t type, size_t len)
     uint8_t *frame = loop->out + loop->out_len;
     size_t frame_len;
     enum chv_err err = CHV_ERR_STATE;
-    if (loop->out_conn != conn || len > CHV_LOOP_BUFFER - loop->out_len - FRAME_EXTRA)
+    if (loop->out_conn != conn || len > CHV_RECORD_BULK_BODY || len + FRAME_EXTRA > CHV_LOOP_BUFFER - loop->out_len)
         return CHV_ERR_STATE; /* not after chv_conn_body */
     if (conn->state != CHV_CONN_OPEN || conn->close_sent)
         goto out;

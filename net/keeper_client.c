@@ -54,6 +54,8 @@ static void on_answers(uv_poll_t *poll, int status, int events)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0 || (size_t)n % sizeof answers[0] != 0) {
+        if (n > 0)
+            chv_wipe(answers, (size_t)n);
         chv_keeper_client_connect(client, -1);
         return;
     }
