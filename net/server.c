@@ -145,8 +145,8 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     w->wake.data = w;
     for (size_t i = 0; i < listeners->count; i++) {
         const struct chv_listener *l = &listeners->list[i];
-        /* A unix socket is shared: each loop has its own descriptor of it to close. */
-        int fd = l->local ? dup(l->fds[0]) : l->fds[index];
+        /* A unix socket is shared: each loop has its own descriptor of it to close, and no other stays open. */
+        int fd = !l->local ? l->fds[index] : index == 0 ? l->fds[0] : dup(l->fds[0]);
         if (fd < 0)
             return chv_fail(why, CHV_ERR_IO, "no descriptor for a listening socket");
         w->listen_fds[w->acceptor_count++] = fd;
