@@ -22,7 +22,8 @@ enum chv_err chv_ipc_pair(int ends[2], struct chv_why *why)
 
 static size_t message_size(enum chv_ipc_kind kind)
 {
-    return kind == CHV_IPC_CONFIG ? sizeof(struct chv_ipc_message) : offsetof(struct chv_ipc_message, config);
+    bool long_one = kind == CHV_IPC_CONFIG || kind == CHV_IPC_SERVES;
+    return long_one ? sizeof(struct chv_ipc_message) : offsetof(struct chv_ipc_message, config);
 }
 
 enum chv_err chv_ipc_send(int fd, const struct chv_ipc_message *message, const int *fds, size_t fd_count)

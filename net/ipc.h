@@ -8,7 +8,7 @@
 
 enum chv_ipc_kind {
     CHV_IPC_READY = 1, /* child -> supervisor: it serves */
-    CHV_IPC_REFUSED,   /* keeper -> supervisor: epochs and max-lifetime of the last CHV_IPC_CONFIG stay as they were */
+    CHV_IPC_SERVES,    /* keeper -> supervisor, after each CHV_IPC_CONFIG: epochs and max-lifetime now in effect */
     CHV_IPC_KEEPERS,   /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
     CHV_IPC_CONFIG,    /* supervisor -> both: take over what can change while running */
     CHV_IPC_DRAIN      /* supervisor -> net: accept no more, let the clients go, exit */
@@ -16,7 +16,7 @@ enum chv_ipc_kind {
 
 struct chv_ipc_message {
     enum chv_ipc_kind kind;
-    struct chv_server_config config; /* CHV_IPC_CONFIG only */
+    struct chv_server_config config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs and max_lifetime */
 };
 
 /* Two ends, close-on-exec. */

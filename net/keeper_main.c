@@ -38,17 +38,20 @@ static void close_nets(struct keeper_process *p)
     p->net_count = 0;
 }
 
-static void configure(struct keeper_process *p, const struct chv_server_config *config)
+/* Answers each one, in order, so that the supervisor knows what is in effect however many are on their way. */
+static void configure(struct keeper_process *p, struct chv_ipc_message *message)
 {
     struct chv_why why = {""};
-    chv_log_set_level(config->log_level);
-    enum chv_err err = chv_keeper_configure(&p->keeper, config, &why);
-    if (err == CHV_OK)
-        return;
-    const struct chv_ipc_message refused = {.kind = CHV_IPC_REFUSED};
-    chv_log(CHV_LOG_ERROR, "epochs and max-lifetime stay as they were: %s",
-            why.text[0] != '\0' ? why.text : chv_err_text(err));
-    if (chv_ipc_send(p->control, &refused, NULL, 0) != CHV_OK)
+    chv_log_set_level(message->config.log_level);
+    enum chv_err err = chv_keeper_configure(&p->keeper, &message->config, &why);
+    if (err != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "epochs and max-lifetime stay as they were: %s",
+                why.text[0] != '\0' ? why.text : chv_err_text(err));
+    message->kind = CHV_IPC_SERVES;
+    message->config.epoch_count = p->keeper.epoch_count;
+    memcpy(message->config.epochs, p->keeper.epochs, sizeof message->config.epochs);
+    message->config.max_lifetime = p->keeper.max_lifetime;
+    if (chv_ipc_send(p->control, message, NULL, 0) != CHV_OK)
         p->over = true;
 }
 
@@ -75,7 +78,7 @@ static void on_control(struct keeper_process *p)
     while (fd_count > 0)
         close(fds[--fd_count]);
     if (message.kind == CHV_IPC_CONFIG)
-        configure(p, &message.config);
+        configure(p, &message);
 }
 
 /* False: this loop of the net process is gone, or misbehaves; the socket is to be closed. */

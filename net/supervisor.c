@@ -43,8 +43,7 @@ struct child {
 
 struct supervisor {
     const struct chv_supervisor_setup *setup;
-    struct chv_server_config config;
-    struct chv_server_config before; /* the last SIGHUP, in case the keeper refuses it */
+    struct chv_server_config config; /* in effect: what a child started again is given */
     struct chv_listeners listeners;
     struct child keeper, net;
     unsigned workers;
@@ -190,19 +189,35 @@ static void child_ready(struct supervisor *s, struct child *child)
             chv_log(CHV_LOG_INFO, "the %s process serves again", child->name);
         else
             announce(s);
+    } else if (child == &s->net) {
+        /* Without a keeper too it is to accept: a 503 says more than silence. */
+        const struct chv_ipc_message nobody = {.kind = CHV_IPC_KEEPERS};
+        if (chv_ipc_send(s->net.control, &nobody, NULL, 0) != CHV_OK)
+            chv_log(CHV_LOG_ERROR, "the net process cannot be told to accept");
     }
 }
 
-/* The keeper has no master of a new epoch: the old ones stay, also for a keeper or net process started later. */
-static void config_refused(struct supervisor *s)
+static void take_epochs(struct chv_server_config *config, const struct chv_server_config *from)
 {
-    struct chv_ipc_message message = {.kind = CHV_IPC_CONFIG};
-    s->config.epoch_count = s->before.epoch_count;
-    memcpy(s->config.epochs, s->before.epochs, sizeof s->config.epochs);
-    s->config.max_lifetime = s->before.max_lifetime;
-    message.config = s->config;
-    if (s->net.pid != 0)
-        (void)!chv_ipc_send(s->net.control, &message, NULL, 0);
+    config->max_lifetime = from->max_lifetime;
+    config->epoch_count = from->epoch_count;
+    memcpy(config->epochs, from->epochs, sizeof config->epochs);
+}
+
+static void send_config(const struct child *child, const struct chv_server_config *config)
+{
+    const struct chv_ipc_message message = {.kind = CHV_IPC_CONFIG, .config = *config};
+    if (child->control >= 0 && chv_ipc_send(child->control, &message, NULL, 0) != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "the %s process does not take the configuration: SIGHUP again, or restart", child->name);
+}
+
+/* The keeper may have refused new epochs for want of a master: what it serves now is in effect. */
+static void keeper_serves(struct supervisor *s, const struct chv_server_config *config)
+{
+    uint64_t before = s->config.max_lifetime;
+    take_epochs(&s->config, config);
+    if (s->config.max_lifetime != before)
+        send_config(&s->net, &s->config);
 }
 
 static void on_control(struct supervisor *s, struct child *child)
@@ -220,8 +235,8 @@ static void on_control(struct supervisor *s, struct child *child)
         child->control = -1;
     } else if (message.kind == CHV_IPC_READY) {
         child_ready(s, child);
-    } else if (message.kind == CHV_IPC_REFUSED && child == &s->keeper) {
-        config_refused(s);
+    } else if (message.kind == CHV_IPC_SERVES && child == &s->keeper) {
+        keeper_serves(s, &message.config);
     }
 }
 
@@ -321,7 +336,7 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
             len += (size_t)snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", keys[i].key);
 }
 
-/* What may change while running. */
+/* What may change while running, and needs no answer of the keeper. */
 static void take_over(struct chv_server_config *config, const struct chv_server_config *new_config)
 {
     size_t memory = config->limits.memory;
@@ -330,14 +345,10 @@ static void take_over(struct chv_server_config *config, const struct chv_server_
     config->limits.memory = memory;
     config->limits.keeper_queue = keeper_queue;
     config->log_level = new_config->log_level;
-    config->max_lifetime = new_config->max_lifetime;
-    config->epoch_count = new_config->epoch_count;
-    memcpy(config->epochs, new_config->epochs, sizeof config->epochs);
 }
 
 static void on_hangup(struct supervisor *s)
 {
-    struct chv_ipc_message message = {.kind = CHV_IPC_CONFIG};
     struct chv_why why = {""};
     char keys[300];
     struct chv_server_config *loaded = malloc(sizeof *loaded);
@@ -351,15 +362,17 @@ static void on_hangup(struct supervisor *s)
         return;
     }
     restart_keys(&s->config, loaded, keys, sizeof keys);
-    s->before = s->config;
     take_over(&s->config, loaded);
-    free(loaded);
     chv_log_set_level(s->config.log_level);
-    message.config = s->config;
-    if (s->keeper.pid != 0)
-        (void)!chv_ipc_send(s->keeper.control, &message, NULL, 0);
-    if (s->net.pid != 0)
-        (void)!chv_ipc_send(s->net.control, &message, NULL, 0);
+    send_config(&s->net, &s->config);
+    if (s->keeper.control >= 0) {
+        struct chv_server_config asked = s->config; /* its epochs are in effect once the keeper says so */
+        take_epochs(&asked, loaded);
+        send_config(&s->keeper, &asked);
+    } else {
+        take_epochs(&s->config, loaded);
+    }
+    free(loaded);
     if (keys[0] != '\0')
         chv_log(CHV_LOG_WARNING, "configuration loaded; these take a restart: %s", keys);
     else

@@ -149,13 +149,17 @@ static void test_configuration(void)
     message.config = config;
     message.config.epochs[0] = 7;
     CU_ASSERT_EQUAL(chv_ipc_send(control, &message, NULL, 0), CHV_OK);
-    CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_REFUSED);
+    CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_SERVES);
+    CU_ASSERT_EQUAL(message.config.epoch_count, config.epoch_count);
+    CU_ASSERT_EQUAL(memcmp(message.config.epochs, config.epochs, sizeof config.epochs), 0);
     check_good();
     message.kind = CHV_IPC_CONFIG;
     message.config = config;
     message.config.epochs[0] = 2;
     CU_ASSERT_EQUAL(chv_ipc_send(control, &message, NULL, 0), CHV_OK);
     connect_net(); /* behind it on the same socket: answered by the new configuration */
+    CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_SERVES);
+    CU_ASSERT_EQUAL(message.config.epochs[0], 2);
     keeper_request(&request, 5, 1, (uint64_t)time(NULL) + DAY);
     CU_ASSERT_EQUAL(exchange(&request, sizeof request, answers), (ssize_t)sizeof answers[0]);
     CU_ASSERT_EQUAL(answers[0].verdict, CHV_VERDICT_EPOCH);
