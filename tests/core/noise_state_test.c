@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "core/hkdf.h"
 #include "tests/core/noise_pair.h"
+#include "tests/support/test_backend.h"
 
 #include <string.h>
 
@@ -355,6 +356,7 @@ static void test_split(void)
 
     noise_pair_begin(&pair, "Noise_NNpsk2_25519_AESGCM_SHA256");
     CU_ASSERT_EQUAL_FATAL(noise_pair_run(&pair), CHV_OK);
+    CU_ASSERT(chv_is_zero(n->ss.prk, sizeof n->ss.prk)); /* not kept once the key is made */
     CU_ASSERT_EQUAL(chv_hkdf_extract(&noise_crypto, CHV_HASH_SHA256, n->ss.ck, 32, NULL, 0, prk), CHV_OK);
     CU_ASSERT_EQUAL(chv_hkdf_expand(&noise_crypto, CHV_HASH_SHA256, prk, 32, NULL, 0, expected, 96), CHV_OK);
     memcpy(h, n->ss.h, sizeof h);
@@ -386,8 +388,23 @@ static void test_rekey(void)
         CU_ASSERT_EQUAL(chv_crypto_aead_seal(&noise_crypto, fresh, nonce, NULL, 0, zeros, 32, expected), CHV_OK);
         CU_ASSERT_EQUAL(chv_crypto_aead_seal(&noise_crypto, aead, nonce, NULL, 0, zeros, 32, got), CHV_OK);
         CU_ASSERT(memcmp(got, expected, sizeof got) == 0);
-        chv_crypto_aead_free(&noise_crypto, aead);
         chv_crypto_aead_free(&noise_crypto, fresh);
+
+        /* Whichever call fails, k is not one that the object may not have. */
+        struct test_fault fault;
+        uint8_t kept[CHV_KEY_LEN];
+        memcpy(kept, k, sizeof kept);
+        test_fault_init(&fault, &noise_crypto);
+        for (unsigned long call = 1; call <= 2; call++) {
+            struct chv_aead *failing;
+            test_fault_arm(&fault, 0);
+            CU_ASSERT_EQUAL_FATAL(chv_crypto_aead_new(&fault.crypto, cipher, k, &failing), CHV_OK);
+            test_fault_arm(&fault, call);
+            CU_ASSERT_EQUAL(chv_noise_rekey(&fault.crypto, cipher, failing, k), CHV_ERR_CRYPTO);
+            CU_ASSERT(memcmp(k, kept, sizeof k) == 0);
+            chv_crypto_aead_free(&fault.crypto, failing);
+        }
+        chv_crypto_aead_free(&noise_crypto, aead);
     }
 }
 
