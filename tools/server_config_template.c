@@ -12,7 +12,7 @@ static const char server_head[] =
     "# After a change: chaveirod -t -c FILE checks it, SIGHUP loads it.\n"
     "\n"
     "[server]\n"
-    "# Whom the clients mean to talk to; a part of every key. Clients are provisioned for it.\n"
+    "# Whom the clients mean to talk to: bound into every session's keys, and clients are provisioned for it.\n"
     "name = %s\n"
     "\n"
     "# Where the master secrets are.\n"
