@@ -152,6 +152,28 @@ static void test_psk_of_another_session(void)
     }
 }
 
+/* A credential that names another identity key: the server's PSK is one that nobody can guess, not a constant. */
+static void test_psk_of_a_doomed_handshake(void)
+{
+    static const uint8_t zeros[CHV_KEY_LEN];
+    struct chv_key_request q;
+    size_t used = 0;
+    pair_open(&p, CHV_PROFILE_KEY_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+    p.credential.identity_hash[0] ^= 1;
+    pair_provision(&p);
+    CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+    const size_t len = answer_of_server();
+    CU_ASSERT_EQUAL_FATAL(chv_session_recv(p.client, reply, len, &used), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_session_key_request(p.client, &q), CHV_OK);
+    while (q.kind == CHV_KEY_DH) {
+        CU_ASSERT_EQUAL_FATAL(pair_answer(&p, p.client), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_session_key_request(p.client, &q), CHV_OK);
+    }
+    CU_ASSERT_EQUAL(chv_session_key_answer(p.client, zeros), CHV_ERR_AUTH);
+    pair_close(&p);
+}
+
 TEST_MAIN("core/reply", {"payload", test_payload}, {"status", test_status},
           {"reply of another session", test_reply_of_another_session},
-          {"PSK of another session", test_psk_of_another_session})
+          {"PSK of another session", test_psk_of_another_session},
+          {"PSK of a doomed handshake", test_psk_of_a_doomed_handshake})
