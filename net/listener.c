@@ -11,6 +11,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,15 @@ static int bind_unix(struct chv_listener *l, const struct sockaddr_un *address, 
     return listen(fd, backlog) == 0 ? 0 : errno;
 }
 
+/* The file is the starting user's, root's: who is in the group of the server's own user may connect too. */
+static int give_to_group(const struct sockaddr_un *address, const char *user)
+{
+    if (user[0] == '\0' || geteuid() != 0)
+        return 0;
+    const struct passwd *entry = getpwnam(user);
+    return entry == NULL ? ENOENT : lchown(address->sun_path, (uid_t)-1, entry->pw_gid) == 0 ? 0 : errno;
+}
+
 static enum chv_err open_unix(struct chv_listeners *listeners, const char *name, const struct chv_server_config *config,
                               struct chv_why *why)
 {
@@ -175,6 +185,8 @@ static enum chv_err open_unix(struct chv_listeners *listeners, const char *name,
     /* Two servers that start at once do not both find the old file stale. */
     int lock = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int err = lock < 0 || flock(lock, LOCK_EX) != 0 ? errno : bind_unix(l, &address, (int)config->backlog);
+    if (err == 0)
+        err = give_to_group(&address, config->user);
     if (lock >= 0)
         close(lock);
     if (err == 0)

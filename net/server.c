@@ -288,6 +288,7 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
         pthread_mutex_init(&p->server.rate_lock, NULL) != 0 || pthread_mutex_init(&p->gate, NULL) != 0 ||
         chv_ratelimit_init(&p->server.rate, config->limits.rate, config->limits.burst, seed) != CHV_OK)
         return chv_fail(why, CHV_ERR_MEMORY, "no memory for the net process");
+    p->server.source_seed = seed;
     apply_limits(p, config);
     for (unsigned i = 0; i < p->worker_count; i++) {
         enum chv_err err = worker_init(&p->workers[i], &p->server, config, i, listeners, why);

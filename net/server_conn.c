@@ -30,6 +30,7 @@ struct chv_server_conn {
     struct chv_server_conn *prev, *next; /* of its worker */
     struct chv_conn *conn;
     uint64_t source;
+    atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
     enum stage stage;
     enum chv_verdict verdict;
     unsigned refuse; /* code of a refusal at accept, 0: none */
@@ -69,6 +70,28 @@ static void who(const struct chv_server_conn *c, char *out, size_t size)
         snprintf(out, size, "claimed client '%s': ", claimed.id);
 }
 
+/* Strangers cannot fill the disk: beyond so many warnings a second the rest is counted, and said at level debug. */
+static enum chv_log_level stranger_level(struct chv_server *server)
+{
+    uint64_t second = uv_hrtime() / 1000000000;
+    unsigned left = 0;
+    pthread_mutex_lock(&server->rate_lock);
+    if (second != server->warned_second) {
+        left = server->warnings_left;
+        server->warned_second = second;
+        server->warnings = server->warnings_left = 0;
+    }
+    bool loud = server->warnings < CHV_SERVER_STRANGER_WARNINGS;
+    if (loud)
+        server->warnings++;
+    else
+        server->warnings_left++;
+    pthread_mutex_unlock(&server->rate_lock);
+    if (left > 0)
+        chv_log(CHV_LOG_WARNING, "%u more refusals like these came in one second: level debug shows each", left);
+    return loud ? CHV_LOG_WARNING : CHV_LOG_DEBUG;
+}
+
 static void say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...) CHV_PRINTF(3, 4);
 static void say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
 {
@@ -78,7 +101,16 @@ static void say(const struct chv_server_conn *c, enum chv_log_level level, const
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     who(c, name, sizeof name);
+    if (level == CHV_LOG_WARNING && c->stage == STAGE_CLAIMED)
+        level = stranger_level(c->worker->server);
     chv_log(level, "conn %" PRIu64 ": %s: %s%s", chv_conn_id(c->conn), chv_conn_peer(c->conn), name, text);
+}
+
+static void forget_unproven(struct chv_server_conn *c)
+{
+    if (c->unproven != NULL)
+        atomic_fetch_sub(c->unproven, 1);
+    c->unproven = NULL;
 }
 
 static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
@@ -163,6 +195,7 @@ static enum chv_err keep_client(struct chv_server_conn *c)
     if (c->client == NULL)
         return CHV_ERR_MEMORY;
     memcpy(c->client, &parsed, size);
+    forget_unproven(c);
     return CHV_OK;
 }
 
@@ -262,6 +295,7 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     *(c->prev != NULL ? &c->prev->next : &w->conns) = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
+    forget_unproven(c);
     free(c->client);
     free(c);
     atomic_fetch_sub(&w->server->connections, 1);
@@ -278,6 +312,8 @@ static bool admit(struct chv_server_conn *c, bool tcp)
     struct chv_server *server = c->worker->server;
     unsigned limit = atomic_load(&server->most_connections);
     unsigned now_open = atomic_fetch_add(&server->connections, 1) + 1;
+    c->unproven = &server->unproven[chv_source_hash(c->source, server->source_seed) % CHV_SERVER_SOURCES];
+    unsigned unproven = atomic_fetch_add(c->unproven, 1);
     enum chv_rate rate = CHV_RATE_PASS;
     if (tcp) {
         pthread_mutex_lock(&server->rate_lock);
@@ -290,9 +326,13 @@ static bool admit(struct chv_server_conn *c, bool tcp)
     } else if (now_open > limit) {
         c->refuse = CHV_REFUSE_RATE;
         c->reason = "too many connections";
+    } else if (unproven > limit / 2) {
+        c->refuse = CHV_REFUSE_RATE;
+        c->reason = "half of all connections are unfinished handshakes of this network";
     }
     if (rate != CHV_RATE_DROP && now_open <= limit + REFUSED_AT_A_TIME)
         return true;
+    forget_unproven(c);
     atomic_fetch_sub(&server->connections, 1);
     return false;
 }
@@ -340,6 +380,7 @@ void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct soc
         w->conns = c->next;
         if (c->next != NULL)
             c->next->prev = NULL;
+        forget_unproven(c);
         free(c);
         atomic_fetch_sub(&w->server->connections, 1);
         return;

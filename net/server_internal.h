@@ -13,6 +13,11 @@
 
 struct chv_server_conn;
 
+enum {
+    CHV_SERVER_SOURCES = 4096,         /* buckets of `unproven` */
+    CHV_SERVER_STRANGER_WARNINGS = 100 /* log lines per second about peers that have opened no service */
+};
+
 /* What all loops share. */
 struct chv_server {
     const struct chv_server_parts *parts;
@@ -20,8 +25,12 @@ struct chv_server {
     atomic_uint connections;
     atomic_uint most_connections;
     unsigned suites;
-    pthread_mutex_t rate_lock; /* of `rate` */
+    uint64_t source_seed;
+    atomic_uint unproven[CHV_SERVER_SOURCES]; /* connections without an opened OPEN, by hash of their source */
+    pthread_mutex_t rate_lock;                /* of all below */
     struct chv_ratelimit rate;
+    uint64_t warned_second; /* in which so many `warnings` were said about strangers, and so many were not */
+    unsigned warnings, warnings_left;
 };
 
 /* One loop. Only `mail` is touched by other threads. */

@@ -24,6 +24,7 @@ tools_test_scripts = \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
 	tests/tools/chaveirod_processes.py \
+	tests/tools/chaveirod_strangers.py \
 	tests/tools/conf_manual.py \
 	tests/tools/documented.py \
 	tests/tools/keyadmin.py \
