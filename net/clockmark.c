@@ -41,16 +41,17 @@ static enum chv_err read_mark(struct chv_clockmark *mark, const char *state, str
 
 enum chv_err chv_clockmark_open(struct chv_clockmark *mark, const char *state, struct chv_why *why)
 {
+    static const char belongs[] = "; it must belong to the server's user";
     *mark = (struct chv_clockmark){.folder = -1};
     if (state[0] == '\0')
         return CHV_OK;
     mark->folder = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (mark->folder < 0)
-        return chv_fail(why, CHV_ERR_CONFIG, "state folder %s: %s", state, strerror(errno));
+        return chv_fail(why, CHV_ERR_CONFIG, "state folder %s: %s%s", state, strerror(errno),
+                        errno == EACCES ? belongs : "");
     enum chv_err err = CHV_OK;
     if (faccessat(mark->folder, ".", W_OK | X_OK, AT_EACCESS) != 0)
-        err = chv_fail(why, CHV_ERR_CONFIG, "state folder %s: %s; it must belong to the server's user", state,
-                       strerror(errno));
+        err = chv_fail(why, CHV_ERR_CONFIG, "state folder %s: %s%s", state, strerror(errno), belongs);
     else
         err = read_mark(mark, state, why);
     if (err != CHV_OK)

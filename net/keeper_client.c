@@ -110,9 +110,8 @@ static size_t fill_packet(struct chv_keeper_client *client, struct chv_keeper_as
     return n;
 }
 
-static void on_turn(uv_check_t *handle)
+static void flush(struct chv_keeper_client *client)
 {
-    struct chv_keeper_client *client = handle->data;
     while (client->poll != NULL && client->queue.count > 0 && client->outstanding < CHV_KEEPER_OUTSTANDING) {
         struct chv_keeper_ask *asks[CHV_KEEPER_BATCH];
         size_t n = fill_packet(client, asks);
@@ -128,6 +127,11 @@ static void on_turn(uv_check_t *handle)
             (void)err; /* sticky: the answer will find it */
         }
     }
+}
+
+static void on_turn(uv_check_t *handle)
+{
+    flush(handle->data);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -240,7 +244,13 @@ void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_a
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper is not there");
         return;
     }
-    if (chv_keyqueue_push(&client->queue, &ask->entry, source, now, now + client->wait_ms) != CHV_OK) {
+    enum chv_err err = chv_keyqueue_push(&client->queue, &ask->entry, source, now, now + client->wait_ms);
+    if (err == CHV_ERR_BUSY && client->outstanding < CHV_KEEPER_OUTSTANDING) {
+        flush(client); /* a short queue, and many that came in one turn */
+        err = client->poll != NULL ? chv_keyqueue_push(&client->queue, &ask->entry, source, now, now + client->wait_ms)
+                                   : err;
+    }
+    if (err != CHV_OK) {
         refuse(client, ask, CHV_REFUSE_RATE, "too many handshakes wait for the keeper");
         return;
     }

@@ -118,13 +118,15 @@ static void loop(struct keeper_process *p)
             chv_log(CHV_LOG_ERROR, "poll: %s", strerror(errno));
             return;
         }
+        if (polls[0].revents != 0) {
+            on_control(p); /* first: what comes behind it is answered by it; the sockets may be others now */
+            continue;
+        }
         for (size_t i = 0; i < n; i++)
             if (polls[1 + i].revents != 0 && !serve(p, p->nets[i])) {
                 close(p->nets[i]);
                 p->nets[i] = -1; /* poll passes over it */
             }
-        if (polls[0].revents != 0)
-            on_control(p);
     }
 }
 
