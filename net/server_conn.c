@@ -281,7 +281,8 @@ static void say_end(const struct chv_server_conn *c, enum chv_err err)
         say(c, CHV_LOG_WARNING,
             "OPEN does not open: the client has another key than this credential's, or another server name");
     else
-        say(c, CHV_LOG_WARNING, "%s: %s", c->stage == STAGE_CLAIMED ? "no session" : "ended", why);
+        say(c, CHV_LOG_WARNING, "%s: %s (%s)", c->stage == STAGE_CLAIMED ? "no session" : "ended", why,
+            chv_err_name(err));
 }
 
 static void on_closed(struct chv_conn *conn, enum chv_err err)
