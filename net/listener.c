@@ -214,6 +214,13 @@ enum chv_err chv_listeners_open(struct chv_listeners *listeners, const struct ch
     return err;
 }
 
+void chv_listeners_stop(const struct chv_listeners *listeners)
+{
+    for (size_t i = 0; i < listeners->count; i++)
+        for (size_t j = 0; j < listeners->list[i].fd_count; j++)
+            (void)shutdown(listeners->list[i].fds[j], SHUT_RDWR);
+}
+
 void chv_listeners_close(struct chv_listeners *listeners, bool remove)
 {
     for (size_t i = 0; i < listeners->count; i++) {
@@ -253,6 +260,10 @@ static void on_connections(uv_poll_t *poll, int status, int events)
         }
         if (errno == EAGAIN)
             return;
+        if (errno == EINVAL) { /* chv_listeners_stop: the order to drain is on its way */
+            (void)uv_poll_stop(poll);
+            return;
+        }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             chv_log(CHV_LOG_WARNING, "cannot accept: %s; clients wait", strerror(errno));
             (void)uv_poll_stop(poll);

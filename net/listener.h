@@ -34,6 +34,11 @@ struct chv_listeners {
  */
 enum chv_err chv_listeners_open(struct chv_listeners *listeners, const struct chv_server_config *config,
                                 unsigned workers, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * From now on connecting is refused, whichever process or loop still has a descriptor; clients that wait to be accepted
+ * are let go.
+ */
+void chv_listeners_stop(const struct chv_listeners *listeners);
 /* `remove`: also the socket files. */
 void chv_listeners_close(struct chv_listeners *listeners, bool remove);
 

@@ -302,6 +302,7 @@ static void on_terminate(struct supervisor *s)
     chv_log(CHV_LOG_INFO, "ending: no new clients; a second signal ends at once");
     (void)sd_notify(0, "STOPPING=1");
     s->draining = true;
+    chv_listeners_stop(&s->listeners);
     chv_listeners_close(&s->listeners, false);
     if (chv_ipc_send(s->net.control, &message, NULL, 0) != CHV_OK)
         s->over = true;

@@ -8,7 +8,8 @@ import subprocess
 import chv
 
 COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["check"], ["derive"]],
-            "chaveiro": [[], ["send"], ["chat"], ["ping"]]}
+            "chaveiro": [[], ["send"], ["chat"], ["ping"]], "chaveirod": [[]]}
+SECTIONS = {"chaveirod": 8}
 COMPLETION = "/usr/share/bash-completion/bash_completion"
 
 
@@ -18,7 +19,7 @@ def options_of(name, command):
 
 
 def page(name):
-    return os.path.join(chv.TOP_SRCDIR, "doc", f"{name}.1")
+    return os.path.join(chv.TOP_SRCDIR, "doc", f"{name}.{SECTIONS.get(name, 1)}")
 
 
 def complete(name, *words):
@@ -50,11 +51,11 @@ def test_manual_pages_are_clean():
     for name in COMMANDS:
         done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page(name)], capture_output=True, text=True,
                               check=False)
-        chv.check_equal((done.returncode, done.stdout), (0, ""), f"mandoc on {name}(1)")
+        chv.check_equal((done.returncode, done.stdout), (0, ""), f"mandoc on the page of {name}")
 
 
 def test_completions_offer_every_option_and_command():
-    for name, commands in {**COMMANDS, "chaveirod": [[]]}.items():
+    for name, commands in COMMANDS.items():
         for command in commands:
             chv.check_equal(complete(name, *command, "--"), options_of(name, command), f"{name} {command} --<TAB>")
         chv.check_equal(complete(name, ""), {command[0] for command in commands if command}, f"{name} <TAB>")

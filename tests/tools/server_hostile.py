@@ -14,6 +14,8 @@ import rawclient
 from fakeserver import DATA, END, OPEN, frame
 
 HALVES = 10000
+# A sanitizer keeps freed memory for a while: then only descriptors are counted.
+SANITIZED = b"#define CHV_SANITIZED" in chv.read(os.path.join(chv.TOP_BUILDDIR, "config.h"))
 
 
 def soon():
@@ -90,7 +92,7 @@ class Gate:
         self.still_serves()
         wait_sockets(self.pid, self.sockets)
         chv.check_equal(net_pid(self.site), self.pid, "the net process")
-        if memory is not None:
+        if memory is not None and not SANITIZED:
             grown = memory_of(self.pid) - self.memory
             chv.check(grown <= memory, f"the net process grew by {grown} bytes, at most {memory} are allowed")
 
@@ -237,8 +239,7 @@ def test_half_frames_are_bounded():
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise chv.Skip(f"the limit of open files is {hard}, {wanted} are needed")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    sanitized = "address" in os.environ.get("CHV_SANITIZER", "")
-    count = HALVES if not sanitized else HALVES // 10
+    count = HALVES // 10 if SANITIZED else HALVES
     with Gate(connections="20000", memory="4M", handshake_timeout="1h", stall_timeout="1h", backlog="4096") as gate:
         hello = gate.client().hello()
         socks = []
@@ -263,7 +264,7 @@ def test_half_frames_are_bounded():
             grown = memory_of(gate.pid) - gate.memory
             # a handshake's session and its connection, and the pool
             bound = count * 8192 + (16 << 20)
-            chv.check(grown <= bound, f"{count} half hellos and 200 half records cost {grown} bytes, more than {bound}")
+            chv.check(SANITIZED or grown <= bound, f"{count} half hellos and 200 half records cost {grown} bytes, more than {bound}")
         finally:
             for sock in socks:
                 sock.close()
