@@ -7,7 +7,6 @@
 #include "tests/net/keeper_support.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -272,14 +271,15 @@ static void write_file(const char *folder, const char *text)
 
 static uint64_t read_mark(const char *folder)
 {
-    char path[PATH_MAX];
-    uint64_t v = 0;
+    char path[PATH_MAX], text[32] = "", *end = text;
     snprintf(path, sizeof path, "%s/%s", folder, CHV_CLOCKMARK_FILE);
     FILE *f = fopen(path, "r");
     if (f == NULL)
         return 0;
-    CU_ASSERT_EQUAL(fscanf(f, "%" SCNu64, &v), 1);
+    CU_ASSERT_PTR_NOT_NULL(fgets(text, sizeof text, f));
     fclose(f);
+    uint64_t v = strtoull(text, &end, 10);
+    CU_ASSERT_STRING_EQUAL(end, "\n");
     return v;
 }
 
