@@ -282,8 +282,11 @@ enum chv_err chv_acceptor_start(struct chv_acceptor *acceptor, uv_loop_t *loop, 
     acceptor->owner = owner;
     acceptor->accepted = accepted;
     int rc = uv_poll_init(loop, &acceptor->poll, fd);
-    if (rc != 0)
+    if (rc != 0) {
+        close(fd);
+        acceptor->fd = -1; /* no handle for chv_acceptor_stop to close */
         return chv_fail(why, CHV_ERR_IO, "cannot watch a listening socket: %s", uv_strerror(rc));
+    }
     acceptor->poll.data = acceptor;
     (void)uv_timer_init(loop, &acceptor->pause);
     acceptor->pause.data = acceptor;

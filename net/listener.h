@@ -52,6 +52,7 @@ struct chv_acceptor {
     void (*accepted)(struct chv_acceptor *acceptor, int fd, const struct sockaddr *peer);
 };
 
+/* `fd` becomes the acceptor's, also on failure: it is closed. chv_acceptor_stop may be called in any case. */
 enum chv_err chv_acceptor_start(struct chv_acceptor *acceptor, uv_loop_t *loop, int fd, void *owner,
                                 void (*accepted)(struct chv_acceptor *acceptor, int fd, const struct sockaddr *peer),
                                 struct chv_why *why) CHV_MUST_CHECK;

@@ -12,6 +12,7 @@ net_tests = \
 	tests/net/keeper_process_test \
 	tests/net/keeper_test \
 	tests/net/keyqueue_test \
+	tests/net/listener_test \
 	tests/net/log_test \
 	tests/net/ratelimit_test \
 	$(NULL)
@@ -37,6 +38,10 @@ tests_net_conn_test_LDADD = $(net_test_libs)
 tests_net_control_test_SOURCES = tests/net/control_test.c
 tests_net_control_test_CFLAGS = $(net_test_cflags)
 tests_net_control_test_LDADD = $(net_test_libs)
+
+tests_net_listener_test_SOURCES = tests/net/listener_test.c
+tests_net_listener_test_CFLAGS = $(net_test_cflags)
+tests_net_listener_test_LDADD = $(net_test_libs)
 
 tests_net_log_test_SOURCES = tests/net/log_test.c
 tests_net_log_test_CFLAGS = $(net_test_cflags)
