@@ -5,12 +5,14 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void handle_signals(void (*handler)(int))
@@ -42,10 +44,31 @@ int chv_sandbox_child(const char *name, int parent)
     return getppid() == parent;
 }
 
+/* Needs CAP_SETPCAP, so before the user changes; who lacks that has no way to gain one of the set (no_new_privs). */
+static void drop_bounding_set(void)
+{
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        (void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+}
+
+/* uid 0 keeps its capabilities, and a service manager may have handed down some: nothing here needs one. */
+static enum chv_err drop_capabilities(struct chv_why *why)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return chv_fail(why, CHV_ERR_IO, "no_new_privs: %s", strerror(errno));
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(SYS_capset, &header, none) != 0)
+        return chv_fail(why, CHV_ERR_IO, "cannot drop capabilities: %s", strerror(errno));
+    return CHV_OK;
+}
+
 enum chv_err chv_sandbox_user(const char *user, struct chv_why *why)
 {
+    drop_bounding_set();
     if (user[0] == '\0' || geteuid() != 0)
-        return CHV_OK;
+        return drop_capabilities(why);
     errno = 0;
     const struct passwd *entry = getpwnam(user);
     if (entry == NULL)
@@ -59,7 +82,7 @@ enum chv_err chv_sandbox_user(const char *user, struct chv_why *why)
 #ifndef CHV_SANITIZED
     (void)prctl(PR_SET_DUMPABLE, 0);
 #endif
-    return CHV_OK;
+    return drop_capabilities(why);
 }
 
 #ifdef CHV_SANITIZED

@@ -17,7 +17,10 @@ int chv_sandbox_child(const char *name, int parent);
 /* Ignores the signals that are the supervisor's to handle: a ^C reaches every process of the terminal. */
 void chv_sandbox_ignore_signals(void);
 
-/* Becomes `user` for good, if that is not "" and the process runs as root. Then dies with its parent all the same. */
+/*
+ * Becomes `user` for good, if that is not "" and the process runs as root; then dies with its parent all the same. Gives
+ * up all capabilities in any case, also as root, and can gain none. For the calling thread and those that it will start.
+ */
 enum chv_err chv_sandbox_user(const char *user, struct chv_why *why) CHV_MUST_CHECK;
 
 /*

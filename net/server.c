@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum {
-    DRAIN_SECONDS = 20,    /* how long clients may take to go */
+    DRAIN_SECONDS = 20,    /* chv_server_drain_seconds at most */
     OTHER_DESCRIPTORS = 64 /* of a process, beside connections, and as many per loop */
 };
 
@@ -36,6 +36,12 @@ unsigned chv_server_workers(const struct chv_server_config *config)
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     return n < 1 ? 1 : n > CHV_WORKERS_MAX ? CHV_WORKERS_MAX : (unsigned)n;
+}
+
+unsigned chv_server_drain_seconds(const struct chv_server_config *config)
+{
+    unsigned seconds = config->limits.loop.handshake_seconds + config->limits.loop.stall_seconds;
+    return seconds < DRAIN_SECONDS ? seconds : DRAIN_SECONDS;
 }
 
 unsigned chv_server_suites(uint32_t capabilities)
@@ -79,7 +85,8 @@ static void start_accepting(struct chv_worker *w)
 static void on_drain_limit(uv_timer_t *timer)
 {
     struct chv_worker *w = timer->data;
-    chv_log(CHV_LOG_WARNING, "%zu clients did not go in %d s", w->loop.conn_count, DRAIN_SECONDS);
+    chv_log(CHV_LOG_WARNING, "%zu clients did not go in %u s", w->loop.conn_count,
+            chv_server_drain_seconds(&w->config));
     uv_stop(&w->loop.uv);
 }
 
@@ -90,7 +97,7 @@ static void drain(struct chv_worker *w)
     w->draining = true;
     stop_accepting(w);
     chv_server_drain(w);
-    (void)uv_timer_start(&w->drain_limit, on_drain_limit, UINT64_C(1000) * DRAIN_SECONDS, 0);
+    (void)uv_timer_start(&w->drain_limit, on_drain_limit, UINT64_C(1000) * chv_server_drain_seconds(&w->config), 0);
     if (w->conns == NULL)
         uv_stop(&w->loop.uv);
 }
@@ -302,17 +309,16 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
 /* The threads wait at the gate until the filter is on all of them: after it none can be made. */
 static enum chv_err start_threads(struct net_process *p, const struct chv_server_config *config, struct chv_why *why)
 {
-    enum chv_err err = CHV_OK;
     unsigned started = 1;
     pthread_mutex_lock(&p->gate);
+    enum chv_err err =
+        chv_sandbox_user(config->user, why); /* capabilities are each thread's own: before there are others */
     while (started < p->worker_count && err == CHV_OK) {
         if (pthread_create(&p->workers[started].thread, NULL, worker_thread, &p->workers[started]) == 0)
             started++;
         else
             err = chv_fail(why, CHV_ERR_IO, "cannot start a thread");
     }
-    if (err == CHV_OK)
-        err = chv_sandbox_user(config->user, why);
     if (err == CHV_OK)
         err = chv_sandbox_enter(CHV_SANDBOX_NET, why);
     if (err != CHV_OK)

@@ -67,6 +67,8 @@ struct chv_server_parts {
 
 /* Loops that this configuration means. */
 unsigned chv_server_workers(const struct chv_server_config *config);
+/* How long clients may take to go when the server ends: no longer than a handshake and a stall, at most 20 s. */
+unsigned chv_server_drain_seconds(const struct chv_server_config *config);
 /* Suites (CHV_SUITE_BIT mask) that a backend with these capabilities can serve. */
 unsigned chv_server_suites(uint32_t capabilities);
 

@@ -27,8 +27,9 @@ enum {
     PIN_MAX = 1024,
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 30000,
-    STEADY_MS = 60000,    /* who lived so long begins with the first back-off again */
-    KEEPER_END_MS = 2000, /* to end once its socket closed */
+    STEADY_MS = 60000,     /* who lived so long begins with the first back-off again */
+    KEEPER_END_MS = 2000,  /* to end once its socket closed */
+    DRAIN_SLACK_MS = 2000, /* more than the net process gives its clients: then it is ended */
     NEVER = -1
 };
 
@@ -49,6 +50,7 @@ struct supervisor {
     unsigned workers;
     int signals;
     bool announced, draining, over;
+    uint64_t drain_until; /* ms; 0: not draining */
     int exit_code;
     char *pin; /* chv_secure_alloc; NULL: none is held */
     size_t pin_len;
@@ -302,6 +304,7 @@ static void on_terminate(struct supervisor *s)
     chv_log(CHV_LOG_INFO, "ending: no new clients; a second signal ends at once");
     (void)sd_notify(0, "STOPPING=1");
     s->draining = true;
+    s->drain_until = now_ms() + UINT64_C(1000) * chv_server_drain_seconds(&s->config) + DRAIN_SLACK_MS;
     chv_listeners_stop(&s->listeners);
     chv_listeners_close(&s->listeners, false);
     if (chv_ipc_send(s->net.control, &message, NULL, 0) != CHV_OK)
@@ -414,6 +417,8 @@ static int timeout_ms(const struct supervisor *s)
     for (size_t i = 0; i < 2; i++)
         if (children[i]->restart_at != 0 && children[i]->restart_at < next)
             next = children[i]->restart_at;
+    if (s->drain_until != 0)
+        next = s->drain_until; /* nobody is started again */
     if (next == UINT64_MAX)
         return NEVER;
     return next > now ? (int)(next - now) : 0;
@@ -447,6 +452,10 @@ static void loop(struct supervisor *s)
         if (polls[0].revents != 0)
             on_signals(s);
         restart_due(s);
+        if (s->drain_until != 0 && now_ms() >= s->drain_until && !s->over) {
+            chv_log(CHV_LOG_WARNING, "the net process does not end: it is killed");
+            s->over = true;
+        }
     }
 }
 
@@ -524,6 +533,8 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
                              .signals = -1,
                              .self = getpid()};
     chv_log_open("supervisor", config->log_target, config->log_level);
+    if (geteuid() == 0 && config->user[0] == '\0')
+        chv_log(CHV_LOG_WARNING, "runs as root: give it a user of its own with 'user = NAME' under [server]");
     raise_file_limit();
     enum chv_err err = hold_pin(s, &why);
     if (err == CHV_OK)

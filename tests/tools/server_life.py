@@ -296,5 +296,47 @@ def test_another_user():
         chv.check(os.path.exists(os.path.join(state, "clock-mark")), "the clock mark was not written")
 
 
+def status_of(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def test_no_capabilities():
+    if os.geteuid() != 0:
+        raise chv.Skip("only root has capabilities to give up")
+    with chv.Site() as site:
+        site.init()
+        key = site.add_client("cam1")
+        os.chmod(site.folder, 0o711)
+        for user in (None, "nobody"):
+            site.configure(workers="2", **({"user": user} if user else {}))
+            server = site.start()
+            site.client(key, "send", "ola")
+            for pid in chv.processes_under(server.pid):
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    status = status_of(f"{pid}/task/{thread}")
+                    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+                        chv.check_equal(int(status[kind], 16), 0, f"{kind} of {status['Name']}, user {user}")
+                    chv.check_equal(status["NoNewPrivs"], "1", "no new privileges")
+            warned = b"runs as root: give it a user of its own with 'user = NAME'" in server.stderr
+            chv.check_equal(warned, user is None, f"warning with user {user}")
+            site.stop()
+
+
+def test_a_net_process_that_does_not_drain_is_ended():
+    with chv.Site() as site:
+        site.init()
+        site.configure(handshake_timeout="1s", stall_timeout="1s")
+        server = site.start()
+        children = chv.processes_under(server.pid)
+        stopped = [pid for pid in children if chv.read(f"/proc/{pid}/comm").strip() == b"chv-net"]
+        os.kill(stopped[0], signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        server.wait_for("the net process does not end: it is killed")
+        server.wait(0)
+        site.server = None
+        chv.wait_gone(children)
+
+
 if __name__ == "__main__":
     chv.main()
