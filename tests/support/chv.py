@@ -484,6 +484,11 @@ def main(module="__main__"):
     """Runs every test_* function of the calling file (or those named on the command line) and exits."""
     _become_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Whoever started us may ignore these (a shell's background job does), and what is ignored stays so in our programs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     tests = {n: f for n, f in vars(sys.modules[module]).items() if n.startswith("test_") and callable(f)}
     chosen = sys.argv[1:] or list(tests)
     passed = failed = skipped = 0

@@ -210,6 +210,7 @@ def test_drain():
     with chv.Site() as site:
         site.init()
         keys = rawclient.Keys(site)
+        site.configure(workers="1")  # one queue of connections: both are accepted before the first is answered
         server = site.start()
         with keys.client(site, not_after=soon()) as client, keys.client(site, not_after=soon()) as early:
             client.handshake()
