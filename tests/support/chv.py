@@ -167,6 +167,19 @@ def processes_under(pid):
     return found
 
 
+def process_named(pid, name):
+    """Id of the living descendant that calls itself `name`; waits for one that is being started."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        for child in processes_under(pid):
+            with contextlib.suppress(OSError):  # it may have ended since
+                with open(f"/proc/{child}/comm") as f:
+                    if f.read().strip() == name:
+                        return child
+        time.sleep(0.02)
+    raise Failure(f"there is no process {name}")
+
+
 def wait_gone(pids):
     """Waits until none of these processes runs (an orphan that came to us is reaped)."""
     for pid in pids:

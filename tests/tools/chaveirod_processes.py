@@ -6,16 +6,8 @@ import signal
 import chv
 
 
-def child(site, name):
-    """The pid of the process that calls itself so."""
-    for pid in chv.processes_under(site.server.pid):
-        if chv.read(f"/proc/{pid}/comm").strip() == name.encode():
-            return pid
-    raise chv.Failure(f"there is no process {name}")
-
-
 def kill(site, name, ended=1):
-    os.kill(child(site, name), signal.SIGKILL)
+    os.kill(chv.process_named(site.server.pid, name), signal.SIGKILL)
     site.server.wait_for(rf"the {name.removeprefix('chv-')} process ended: signal 9", ended)
 
 

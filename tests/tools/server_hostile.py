@@ -23,11 +23,7 @@ def soon():
 
 
 def net_pid(site):
-    for pid in chv.processes_under(site.server.pid):
-        with open(f"/proc/{pid}/comm") as f:
-            if f.read().strip() == "chv-net":
-                return pid
-    raise chv.Failure("no net process")
+    return chv.process_named(site.server.pid, "chv-net")
 
 
 def sockets_of(pid):

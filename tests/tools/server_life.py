@@ -330,8 +330,7 @@ def test_a_net_process_that_does_not_drain_is_ended():
         site.configure(handshake_timeout="1s", stall_timeout="1s")
         server = site.start()
         children = chv.processes_under(server.pid)
-        stopped = [pid for pid in children if chv.read(f"/proc/{pid}/comm").strip() == b"chv-net"]
-        os.kill(stopped[0], signal.SIGSTOP)
+        os.kill(chv.process_named(server.pid, "chv-net"), signal.SIGSTOP)
         server.signal(signal.SIGTERM)
         server.wait_for("the net process does not end: it is killed")
         server.wait(0)

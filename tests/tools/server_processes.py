@@ -16,11 +16,7 @@ def soon():
 
 
 def pid_of(site, name):
-    for pid in chv.processes_under(site.server.pid):
-        with open(f"/proc/{pid}/comm") as f:
-            if f.read().strip() == name:
-                return pid
-    raise chv.Failure(f"no process {name}")
+    return chv.process_named(site.server.pid, name)
 
 
 def state_of(pid):
