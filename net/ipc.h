@@ -11,11 +11,13 @@ enum chv_ipc_kind {
     CHV_IPC_SERVES,    /* keeper -> supervisor, after each CHV_IPC_CONFIG: epochs and max-lifetime now in effect */
     CHV_IPC_KEEPERS,   /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
     CHV_IPC_CONFIG,    /* supervisor -> both: take over what can change while running */
+    CHV_IPC_LOST,      /* net -> supervisor: a loop has lost its socket to the keeper, of this generation */
     CHV_IPC_DRAIN      /* supervisor -> net: accept no more, let the clients go, exit */
 };
 
 struct chv_ipc_message {
     enum chv_ipc_kind kind;
+    unsigned generation;             /* CHV_IPC_KEEPERS, CHV_IPC_LOST: counts the sets of sockets */
     struct chv_server_config config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs and max_lifetime */
 };
 

@@ -45,18 +45,33 @@ static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answ
     }
 }
 
+static void lose(struct chv_keeper_client *client)
+{
+    chv_keeper_client_connect(client, -1);
+    client->lost(client);
+}
+
+static void flush(struct chv_keeper_client *client);
+
 static void on_answers(uv_poll_t *poll, int status, int events)
 {
     struct chv_keeper_client *client = poll->data;
     struct chv_keeper_answer answers[CHV_KEEPER_BATCH];
-    (void)events;
+    if (status == 0 && (events & UV_WRITABLE) != 0) {
+        (void)uv_poll_start(poll, UV_READABLE, on_answers);
+        flush(client);
+        if (client->poll != poll)
+            return;
+    }
+    if (status == 0 && (events & UV_READABLE) == 0)
+        return;
     ssize_t n = status == 0 ? recv(client->fd, answers, sizeof answers, MSG_DONTWAIT) : 0;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0 || (size_t)n % sizeof answers[0] != 0) {
         if (n > 0)
             chv_wipe(answers, (size_t)n);
-        chv_keeper_client_connect(client, -1);
+        lose(client);
         return;
     }
     for (size_t i = 0; i < (size_t)n / sizeof answers[0]; i++)
@@ -88,8 +103,8 @@ static size_t free_slot(const struct chv_keeper_client *client)
     return i;
 }
 
-/* Takes up to a packet of questions out of the queue; their asks to `asks`. */
-static size_t fill_packet(struct chv_keeper_client *client, struct chv_keeper_ask *asks[CHV_KEEPER_BATCH])
+/* Takes up to a packet of questions out of the queue. */
+static size_t fill_packet(struct chv_keeper_client *client)
 {
     size_t n = 0;
     while (n < CHV_KEEPER_BATCH && client->outstanding < CHV_KEEPER_OUTSTANDING) {
@@ -105,25 +120,42 @@ static size_t fill_packet(struct chv_keeper_client *client, struct chv_keeper_as
         client->slots[i] = (struct chv_keeper_slot){.used = true, .tag = tag, .ask = ask};
         ask->slot = (unsigned)i + 1;
         client->outstanding++;
-        asks[n++] = ask;
+        n++;
     }
     return n;
 }
 
+static void start_timer(struct chv_keeper_client *client);
+
+/* False: the packet stays, and the socket or the timer tells when to try again; or the socket is lost. */
+static bool send_packet(struct chv_keeper_client *client)
+{
+    if (send(client->fd, client->packet, client->packet_count * sizeof client->packet[0],
+             MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return true;
+    if (errno == EAGAIN || errno == EINTR)
+        (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_answers);
+    else if (errno == ENOBUFS || errno == ENOMEM)
+        start_timer(client);
+    else
+        lose(client);
+    return false;
+}
+
 static void flush(struct chv_keeper_client *client)
 {
-    while (client->poll != NULL && client->queue.count > 0 && client->outstanding < CHV_KEEPER_OUTSTANDING) {
-        struct chv_keeper_ask *asks[CHV_KEEPER_BATCH];
-        size_t n = fill_packet(client, asks);
-        if (n == 0)
-            break;
-        /* What may be outstanding fits the socket's buffer: one that takes no more has nobody who reads. */
-        if (send(client->fd, client->packet, n * sizeof client->packet[0], MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-            chv_keeper_client_connect(client, -1);
+    while (client->poll != NULL) {
+        if (client->packet_count == 0 && client->queue.count > 0)
+            client->packet_count = fill_packet(client);
+        if (client->packet_count == 0 || !send_packet(client))
             return;
-        }
+        size_t n = client->packet_count;
+        client->packet_count = 0;
         for (size_t i = 0; i < n; i++) {
-            enum chv_err err = chv_conn_precompute(asks[i]->conn);
+            const struct chv_keeper_ask *ask = client->slots[client->packet[i].tag % CHV_KEEPER_OUTSTANDING].ask;
+            if (ask == NULL)
+                continue;
+            enum chv_err err = chv_conn_precompute(ask->conn);
             (void)err; /* sticky: the answer will find it */
         }
     }
@@ -131,7 +163,9 @@ static void flush(struct chv_keeper_client *client)
 
 static void on_turn(uv_check_t *handle)
 {
-    flush(handle->data);
+    struct chv_keeper_client *client = handle->data;
+    if (client->packet_count == 0)
+        flush(client);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -141,15 +175,23 @@ static void on_timer(uv_timer_t *timer)
     while ((entry = chv_keyqueue_expire(&client->queue, uv_now(client->loop))) != NULL)
         refuse(client, (struct chv_keeper_ask *)(void *)entry, CHV_REFUSE_UNAVAILABLE,
                "the keeper did not answer in time");
-    if (client->queue.count == 0)
+    flush(client);
+    if (client->queue.count == 0 && client->packet_count == 0)
         (void)uv_timer_stop(timer);
 }
 
-enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
-                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused)
+static void start_timer(struct chv_keeper_client *client)
 {
-    *client =
-        (struct chv_keeper_client){.loop = loop, .fd = -1, .wait_ms = 5000, .verdict = verdict, .refused = refused};
+    if (uv_is_active((uv_handle_t *)&client->timer) == 0)
+        (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
+}
+
+enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
+                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused,
+                                    chv_keeper_lost_fn lost)
+{
+    *client = (struct chv_keeper_client){
+        .loop = loop, .fd = -1, .wait_ms = 5000, .verdict = verdict, .refused = refused, .lost = lost};
     client->packet = calloc(CHV_KEEPER_BATCH, sizeof *client->packet);
     if (client->packet == NULL || chv_keyqueue_init(&client->queue, capacity, seed) != CHV_OK) {
         free(client->packet);
@@ -228,6 +270,7 @@ void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
         }
     }
     client->outstanding = 0;
+    client->packet_count = 0;
     if (fd >= 0 && !watch(client, fd))
         close(fd);
     struct chv_keyqueue_entry *entry;
@@ -254,8 +297,7 @@ void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_a
         refuse(client, ask, CHV_REFUSE_RATE, "too many handshakes wait for the keeper");
         return;
     }
-    if (uv_is_active((uv_handle_t *)&client->timer) == 0)
-        (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
+    start_timer(client);
 }
 
 void chv_keeper_client_cancel(struct chv_keeper_client *client, struct chv_keeper_ask *ask)

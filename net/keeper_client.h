@@ -24,6 +24,9 @@ struct chv_keeper_ask {
 /* The verdict on a connection's credential, told before chv_conn_key_answer is called. */
 typedef void (*chv_keeper_verdict_fn)(struct chv_conn *conn, enum chv_verdict verdict);
 
+/* The socket to the keeper was lost, though nobody took it away: somebody is to give another. */
+typedef void (*chv_keeper_lost_fn)(struct chv_keeper_client *client);
+
 /* Why a question was refused, told before chv_conn_key_refuse is called with `code`. */
 typedef void (*chv_keeper_refused_fn)(struct chv_conn *conn, unsigned code, const char *reason);
 
@@ -46,12 +49,15 @@ struct chv_keeper_client {
     struct chv_keeper_slot slots[CHV_KEEPER_OUTSTANDING];
     chv_keeper_verdict_fn verdict;
     chv_keeper_refused_fn refused;
+    chv_keeper_lost_fn lost;
     struct chv_keeper_request *packet; /* CHV_KEEPER_BATCH */
+    size_t packet_count;               /* requests in it that the socket has not taken yet */
 };
 
 /* `capacity`: of the queue. The client's handles keep no loop alive. */
 enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
-                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused) CHV_MUST_CHECK;
+                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused,
+                                    chv_keeper_lost_fn lost) CHV_MUST_CHECK;
 /* Closes the handles; the loop must run once more before the memory goes. No question may be out any more. */
 void chv_keeper_client_close(struct chv_keeper_client *client);
 /* After the loop has run: frees. */

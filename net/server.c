@@ -109,17 +109,28 @@ static void configure(struct chv_worker *w, const struct chv_server_config *conf
     w->keeper.wait_ms = UINT64_C(500) * config->limits.loop.handshake_seconds;
 }
 
+/* A chv_keeper_lost_fn. While the keeper itself is gone the supervisor will know better. */
+static void keeper_lost(struct chv_keeper_client *client)
+{
+    struct chv_worker *w = (struct chv_worker *)(void *)((char *)client - offsetof(struct chv_worker, keeper));
+    const struct chv_ipc_message message = {.kind = CHV_IPC_LOST, .generation = w->keeper_generation};
+    if (chv_ipc_send(w->server->control_fd, &message, NULL, 0) != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "the supervisor cannot be told that the keeper's socket is lost: restart");
+}
+
 static void on_wake(uv_async_t *async)
 {
     struct chv_worker *w = async->data;
     pthread_mutex_lock(&w->mail.lock);
     bool keeper = w->mail.keeper, config = w->mail.config, drains = w->mail.drain, stop = w->mail.stop;
     int fd = w->mail.keeper_fd;
+    unsigned generation = w->mail.keeper_generation;
     if (config)
         configure(w, &w->mail.new_config);
     w->mail.keeper = w->mail.config = w->mail.drain = w->mail.stop = false;
     pthread_mutex_unlock(&w->mail.lock);
     if (keeper) {
+        w->keeper_generation = generation;
         chv_keeper_client_connect(&w->keeper, fd);
         if (!w->accepting && !w->draining)
             start_accepting(w);
@@ -141,7 +152,7 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     if (err != CHV_OK)
         return err;
     err = chv_keeper_client_init(&w->keeper, &w->loop.uv, config->limits.keeper_queue, seed, chv_server_verdict,
-                                 chv_server_refused);
+                                 chv_server_refused, keeper_lost);
     if (err != CHV_OK)
         return chv_fail(why, err, "no memory for the keeper's queue");
     configure(w, config);
@@ -210,6 +221,7 @@ static void post(struct chv_worker *w, const struct chv_ipc_message *message, co
             close(w->mail.keeper_fd);
         w->mail.keeper = true;
         w->mail.keeper_fd = index < fd_count ? fds[index] : -1;
+        w->mail.keeper_generation = message->generation;
         break;
     case CHV_IPC_CONFIG:
         w->mail.config = true;
@@ -331,7 +343,7 @@ int chv_server_main(const struct chv_server_config *config, const struct chv_ser
                     const struct chv_listeners *listeners)
 {
     const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
-    struct net_process p = {.control_fd = control};
+    struct net_process p = {.control_fd = control, .server.control_fd = control};
     struct chv_why why = {""};
 
     chv_sandbox_ignore_signals();

@@ -21,6 +21,7 @@ enum {
 /* What all loops share. */
 struct chv_server {
     const struct chv_server_parts *parts;
+    int control_fd; /* the supervisor's; messages are whole, so that each loop may send */
     struct chv_pool pool;
     atomic_uint connections;
     atomic_uint most_connections;
@@ -39,6 +40,7 @@ struct chv_worker {
     struct chv_server_config config; /* as it is now */
     struct chv_loop loop;
     struct chv_keeper_client keeper;
+    unsigned keeper_generation; /* of its socket */
     size_t acceptor_count;
     struct chv_acceptor acceptors[CHV_LISTENERS_MAX];
     int listen_fds[CHV_LISTENERS_MAX];
@@ -51,6 +53,7 @@ struct chv_worker {
         pthread_mutex_t lock;
         bool keeper, config, drain, stop; /* what has come */
         int keeper_fd;
+        unsigned keeper_generation;
         struct chv_server_config new_config;
     } mail;
 };

@@ -30,6 +30,8 @@ enum {
     STEADY_MS = 60000,     /* who lived so long begins with the first back-off again */
     KEEPER_END_MS = 2000,  /* to end once its socket closed */
     DRAIN_SLACK_MS = 2000, /* more than the net process gives its clients: then it is ended */
+    LOST_MS = 100,         /* a lost socket often means that a process ends: wait whether it does */
+    INTRODUCE_MS = 1000,   /* a failed introduction is tried again */
     NEVER = -1
 };
 
@@ -50,7 +52,9 @@ struct supervisor {
     unsigned workers;
     int signals;
     bool announced, draining, over;
-    uint64_t drain_until; /* ms; 0: not draining */
+    unsigned generation;   /* of the sockets between net and keeper */
+    uint64_t introduce_at; /* ms: they are to get new ones; 0: not planned */
+    uint64_t drain_until;  /* ms; 0: not draining */
     int exit_code;
     char *pin; /* chv_secure_alloc; NULL: none is held */
     size_t pin_len;
@@ -144,7 +148,7 @@ static void start_child(struct supervisor *s, struct child *child)
 /* Gives each loop of the net process and the keeper two ends of one socket. */
 static void introduce(struct supervisor *s)
 {
-    const struct chv_ipc_message message = {.kind = CHV_IPC_KEEPERS};
+    const struct chv_ipc_message message = {.kind = CHV_IPC_KEEPERS, .generation = ++s->generation};
     int nets[CHV_WORKERS_MAX], keepers[CHV_WORKERS_MAX];
     unsigned n = 0;
     struct chv_why why = {""};
@@ -161,6 +165,7 @@ static void introduce(struct supervisor *s)
         err = chv_ipc_send(s->keeper.control, &message, keepers, n);
     if (err == CHV_OK)
         err = chv_ipc_send(s->net.control, &message, nets, n);
+    s->introduce_at = err == CHV_OK ? 0 : now_ms() + INTRODUCE_MS;
     if (err != CHV_OK)
         chv_log(CHV_LOG_ERROR, "cannot connect the net process to the keeper: %s",
                 why.text[0] != '\0' ? why.text : chv_err_text(err));
@@ -168,6 +173,19 @@ static void introduce(struct supervisor *s)
         close(nets[n]);
         close(keepers[n]);
     }
+}
+
+/* Both live, but a socket between them was lost. */
+static void introduce_due(struct supervisor *s)
+{
+    if (s->introduce_at == 0 || s->introduce_at > now_ms())
+        return;
+    s->introduce_at = 0;
+    if (!s->keeper.ready || !s->net.ready || s->draining)
+        return; /* child_ready will do it */
+    introduce(s);
+    if (s->introduce_at == 0)
+        chv_log(CHV_LOG_WARNING, "the net process had lost the keeper: they are connected again");
 }
 
 static void announce(struct supervisor *s)
@@ -239,6 +257,9 @@ static void on_control(struct supervisor *s, struct child *child)
         child_ready(s, child);
     } else if (message.kind == CHV_IPC_SERVES && child == &s->keeper) {
         keeper_serves(s, &message.config);
+    } else if (message.kind == CHV_IPC_LOST && child == &s->net && message.generation == s->generation &&
+               s->introduce_at == 0) {
+        s->introduce_at = now_ms() + LOST_MS;
     }
 }
 
@@ -417,6 +438,8 @@ static int timeout_ms(const struct supervisor *s)
     for (size_t i = 0; i < 2; i++)
         if (children[i]->restart_at != 0 && children[i]->restart_at < next)
             next = children[i]->restart_at;
+    if (s->introduce_at != 0 && s->introduce_at < next)
+        next = s->introduce_at;
     if (s->drain_until != 0)
         next = s->drain_until; /* nobody is started again */
     if (next == UINT64_MAX)
@@ -452,6 +475,7 @@ static void loop(struct supervisor *s)
         if (polls[0].revents != 0)
             on_signals(s);
         restart_due(s);
+        introduce_due(s);
         if (s->drain_until != 0 && now_ms() >= s->drain_until && !s->over) {
             chv_log(CHV_LOG_WARNING, "the net process does not end: it is killed");
             s->over = true;

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server's processes end unasked: the keeper, the net process, the supervisor. What goes on, what is said, what
 comes back."""
+import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -242,6 +244,115 @@ def in_memory(pid, needle):
             except OSError:
                 continue
     return False
+
+
+PIDFD_OPEN, PIDFD_GETFD = 434, 438
+
+
+class Sockets:
+    """A process's sockets to the other two. The one to the supervisor stays, those between keeper and net are replaced:
+    that tells them apart, after `replaced`."""
+
+    def __init__(self, pid):
+        if os.geteuid() != 0:
+            raise chv.Skip("only root can take another process's socket")
+        self.pid = pid
+        self.control = set(self.numbers())
+
+    def numbers(self):
+        """Descriptor by inode, of SOCK_SEQPACKET sockets."""
+        found = {}
+        for number in map(int, os.listdir(f"/proc/{self.pid}/fd")):
+            name = os.readlink(f"/proc/{self.pid}/fd/{number}")
+            if name.startswith("socket:"):
+                with self.copy(number) as copy:
+                    if (copy.family, copy.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+                        found[name] = number
+        return found
+
+    def copy(self, number):
+        libc = ctypes.CDLL(None, use_errno=True)
+        pidfd = libc.syscall(PIDFD_OPEN, self.pid, 0)
+        if pidfd < 0:
+            raise chv.Skip("no pidfd_open here")
+        fd = libc.syscall(PIDFD_GETFD, pidfd, number, 0)
+        os.close(pidfd)
+        if fd < 0:
+            raise chv.Skip("no pidfd_getfd here")
+        return socket.socket(fileno=fd)
+
+    def replaced(self):
+        self.control &= set(self.numbers())
+        return self
+
+    def between(self):
+        """A copy of the one socket between keeper and net."""
+        (number,) = (n for name, n in self.numbers().items() if name not in self.control)
+        return self.copy(number)
+
+
+def test_lost_sockets_are_replaced():
+    """Between living processes: cut off, and spoilt by what is no answer and no question."""
+    with chv.Site() as site:
+        site.init()
+        keys = rawclient.Keys(site)
+        site.configure(workers="1")
+        server = site.start()
+        until_served(keys, site)
+        net = Sockets(pid_of(site, "chv-net"))
+        os.kill(pid_of(site, "chv-keeper"), signal.SIGKILL)
+        server.wait_for(r"the keeper process serves again")
+        until_served(keys, site)
+        net.replaced()
+        children = sorted(chv.processes_under(server.pid))
+        keeper = Sockets(pid_of(site, "chv-keeper"))
+
+        def lost(count):
+            server.wait_for("the net process had lost the keeper: they are connected again", count)
+            until_served(keys, site)
+        with net.between() as between:
+            between.shutdown(socket.SHUT_RDWR)
+        lost(1)
+        with keeper.replaced().between() as between:
+            between.send(b"no answer")
+        lost(2)
+        with net.between() as between:
+            between.send(b"no question")
+        lost(3)
+        chv.check_equal(sorted(chv.processes_under(server.pid)), children, "processes")
+
+
+def test_a_full_socket_to_the_keeper():
+    """A question waits until the keeper has read what is before it."""
+    with chv.Site() as site:
+        site.init()
+        keys = rawclient.Keys(site)
+        site.configure(workers="1")
+        server = site.start()
+        until_served(keys, site)
+        net = Sockets(pid_of(site, "chv-net"))
+        os.kill(pid_of(site, "chv-keeper"), signal.SIGKILL)
+        server.wait_for(r"the keeper process serves again")
+        until_served(keys, site)
+        keeper = pid_of(site, "chv-keeper")
+        with net.replaced().between() as between, contextlib.ExitStack() as stack:
+            between.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
+            stopped(keeper)
+            with contextlib.suppress(BlockingIOError):
+                while True:  # questions whose answers nobody waits for
+                    between.send(bytes(7) + b"\xff" + b"\x01\x01\x00\x20\x01\x00" + bytes(578), socket.MSG_DONTWAIT)
+            clients = [stack.enter_context(keys.client(site, not_after=soon())) for _ in range(4)]
+            for client in clients:
+                client.send_hello()
+            clients[0].sock.settimeout(0.5)
+            try:
+                clients[0].read_reply()
+                raise chv.Failure("an answer while the keeper stands still")
+            except socket.timeout:
+                clients[0].sock.settimeout(chv.DEADLINE)
+            os.kill(keeper, signal.SIGCONT)
+            chv.check_equal([client.read_reply() for client in clients], [None] * 4, "answers")
+        chv.check_not_in("had lost the keeper", server.stderr, "log")
 
 
 if __name__ == "__main__":
