@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """chaveirod from start to end: configuration, signals, addresses, draining."""
+import contextlib
 import os
 import signal
 import socket
@@ -186,8 +187,8 @@ def test_rate_is_said_in_clear():
         server.wait_for("configuration loaded")
         deadline = time.monotonic() + chv.DEADLINE
         while time.monotonic() < deadline:  # the loops hear of it by themselves
-            with keys.client(site, not_after=soon()) as client:
-                if client.handshake() is None:
+            with contextlib.suppress(ConnectionError, EOFError), keys.client(site, not_after=soon()) as client:
+                if client.handshake() is None:  # far over the limit connections are closed without a word
                     return
         raise chv.Failure("the rate limit is still there")
 
