@@ -13,8 +13,8 @@ keystore_libkeystore_la_SOURCES = \
 	$(NULL)
 keystore_libkeystore_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
 
-chv_layers = keystore/libkeystore.la backends/libbackends.la core/libcore.la base/libbase.la
-chv_layer_libs = $(CRYPTO_LIBS) $(JANSSON_LIBS)
+chv_layers = keystore/libkeystore.la backends/libbackends.la p11/libp11layer.la core/libcore.la base/libbase.la
+chv_layer_libs = $(CRYPTO_LIBS) $(JANSSON_LIBS) $(P11KIT_LIBS) $(LIBP11_LIBS)
 
 # The library with its hidden symbols: for the programs here and the tests.
 libchaveiro_testable_la_SOURCES =

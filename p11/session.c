@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool of a token's sessions, and the way back when one, or the token, is lost. */
+#include "p11/token_private.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+enum chv_err chv_p11_session_fail(const struct chv_p11_session *s, struct chv_why *why)
+{
+    return chv_p11_fail(why, s->where, s->call, s->mechanism, s->rv);
+}
+
+enum chv_err chv_p11_session_missing(struct chv_p11_session *s, const char *what, struct chv_why *why)
+{
+    s->rv = CKR_OBJECT_HANDLE_INVALID;
+    return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: %s was there and is gone: was the token moved or initialised again?",
+                    s->where, what);
+}
+
+void chv_p11_session_drop_idle(struct chv_p11_token *token)
+{
+    while (token->idle != NULL) {
+        struct chv_p11_session *s = token->idle;
+        token->idle = s->next;
+        if (token->module->running && token->module->pid == getpid())
+            (void)s->fn->C_CloseSession(s->handle);
+        free(s);
+        token->open--;
+    }
+    token->generation++;
+    token->pool++;
+}
+
+/* The slot may have another number after a restart of the module. */
+static enum chv_err find_slot(struct chv_p11_token *t, CK_SLOT_ID *slot, CK_RV *rv, struct chv_why *why)
+{
+    CK_TOKEN_INFO info;
+    (void)pthread_mutex_lock(&t->module->lock);
+    bool located = t->located;
+    *slot = t->slot;
+    (void)pthread_mutex_unlock(&t->module->lock);
+    if (located)
+        return CHV_OK;
+    enum chv_err err = chv_p11_token_locate(&t->uri, t->module, slot, &info, rv, why);
+    if (err != CHV_OK)
+        return err == CHV_ERR_NOT_FOUND ? CHV_ERR_UNAVAILABLE : err; /* it was there before */
+    (void)pthread_mutex_lock(&t->module->lock);
+    t->slot = *slot;
+    t->located = true;
+    (void)pthread_mutex_unlock(&t->module->lock);
+    return CHV_OK;
+}
+
+static enum chv_err connect_session(struct chv_p11_session *s, bool login, CK_RV *rv, struct chv_why *why)
+{
+    struct chv_p11_token *t = s->token;
+    CK_SLOT_ID slot;
+    enum chv_err err = find_slot(t, &slot, rv, why);
+    if (err != CHV_OK)
+        return err;
+    *rv = s->fn->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &s->handle);
+    if (*rv == CKR_TOKEN_WRITE_PROTECTED)
+        *rv = s->fn->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &s->handle);
+    if (*rv != CKR_OK)
+        return chv_p11_fail(why, t->name, "C_OpenSession", CHV_P11_NO_MECHANISM, *rv);
+    (void)pthread_mutex_lock(&t->module->lock);
+    bool wanted = login && t->wanted;
+    (void)pthread_mutex_unlock(&t->module->lock);
+    if (wanted)
+        err = chv_p11_token_authenticate(t, s->handle, NULL, NULL, true, rv, why);
+    if (err != CHV_OK)
+        (void)s->fn->C_CloseSession(s->handle);
+    return err;
+}
+
+/* A session from the pool, or an empty one to be connected; NULL if the token has fewer than was thought. */
+static enum chv_err reserve(struct chv_p11_token *t, struct chv_p11_session **session, bool *fresh, struct chv_why *why)
+{
+    struct chv_p11_module *m = t->module;
+    struct chv_p11_session *s = NULL;
+    (void)pthread_mutex_lock(&m->lock);
+    while (m->exclusive || (t->idle == NULL && t->open >= t->limit))
+        (void)pthread_cond_wait(&m->changed, &m->lock);
+    *fresh = t->idle == NULL;
+    if (!*fresh) {
+        s = t->idle;
+        t->idle = s->next;
+    } else {
+        s = calloc(1, sizeof *s);
+        if (s != NULL) {
+            *s = (struct chv_p11_session){.fn = m->fn, .token = t, .where = t->name, .pool = t->pool};
+            t->open++;
+        }
+    }
+    if (s != NULL) {
+        m->inside++;
+        s->next = NULL;
+        s->generation = t->generation;
+        s->call = "";
+        s->rv = CKR_OK;
+        s->mechanism = CHV_P11_NO_MECHANISM;
+    }
+    (void)pthread_mutex_unlock(&m->lock);
+    *session = s;
+    return s != NULL ? CHV_OK : chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", t->name);
+}
+
+/* Gives back what reserve took.  True: the token has no session more, but others of ours are out: wait for one. */
+static bool unreserve(struct chv_p11_session *s, CK_RV rv)
+{
+    struct chv_p11_token *t = s->token;
+    (void)pthread_mutex_lock(&t->module->lock);
+    t->open--;
+    t->module->inside--;
+    bool full = rv == CKR_SESSION_COUNT && t->open > 0;
+    if (full && t->limit > t->open)
+        t->limit = t->open;
+    (void)pthread_cond_broadcast(&t->module->changed);
+    (void)pthread_mutex_unlock(&t->module->lock);
+    free(s);
+    return full;
+}
+
+enum chv_err chv_p11_session_take_rv(struct chv_p11_token *token, bool login, struct chv_p11_session **session,
+                                     CK_RV *rv, struct chv_why *why)
+{
+    struct chv_p11_session *s;
+    *rv = CKR_OK;
+    enum chv_err err = chv_p11_module_check_process(token->module, why);
+    while (err == CHV_OK) {
+        bool fresh;
+        err = reserve(token, &s, &fresh, why);
+        if (err != CHV_OK)
+            break;
+        if (fresh && !token->module->running) {
+            *rv = CKR_CRYPTOKI_NOT_INITIALIZED;
+            err = chv_p11_fail(why, token->name, "C_Initialize", CHV_P11_NO_MECHANISM, *rv);
+        } else if (fresh) {
+            err = connect_session(s, login, rv, why);
+        }
+        if (err == CHV_OK) {
+            *session = s;
+            return CHV_OK;
+        }
+        if (unreserve(s, *rv))
+            err = CHV_OK;
+    }
+    return err;
+}
+
+enum chv_err chv_p11_session_take(struct chv_p11_token *token, struct chv_p11_session **session, struct chv_why *why)
+{
+    CK_RV rv;
+    return chv_p11_session_take_rv(token, true, session, &rv, why);
+}
+
+void chv_p11_session_give(struct chv_p11_session *session)
+{
+    struct chv_p11_token *t = session->token;
+    (void)pthread_mutex_lock(&t->module->lock);
+    if (chv_p11_rv_session_dead(session->rv) || session->pool != t->pool) {
+        /* what killed this one has most likely killed those that lie idle; a busy one has only itself */
+        if (session->rv != CKR_OPERATION_ACTIVE && session->pool == t->pool)
+            chv_p11_session_drop_idle(t);
+        (void)session->fn->C_CloseSession(session->handle);
+        free(session);
+        t->open--;
+    } else {
+        session->next = t->idle;
+        t->idle = session;
+    }
+    t->module->inside--;
+    (void)pthread_cond_broadcast(&t->module->changed);
+    (void)pthread_mutex_unlock(&t->module->lock);
+}
+
+/*
+ * Whether a restart of the module may cost more than it gives: without a PIN file it loses a login that only a person
+ * can make again, so it is done only when the token itself does not answer.
+ */
+static bool restart_pays(struct chv_p11_token *t)
+{
+    CK_TOKEN_INFO info;
+    (void)pthread_mutex_lock(&t->module->lock);
+    bool free_of_charge = t->uri.pin_file != NULL || !t->wanted || !t->logged_in;
+    CK_SLOT_ID slot = t->slot;
+    (void)pthread_mutex_unlock(&t->module->lock);
+    if (free_of_charge || chv_p11_module_enter(t->module, NULL) != CHV_OK)
+        return true;
+    CK_RV rv = t->module->fn->C_GetTokenInfo(slot, &info);
+    chv_p11_module_leave(t->module);
+    return rv != CKR_OK;
+}
+
+enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work, void *arg, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    struct chv_why later = {""};
+    for (unsigned attempt = 0; attempt < 3; attempt++) {
+        struct chv_p11_session *s;
+        CK_RV rv;
+        (void)pthread_mutex_lock(&token->module->lock);
+        unsigned long restarts = token->module->restarts;
+        (void)pthread_mutex_unlock(&token->module->lock);
+        err = chv_p11_session_take_rv(token, true, &s, &rv, why);
+        if (err == CHV_OK) {
+            err = work(s, arg, why);
+            rv = err == CHV_OK ? CKR_OK : s->rv;
+            chv_p11_session_give(s);
+        }
+        if (err == CHV_OK || !chv_p11_rv_lost(rv))
+            return err;
+        (void)pthread_mutex_lock(&token->module->lock);
+        token->generation++; /* whatever it was, handles are found again */
+        (void)pthread_mutex_unlock(&token->module->lock);
+        /* first another session and login, then a restart; what failed first is what people must read */
+        if (attempt == 1 && (!restart_pays(token) || chv_p11_module_restart(token->module, restarts, &later) != CHV_OK))
+            return err;
+    }
+    return err;
+}
