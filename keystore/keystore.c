@@ -6,12 +6,13 @@
 
 static const struct chv_keystore_ops *const keystores[] = {
     &chv_keystore_file_ops,
+    &chv_keystore_token_ops,
 };
 
 /* Must name the table's schemes, in order; tests/keystore/ compares. */
 const char *chv_keystore_schemes(void)
 {
-    return "file";
+    return "file, pkcs11";
 }
 
 static bool is_alpha(char c)

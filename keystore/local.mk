@@ -10,8 +10,12 @@ keystore_libkeystore_la_SOURCES = \
 	keystore/file_openssl.c \
 	keystore/keystore.c \
 	keystore/keystore.h \
+	keystore/token.c \
+	keystore/token.h \
+	keystore/token_derive.c \
+	keystore/token_object.c \
 	$(NULL)
-keystore_libkeystore_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+keystore_libkeystore_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(P11KIT_CFLAGS)
 
 chv_layers = keystore/libkeystore.la backends/libbackends.la p11/libp11layer.la core/libcore.la base/libbase.la
 chv_layer_libs = $(CRYPTO_LIBS) $(JANSSON_LIBS) $(P11KIT_LIBS) $(LIBP11_LIBS)

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Labels, and the keys behind them: found once, checked, their handles kept. */
+#include "keystore/token.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void chv_token_label(const struct chv_token_store *s, const char *label, char out[CHV_TOKEN_LABEL_MAX + 1])
+{
+    (void)snprintf(out, CHV_TOKEN_LABEL_MAX + 1, "%s:%s", s->name, label);
+}
+
+/* ---- finding ---- */
+
+static enum chv_err note_object(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
+{
+    struct chv_token_found *found = arg;
+    CK_OBJECT_CLASS class = CKO_DATA;
+    enum chv_err err = chv_p11_get_ulong(s, object, CKA_CLASS, &class, why);
+    if (err != CHV_OK)
+        return err;
+    switch (class) {
+    case CKO_SECRET_KEY:
+        found->secret = object;
+        found->secrets++;
+        break;
+    case CKO_PRIVATE_KEY:
+        found->private_key = object;
+        found->private_keys++;
+        break;
+    case CKO_PUBLIC_KEY:
+        found->public_key = object;
+        found->public_keys++;
+        break;
+    case CKO_DATA:
+        found->data = object;
+        found->datas++;
+        break;
+    default: /* a certificate of that name is nothing of ours */
+        break;
+    }
+    return CHV_OK;
+}
+
+enum chv_err chv_token_find(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
+                            struct chv_token_found *found, struct chv_why *why)
+{
+    char full[CHV_TOKEN_LABEL_MAX + 1];
+    CK_BBOOL yes = CK_TRUE; /* session copies have the label too */
+    chv_token_label(store, label, full);
+    CK_ATTRIBUTE match[] = {{CKA_TOKEN, &yes, sizeof yes}, {CKA_LABEL, full, strlen(full)}};
+    *found = (struct chv_token_found){.secret = CK_INVALID_HANDLE};
+    enum chv_err err = chv_p11_find_each(s, match, 2, note_object, found, why);
+    if (err != CHV_OK)
+        return err;
+    if (found->secrets + found->private_keys + found->datas > 1 || found->public_keys > 1)
+        return chv_fail(why, CHV_ERR_KEY,
+                        "%s: there are several objects called '%s': remove those that are not yours with the token's "
+                        "own tools",
+                        store->where, full);
+    return CHV_OK;
+}
+
+/* ---- the cache ---- */
+
+static struct chv_token_entry *cached(struct chv_token_store *store, const char *label)
+{
+    for (size_t i = 0; i < CHV_TOKEN_CACHE; i++)
+        if (store->cache[i].label[0] != '\0' && strcmp(store->cache[i].label, label) == 0)
+            return &store->cache[i];
+    return NULL;
+}
+
+void chv_token_forget(struct chv_token_store *store, const char *label)
+{
+    struct chv_token_entry *e = cached(store, label);
+    if (e != NULL)
+        e->label[0] = '\0';
+}
+
+static struct chv_token_entry *keep(struct chv_token_store *store, const struct chv_token_entry *entry)
+{
+    struct chv_token_entry *e = cached(store, entry->label);
+    if (e == NULL) {
+        e = &store->cache[store->oldest];
+        store->oldest = (store->oldest + 1) % CHV_TOKEN_CACHE;
+    }
+    *e = *entry;
+    return e;
+}
+
+/* ---- keys ---- */
+
+#define RULE(name, want)                                                                                               \
+    {                                                                                                                  \
+        name, #name, want                                                                                              \
+    }
+static const struct chv_p11_rule identity_rules[] = {
+    RULE(CKA_PRIVATE, true), RULE(CKA_SENSITIVE, true), RULE(CKA_EXTRACTABLE, false), RULE(CKA_DERIVE, true),
+    RULE(CKA_SIGN, false),   RULE(CKA_DECRYPT, false),  RULE(CKA_UNWRAP, false),
+};
+static const struct chv_p11_rule receipt_rules[] = {
+    RULE(CKA_PRIVATE, true), RULE(CKA_SENSITIVE, true), RULE(CKA_EXTRACTABLE, false), RULE(CKA_SIGN, true),
+    RULE(CKA_DERIVE, false), RULE(CKA_DECRYPT, false),  RULE(CKA_UNWRAP, false),
+};
+static const struct chv_p11_rule deriving_rule[] = {RULE(CKA_DERIVE, true)};
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+
+/* Above HMAC the key must derive, so it is looked at twice as hard. */
+static enum chv_err check_secret(struct chv_token_store *store, struct chv_p11_session *s, CK_OBJECT_HANDLE object,
+                                 const char *label, struct chv_why *why)
+{
+    struct chv_p11_rule rules[16];
+    size_t n = 0;
+    for (size_t i = 0; i < chv_p11_secret_rule_count && n < COUNT(rules); i++)
+        if (store->rung == CHV_TOKEN_HMAC || chv_p11_secret_rules[i].type != CKA_DERIVE)
+            rules[n++] = chv_p11_secret_rules[i];
+    enum chv_err err = chv_p11_check(s, object, label, rules, n, why);
+    if (err != CHV_OK || store->rung == CHV_TOKEN_HMAC)
+        return err;
+    err = chv_p11_check(s, object, label, deriving_rule, COUNT(deriving_rule), why);
+    return err != CHV_OK ? err : chv_token_probe(s, object, label, why);
+}
+
+static enum chv_err load_secret(struct chv_token_store *store, struct chv_p11_session *s,
+                                const struct chv_token_found *found, struct chv_token_entry *entry, struct chv_why *why)
+{
+    CK_KEY_TYPE type = CKK_GENERIC_SECRET;
+    enum chv_err err = chv_p11_get_ulong(s, found->secret, CKA_KEY_TYPE, &type, why);
+    if (err == CHV_OK && type != CKK_GENERIC_SECRET && type != CKK_SHA256_HMAC)
+        err = chv_fail(why, CHV_ERR_KEY, "%s: key '%s' is refused: its type is 0x%lx, no secret for HMAC", store->where,
+                       entry->label, type);
+    if (err == CHV_OK)
+        err = check_secret(store, s, found->secret, entry->label, why);
+    if (err != CHV_OK)
+        return err;
+    entry->use = CHV_USE_SECRET;
+    entry->key = found->secret;
+    /* a copy in the session is faster; where the token or the key forbids it, the key itself serves */
+    if (store->uri.session_copy && chv_p11_secret_copy(s, found->secret, &entry->key, NULL) != CHV_OK) {
+        if (chv_p11_rv_session_dead(s->rv))
+            return chv_p11_session_fail(s, why);
+        s->rv = CKR_OK;
+    }
+    return CHV_OK;
+}
+
+static enum chv_err load_pair(struct chv_token_store *store, struct chv_p11_session *s,
+                              const struct chv_token_found *found, struct chv_token_entry *entry, struct chv_why *why)
+{
+    CK_BBOOL sign = CK_FALSE;
+    size_t len = sizeof sign;
+    CK_OBJECT_HANDLE params_of = found->public_keys > 0 ? found->public_key : found->private_key;
+    enum chv_err err = chv_p11_get(s, found->private_key, CKA_SIGN, &sign, &len, why);
+    if (err == CHV_OK)
+        err = sign ? chv_p11_check(s, found->private_key, entry->label, receipt_rules, COUNT(receipt_rules), why)
+                   : chv_p11_check(s, found->private_key, entry->label, identity_rules, COUNT(identity_rules), why);
+    if (err == CHV_OK)
+        err = chv_p11_pair_curve(s, params_of, &entry->curve, why);
+    if (err == CHV_OK && sign && entry->curve != CHV_CURVE_P256)
+        err = chv_fail(why, CHV_ERR_KEY, "%s: key '%s' is refused: a receipt key is on P-256", store->where,
+                       entry->label);
+    entry->use = sign ? CHV_USE_RECEIPT : CHV_USE_IDENTITY;
+    entry->key = found->private_key;
+    entry->public_key = found->public_keys > 0 ? found->public_key : CK_INVALID_HANDLE;
+    return err;
+}
+
+/* Whatever key the label names. */
+static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
+                            const struct chv_token_entry **entry, struct chv_why *why)
+{
+    struct chv_token_found found;
+    struct chv_token_entry *known = cached(store, label);
+    if (known != NULL && known->generation == s->generation) {
+        *entry = known;
+        return CHV_OK;
+    }
+    struct chv_token_entry fresh = {.generation = s->generation};
+    (void)snprintf(fresh.label, sizeof fresh.label, "%s", label);
+    enum chv_err err = chv_token_find(store, s, label, &found, why);
+    if (err != CHV_OK)
+        return err;
+    if (found.secrets + found.private_keys == 0) {
+        char what[CHV_LABEL_MAX + 16];
+        (void)snprintf(what, sizeof what, "key '%s'", label);
+        return known != NULL ? chv_p11_session_missing(s, what, why)
+                             : chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no key '%s:%s' in it", store->where,
+                                        store->name, label);
+    }
+    err = found.secrets > 0 ? load_secret(store, s, &found, &fresh, why) : load_pair(store, s, &found, &fresh, why);
+    if (err == CHV_OK)
+        *entry = keep(store, &fresh);
+    return err;
+}
+
+enum chv_err chv_token_key(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
+                           enum chv_key_use use, const struct chv_token_entry **entry, struct chv_why *why)
+{
+    static const char *const uses[] = {"a secret", "an identity key", "a receipt key"};
+    const struct chv_token_entry *found = NULL;
+    enum chv_err err = any_key(store, s, label, &found, why);
+    if (err != CHV_OK)
+        return err;
+    if (found->use != use)
+        return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: '%s' is %s, wanted was %s", store->where, label,
+                        uses[found->use], uses[use]);
+    *entry = found;
+    return CHV_OK;
+}
+
+enum chv_err chv_token_pair(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
+                            const struct chv_token_entry **entry, struct chv_why *why)
+{
+    const struct chv_token_entry *found = NULL;
+    enum chv_err err = any_key(store, s, label, &found, why);
+    if (err != CHV_OK)
+        return err;
+    if (found->use == CHV_USE_SECRET)
+        return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: '%s' is a secret: it has no public key", store->where, label);
+    if (found->public_key == CK_INVALID_HANDLE)
+        return chv_fail(why, CHV_ERR_KEY, "%s: the public half of key pair '%s' is not in it", store->where, label);
+    *entry = found;
+    return CHV_OK;
+}
+
+/* ---- listing ---- */
+
+struct listing {
+    struct chv_token_store *store;
+    bool pairs;
+    struct chv_key_info *infos;
+    size_t count, room;
+};
+
+static enum chv_err add_info(struct listing *l, const struct chv_key_info *info, struct chv_why *why)
+{
+    if (l->count == l->room) {
+        size_t room = l->room * 2 + 8;
+        struct chv_key_info *larger = realloc(l->infos, room * sizeof *larger);
+        if (larger == NULL)
+            return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", l->store->where);
+        l->infos = larger;
+        l->room = room;
+    }
+    l->infos[l->count++] = *info;
+    return CHV_OK;
+}
+
+static enum chv_err note_info(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
+{
+    struct listing *l = arg;
+    struct chv_key_info info = {.use = CHV_USE_SECRET};
+    char label[CHV_TOKEN_LABEL_MAX + 1];
+    size_t len = sizeof label - 1, prefix = strlen(l->store->name);
+    CK_BBOOL sign = CK_FALSE;
+    size_t sign_len = sizeof sign;
+    enum chv_err err = chv_p11_get(s, object, CKA_LABEL, label, &len, why);
+    if (err == CHV_ERR_SPACE || err == CHV_ERR_NOT_FOUND) { /* a stranger's label */
+        s->rv = CKR_OK;
+        return CHV_OK;
+    }
+    if (err != CHV_OK)
+        return err;
+    if (len <= prefix + 1 || memcmp(label, l->store->name, prefix) != 0 || label[prefix] != ':' ||
+        len - prefix - 1 > CHV_LABEL_MAX)
+        return CHV_OK;
+    memcpy(info.label, label + prefix + 1, len - prefix - 1);
+    if (l->pairs) {
+        err = chv_p11_get(s, object, CKA_SIGN, &sign, &sign_len, why);
+        if (err == CHV_OK)
+            err = chv_p11_pair_curve(s, object, &info.curve, why);
+        info.use = sign ? CHV_USE_RECEIPT : CHV_USE_IDENTITY;
+    }
+    return err == CHV_OK ? add_info(l, &info, why) : err;
+}
+
+static enum chv_err work_list(struct chv_p11_session *s, void *arg, struct chv_why *why)
+{
+    struct listing *l = arg;
+    CK_BBOOL yes = CK_TRUE;
+    CK_OBJECT_CLASS classes[] = {CKO_SECRET_KEY, CKO_PRIVATE_KEY};
+    enum chv_err err = CHV_OK;
+    l->count = 0; /* it may be another attempt */
+    for (size_t i = 0; i < COUNT(classes) && err == CHV_OK; i++) {
+        CK_ATTRIBUTE match[] = {{CKA_TOKEN, &yes, sizeof yes}, {CKA_CLASS, &classes[i], sizeof classes[i]}};
+        l->pairs = classes[i] == CKO_PRIVATE_KEY;
+        err = chv_p11_find_each(s, match, COUNT(match), note_info, l, why);
+    }
+    return err;
+}
+
+static int by_label(const void *a, const void *b)
+{
+    return strcmp(((const struct chv_key_info *)a)->label, ((const struct chv_key_info *)b)->label);
+}
+
+enum chv_err chv_token_list(struct chv_token_store *store, chv_key_fn each, void *arg, struct chv_why *why)
+{
+    struct listing l = {.store = store};
+    enum chv_err err = chv_p11_token_run(store->token, work_list, &l, why);
+    if (err == CHV_OK && l.count > 0)
+        qsort(l.infos, l.count, sizeof *l.infos, by_label);
+    for (size_t i = 0; err == CHV_OK && i < l.count; i++)
+        err = each(arg, &l.infos[i]);
+    free(l.infos);
+    return err;
+}
