@@ -248,14 +248,28 @@ static enum chv_err add_info(struct listing *l, const struct chv_key_info *info,
     return CHV_OK;
 }
 
+/* The public half says the curve: SoftHSM does not give it for every private one. */
+static enum chv_err describe_pair(struct chv_p11_session *s, struct chv_token_store *store, CK_OBJECT_HANDLE object,
+                                  struct chv_key_info *info, struct chv_why *why)
+{
+    struct chv_token_found found;
+    CK_BBOOL sign = CK_FALSE;
+    size_t len = sizeof sign;
+    enum chv_err err = chv_p11_get(s, object, CKA_SIGN, &sign, &len, why);
+    if (err == CHV_OK)
+        err = chv_token_find(store, s, info->label, &found, why);
+    if (err == CHV_OK)
+        err = chv_p11_pair_curve(s, found.public_keys > 0 ? found.public_key : object, &info->curve, why);
+    info->use = sign ? CHV_USE_RECEIPT : CHV_USE_IDENTITY;
+    return err;
+}
+
 static enum chv_err note_info(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
 {
     struct listing *l = arg;
     struct chv_key_info info = {.use = CHV_USE_SECRET};
     char label[CHV_TOKEN_LABEL_MAX + 1];
     size_t len = sizeof label - 1, prefix = strlen(l->store->name);
-    CK_BBOOL sign = CK_FALSE;
-    size_t sign_len = sizeof sign;
     enum chv_err err = chv_p11_get(s, object, CKA_LABEL, label, &len, why);
     if (err == CHV_ERR_SPACE || err == CHV_ERR_NOT_FOUND) { /* a stranger's label */
         s->rv = CKR_OK;
@@ -267,12 +281,8 @@ static enum chv_err note_info(struct chv_p11_session *s, CK_OBJECT_HANDLE object
         len - prefix - 1 > CHV_LABEL_MAX)
         return CHV_OK;
     memcpy(info.label, label + prefix + 1, len - prefix - 1);
-    if (l->pairs) {
-        err = chv_p11_get(s, object, CKA_SIGN, &sign, &sign_len, why);
-        if (err == CHV_OK)
-            err = chv_p11_pair_curve(s, object, &info.curve, why);
-        info.use = sign ? CHV_USE_RECEIPT : CHV_USE_IDENTITY;
-    }
+    if (l->pairs)
+        err = describe_pair(s, l->store, object, &info, why);
     return err == CHV_OK ? add_info(l, &info, why) : err;
 }
 

@@ -169,10 +169,11 @@ enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, c
 
 /* ---- secrets ---- */
 
+/* NSS says CKR_GENERAL_ERROR when its database has no column for an attribute. */
 static bool template_refused(CK_RV rv)
 {
-    return rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_VALUE_INVALID || rv == CKR_TEMPLATE_INCONSISTENT ||
-           rv == CKR_ATTRIBUTE_READ_ONLY;
+    return rv == CKR_GENERAL_ERROR || rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_VALUE_INVALID ||
+           rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY;
 }
 
 enum { SECRET_ATTRIBUTES = 18 };

@@ -157,14 +157,17 @@ enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, 
 {
     struct view v;
     PKCS11_SLOT *slot = NULL;
+    char padded[33];
     size_t len = strlen(label);
     if (len == 0 || len > 32)
         return chv_fail(why, CHV_ERR_ARGUMENT, "a token's label has 1 to 32 bytes, this one %zu", len);
     enum chv_err err = view_open(&v, module_path, init_args, why);
     if (err != CHV_OK)
         return err;
+    /* C_InitToken reads 32 bytes, whatever libp11 is given (PKCS #11 2.40, 5.5) */
+    (void)snprintf(padded, sizeof padded, "%-32s", label);
     err = find_free(&v, label, &slot, why);
-    if (err == CHV_OK && PKCS11_init_token(slot->token, so_pin, label) != 0)
+    if (err == CHV_OK && PKCS11_init_token(slot->token, so_pin, padded) != 0)
         err = libp11_fail(&v, "C_InitToken", why);
     view_close(&v);
     if (err != CHV_OK)

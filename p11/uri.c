@@ -240,6 +240,7 @@ void chv_p11_uri_describe(const struct chv_p11_uri *uri, char *out, size_t size)
 {
     char *text = NULL;
     int code = p11_kit_uri_format(uri->parsed, P11_KIT_URI_FOR_TOKEN | P11_KIT_URI_FOR_SLOT, &text);
-    (void)snprintf(out, size, "%s", code == P11_KIT_URI_OK && text != NULL ? text : "pkcs11:");
+    (void)snprintf(out, size, "%.*s", code == P11_KIT_URI_OK && text != NULL ? (int)strcspn(text, "?") : 7,
+                   code == P11_KIT_URI_OK && text != NULL ? text : "pkcs11:"); /* without the query */
     free(text);
 }

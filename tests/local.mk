@@ -19,6 +19,7 @@ test_libs = libchaveiro-testable.la $(CUNIT_LIBS) $(CRYPTO_LIBS)
 include tests/support/local.mk
 include tests/base/local.mk
 include tests/core/local.mk
+include tests/p11/local.mk
 include tests/backends/local.mk
 include tests/keystore/local.mk
 include tests/net/local.mk

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The contract of include/chaveiro/keystore.h: the same cases over every kind of keystore. */
 #include "tests/keystore/support.h"
+#include "tests/support/tokens.h"
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -11,11 +12,21 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What a kind cannot do, or does in its own way (doc/tokens.md). */
+enum {
+    NO_DATA = 1,    /* the token keeps no data objects */
+    NO_COMMIT = 2,  /* changes are durable at once */
+    EXISTS_LATE = 4 /* whether there is one already shows at unlock, and a new one asks for the PIN that there is */
+};
+
 /* A kind: its name and a URI under which nothing exists yet, freed by the caller. */
 struct kind {
     const char *name;
+    const char *scheme;
     char *(*fresh_uri)(void);
+    unsigned ways;
 };
+static const struct kind *kind; /* the one that runs */
 
 static char *fresh_file(void)
 {
@@ -27,14 +38,57 @@ static char *fresh_file(void)
     return uri;
 }
 
+static char *fresh_softhsm(void)
+{
+    static unsigned count;
+    char name[16];
+    if (count == 0)
+        test_softhsm_token("contract");
+    (void)snprintf(name, sizeof name, "ks%u", ++count);
+    return test_softhsm_uri("contract", name, "");
+}
+
+static char *fresh_softhsm_copy(void)
+{
+    char *uri = fresh_softhsm(), *out = test_format("%s&chaveiro-session-copy=yes", uri);
+    free(uri);
+    return out;
+}
+
+static char *fresh_nss(void)
+{
+    static unsigned count;
+    char name[16];
+    (void)snprintf(name, sizeof name, "ks%u", ++count);
+    return test_nss_uri(name, "");
+}
+
 static const struct kind kinds[] = {
-    {"file", fresh_file},
+    {"file", "file", fresh_file, 0},
+    {"softhsm", "pkcs11", fresh_softhsm, NO_COMMIT | EXISTS_LATE},
+    {"softhsm, session copy", "pkcs11", fresh_softhsm_copy, NO_COMMIT | EXISTS_LATE},
+    {"nss", "pkcs11", fresh_nss, NO_DATA | NO_COMMIT | EXISTS_LATE},
 };
+#define KIND_COUNT (sizeof kinds / sizeof kinds[0])
+
+/* A token that is not installed is told once and left out. */
+static bool installed(const struct kind *k)
+{
+    static unsigned told;
+    unsigned bit = 1U << (unsigned)(k - kinds);
+    bool here = k->fresh_uri == fresh_file || (k->fresh_uri == fresh_nss ? test_nss_module() : test_softhsm_module());
+    if (!here && (told & bit) == 0)
+        (void)printf("left out: %s is not installed\n", k->name);
+    told |= bit;
+    return here;
+}
 
 static void each_kind(void (*run)(const char *uri))
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        char *uri = kinds[i].fresh_uri();
+    for (kind = kinds; kind < kinds + KIND_COUNT; kind++) {
+        if (!installed(kind))
+            continue;
+        char *uri = kind->fresh_uri();
         run(uri);
         free(uri);
     }
@@ -165,7 +219,8 @@ static void list_one(const char *uri)
     CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "receipt", CHV_USE_RECEIPT, CHV_CURVE_P256, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "identity", CHV_USE_IDENTITY, CHV_CURVE_25519, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_generate(ks, "master:1", NULL), CHV_OK);
-    CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "server", BYTES("s"), NULL), CHV_OK);
+    if ((kind->ways & NO_DATA) == 0)
+        CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "server", BYTES("s"), NULL), CHV_OK);
     commit_and_close(ks);
     ks = test_open(uri, CHV_KEYSTORE_WRITE);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
@@ -176,7 +231,8 @@ static void list_one(const char *uri)
 
     CU_ASSERT_EQUAL(chv_keystore_remove(ks, "master:1", NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_remove(ks, "identity", NULL), CHV_OK);
-    CU_ASSERT_EQUAL(chv_keystore_remove(ks, "server", NULL), CHV_OK);
+    if ((kind->ways & NO_DATA) == 0)
+        CU_ASSERT_EQUAL(chv_keystore_remove(ks, "server", NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_remove(ks, "server", NULL), CHV_ERR_NOT_FOUND);
     CU_ASSERT_EQUAL(chv_keystore_remove(ks, "master:1", NULL), CHV_ERR_NOT_FOUND);
     commit_and_close(ks);
@@ -200,6 +256,13 @@ static void data_one(const char *uri)
     memset(big, 0xa5, sizeof big);
     struct chv_keystore *ks = test_open(uri, CHV_KEYSTORE_CREATE);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    if ((kind->ways & NO_DATA) != 0) {
+        struct chv_why why = {""};
+        CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "big", big, 1, &why), CHV_ERR_UNSUPPORTED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "keeps no data objects"));
+        chv_keystore_close(ks);
+        return;
+    }
     CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "big", big, CHV_KEYSTORE_DATA_MAX, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "big2", big, CHV_KEYSTORE_DATA_MAX + 1, NULL), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "empty", NULL, 0, NULL), CHV_OK);
@@ -416,7 +479,7 @@ static void states_one(const char *uri)
     CU_ASSERT_EQUAL(chv_keystore_unlock(ks, test_secret, &none, NULL), CHV_ERR_NO_SECRET);
     all_refuse(ks, CHV_ERR_STORE_LOCKED, CHV_ERR_STORE_LOCKED);
     CU_ASSERT_EQUAL(chv_keystore_unlock(ks, test_secret, &asked, NULL), CHV_OK);
-    CU_ASSERT(asked.asked == 1 && asked.confirm != 0);
+    CU_ASSERT(asked.asked == 1 && (asked.confirm != 0) == ((kind->ways & EXISTS_LATE) == 0));
     CU_ASSERT_PTR_NULL(strchr(asked.prompt, ':'));
     CU_ASSERT_EQUAL(chv_keystore_unlock(ks, test_secret, &asked, NULL), CHV_ERR_STATE);
     CU_ASSERT_EQUAL(asked.asked, 1);
@@ -426,8 +489,16 @@ static void states_one(const char *uri)
 
     /* there is one now */
     ks = NULL;
-    CU_ASSERT_EQUAL(chv_keystore_open(uri, &options, &ks, NULL), CHV_ERR_EXISTS);
-    CU_ASSERT_PTR_NULL(ks);
+    if ((kind->ways & EXISTS_LATE) != 0) {
+        CU_ASSERT_EQUAL_FATAL(chv_keystore_open(uri, &options, &ks, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(chv_keystore_unlock(ks, test_secret, &asked, NULL), CHV_ERR_EXISTS);
+        all_refuse(ks, CHV_ERR_STORE_LOCKED, CHV_ERR_STORE_LOCKED);
+        chv_keystore_close(ks);
+        ks = NULL;
+    } else {
+        CU_ASSERT_EQUAL(chv_keystore_open(uri, &options, &ks, NULL), CHV_ERR_EXISTS);
+        CU_ASSERT_PTR_NULL(ks);
+    }
 
     options.mode = CHV_KEYSTORE_READ;
     CU_ASSERT_EQUAL_FATAL(chv_keystore_open(uri, &options, &ks, NULL), CHV_OK);
@@ -439,6 +510,8 @@ static void states_one(const char *uri)
     all_refuse(ks, CHV_OK, CHV_ERR_STATE);
     chv_keystore_close(ks);
 
+    if ((kind->ways & NO_COMMIT) != 0)
+        return;
     /* what was not committed is gone */
     ks = test_open(uri, CHV_KEYSTORE_WRITE);
     CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
@@ -458,6 +531,32 @@ static void test_states(void)
     each_kind(states_one);
 }
 
+/* The same secret, the same bytes, wherever it lives. */
+static void test_pairwise(void)
+{
+    enum { ROUNDS = 20 };
+    uint8_t info[CHV_INFO_MAX], first[ROUNDS][2][32], got[2][32];
+    for (kind = kinds; kind < kinds + KIND_COUNT; kind++) {
+        if (!installed(kind))
+            continue;
+        char *uri = kind->fresh_uri();
+        struct chv_keystore *ks = test_open(uri, CHV_KEYSTORE_CREATE);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+        CU_ASSERT_EQUAL(chv_keystore_import(ks, "m", secret, NULL), CHV_OK);
+        for (size_t i = 0; i < ROUNDS; i++) {
+            size_t len = i * i * 2; /* to 722: past every block of the hash */
+            memset(info, (int)i, sizeof info);
+            CU_ASSERT_EQUAL(chv_keystore_derive(ks, "m", info, len, got[0], NULL), CHV_OK);
+            CU_ASSERT_EQUAL(chv_keystore_derive2(ks, "m", info, len, info, i, got[1], NULL), CHV_OK);
+            if (kind == kinds)
+                memcpy(first[i], got, sizeof got);
+            CU_ASSERT_EQUAL(memcmp(first[i], got, sizeof got), 0);
+        }
+        chv_keystore_close(ks);
+        free(uri);
+    }
+}
+
 static void test_uris(void)
 {
     struct chv_keystore_options options = {.mode = CHV_KEYSTORE_READ};
@@ -466,8 +565,9 @@ static void test_uris(void)
     size_t known = 0;
     /* schemes() lists the kinds that this test knows: a new one joins the table above */
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        CU_ASSERT_PTR_NOT_NULL(strstr(chv_keystore_schemes(), kinds[i].name));
-        known += strlen(kinds[i].name) + (i > 0 ? 2 : 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(chv_keystore_schemes(), kinds[i].scheme));
+        if (i == 0 || strcmp(kinds[i].scheme, kinds[i - 1].scheme) != 0)
+            known += strlen(kinds[i].scheme) + (i > 0 ? 2 : 0);
     }
     CU_ASSERT_EQUAL(strlen(chv_keystore_schemes()), known);
     CU_ASSERT_EQUAL(chv_keystore_open("ftp:x", &options, &ks, &why), CHV_ERR_CONFIG);
@@ -489,4 +589,5 @@ static void test_uris(void)
 
 TEST_MAIN("keystore: contract", {"derive, derive2", test_derive}, {"generate, import", test_generate},
           {"list, remove", test_list_and_remove}, {"data items", test_data}, {"key pairs", test_identity},
-          {"labels", test_labels}, {"locked, read only, uncommitted", test_states}, {"URIs", test_uris})
+          {"labels", test_labels}, {"locked, read only, uncommitted", test_states}, {"the same bytes", test_pairwise},
+          {"URIs", test_uris})

@@ -14,7 +14,7 @@ TESTS += $(keystore_tests) tests/keystore/file_format.py
 
 tests_keystore_contract_SOURCES = tests/keystore/contract.c $(keystore_test_support)
 tests_keystore_contract_CFLAGS = $(test_cflags)
-tests_keystore_contract_LDADD = $(test_libs)
+tests_keystore_contract_LDADD = tests/support/libtokens.la $(test_libs)
 
 tests_keystore_file_SOURCES = tests/keystore/file.c $(keystore_test_support)
 tests_keystore_file_CFLAGS = $(test_cflags)
