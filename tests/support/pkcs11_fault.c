@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h>
+
+#include "tests/support/pkcs11_fault.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#pragma GCC visibility push(default)
+extern struct chv_fault chv_fault;
+struct chv_fault chv_fault = {.hang_read = -1, .hang_write = -1};
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list);
+#pragma GCC visibility pop
+
+static CK_FUNCTION_LIST *real;
+
+/* Whether this call is one to be hit. */
+static int hit(const char *name)
+{
+    if (chv_fault.only != NULL && strcmp(chv_fault.only, name) != 0)
+        return 0;
+    unsigned long n = ++chv_fault.calls;
+    if (chv_fault.first == 0 || n < chv_fault.first || n - chv_fault.first >= chv_fault.times)
+        return 0;
+    chv_fault.fired++;
+    if (chv_fault.mode == CHV_FAULT_HANG) {
+        char byte = 'h';
+        if (write(chv_fault.hang_write, &byte, 1) != 1 || read(chv_fault.hang_read, &byte, 1) < 0)
+            abort();
+        return 0;
+    }
+    return 1;
+}
+
+static CK_RV bend(CK_RV rv, CK_ULONG *len)
+{
+    if (rv == CKR_OK && len != NULL && (chv_fault.mode == CHV_FAULT_SHORT || chv_fault.mode == CHV_FAULT_LONG))
+        *len += chv_fault.mode == CHV_FAULT_LONG ? 1 : (CK_ULONG)-1;
+    else if (chv_fault.mode == CHV_FAULT_AFTER)
+        rv = chv_fault.rv;
+    return rv;
+}
+
+/* One call with its fault; `len` is the length that it gives, or NULL. */
+#define PASS(name, len, ...)                                                                                           \
+    do {                                                                                                               \
+        int is_hit = hit(#name);                                                                                       \
+        if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)                                                              \
+            return chv_fault.rv;                                                                                       \
+        CK_RV rv_ = real->name(__VA_ARGS__);                                                                           \
+        return is_hit ? bend(rv_, (len)) : rv_;                                                                        \
+    } while (0)
+
+#define S CK_SESSION_HANDLE s
+#define H CK_OBJECT_HANDLE
+
+static CK_RV f_C_Initialize(void *args)
+{
+    chv_fault.initialised++;
+    PASS(C_Initialize, NULL, args);
+}
+
+static CK_RV f_C_Finalize(void *args)
+{
+    chv_fault.finalised++;
+    chv_fault.open_sessions = 0;
+    return real->C_Finalize(args);
+}
+
+static CK_RV f_C_GetSlotList(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n)
+{
+    PASS(C_GetSlotList, NULL, present, list, n);
+}
+
+static CK_RV f_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
+{
+    int is_hit = hit("C_GetTokenInfo");
+    if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)
+        return chv_fault.rv;
+    CK_RV rv = real->C_GetTokenInfo(slot, info);
+    if (rv == CKR_OK) {
+        info->flags |= chv_fault.token_flags;
+        if (chv_fault.max_sessions != 0)
+            info->ulMaxSessionCount = chv_fault.max_sessions;
+    }
+    return is_hit ? bend(rv, NULL) : rv;
+}
+
+static CK_RV f_C_GetMechanismInfo(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info)
+{
+    PASS(C_GetMechanismInfo, NULL, slot, type, info);
+}
+
+static CK_RV f_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY notify, CK_SESSION_HANDLE *session)
+{
+    int is_hit = hit("C_OpenSession");
+    if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)
+        return chv_fault.rv;
+    if (chv_fault.max_sessions != 0 && chv_fault.open_sessions >= chv_fault.max_sessions)
+        return CKR_SESSION_COUNT;
+    CK_RV rv = real->C_OpenSession(slot, flags, app, notify, session);
+    if (rv == CKR_OK && ++chv_fault.open_sessions > chv_fault.most_sessions)
+        chv_fault.most_sessions = chv_fault.open_sessions;
+    return is_hit ? bend(rv, NULL) : rv;
+}
+
+static CK_RV f_C_CloseSession(S)
+{
+    CK_RV rv = real->C_CloseSession(s);
+    if (rv == CKR_OK && chv_fault.open_sessions > 0)
+        chv_fault.open_sessions--;
+    return rv;
+}
+
+static CK_RV f_C_Login(S, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG len)
+{
+    chv_fault.logins++;
+    PASS(C_Login, NULL, s, user, pin, len);
+}
+
+/* X(name, the length that it gives or NULL, (parameters), arguments) */
+#define PLAIN(X)                                                                                                       \
+    X(C_GetSessionInfo, NULL, (S, CK_SESSION_INFO * i), s, i)                                                          \
+    X(C_CreateObject, NULL, (S, CK_ATTRIBUTE * t, CK_ULONG n, H * o), s, t, n, o)                                      \
+    X(C_CopyObject, NULL, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n, H * c), s, o, t, n, c)                                \
+    X(C_DestroyObject, NULL, (S, H o), s, o)                                                                           \
+    X(C_GetAttributeValue, &t[0].ulValueLen, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n), s, o, t, n)                       \
+    X(C_SetAttributeValue, NULL, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n), s, o, t, n)                                   \
+    X(C_FindObjectsInit, NULL, (S, CK_ATTRIBUTE * t, CK_ULONG n), s, t, n)                                             \
+    X(C_FindObjects, n, (S, H * o, CK_ULONG max, CK_ULONG * n), s, o, max, n)                                          \
+    X(C_FindObjectsFinal, NULL, (S), s)                                                                                \
+    X(C_EncryptInit, NULL, (S, CK_MECHANISM * m, H k), s, m, k)                                                        \
+    X(C_Encrypt, ol, (S, CK_BYTE * i, CK_ULONG il, CK_BYTE * o, CK_ULONG * ol), s, i, il, o, ol)                       \
+    X(C_DecryptInit, NULL, (S, CK_MECHANISM * m, H k), s, m, k)                                                        \
+    X(C_Decrypt, ol, (S, CK_BYTE * i, CK_ULONG il, CK_BYTE * o, CK_ULONG * ol), s, i, il, o, ol)                       \
+    X(C_DigestInit, NULL, (S, CK_MECHANISM * m), s, m)                                                                 \
+    X(C_Digest, ol, (S, CK_BYTE * i, CK_ULONG il, CK_BYTE * o, CK_ULONG * ol), s, i, il, o, ol)                        \
+    X(C_DigestUpdate, NULL, (S, CK_BYTE * i, CK_ULONG il), s, i, il)                                                   \
+    X(C_DigestFinal, ol, (S, CK_BYTE * o, CK_ULONG * ol), s, o, ol)                                                    \
+    X(C_SignInit, NULL, (S, CK_MECHANISM * m, H k), s, m, k)                                                           \
+    X(C_Sign, ol, (S, CK_BYTE * i, CK_ULONG il, CK_BYTE * o, CK_ULONG * ol), s, i, il, o, ol)                          \
+    X(C_SignUpdate, NULL, (S, CK_BYTE * i, CK_ULONG il), s, i, il)                                                     \
+    X(C_SignFinal, ol, (S, CK_BYTE * o, CK_ULONG * ol), s, o, ol)                                                      \
+    X(C_GenerateKey, NULL, (S, CK_MECHANISM * m, CK_ATTRIBUTE * t, CK_ULONG n, H * k), s, m, t, n, k)                  \
+    X(C_GenerateKeyPair, NULL,                                                                                         \
+      (S, CK_MECHANISM * m, CK_ATTRIBUTE * p, CK_ULONG pn, CK_ATTRIBUTE * q, CK_ULONG qn, H * pk, H * qk), s, m, p,    \
+      pn, q, qn, pk, qk)                                                                                               \
+    X(C_WrapKey, ol, (S, CK_MECHANISM * m, H w, H k, CK_BYTE * o, CK_ULONG * ol), s, m, w, k, o, ol)                   \
+    X(C_DeriveKey, NULL, (S, CK_MECHANISM * m, H b, CK_ATTRIBUTE * t, CK_ULONG n, H * k), s, m, b, t, n, k)            \
+    X(C_GenerateRandom, NULL, (S, CK_BYTE * o, CK_ULONG n), s, o, n)
+
+#define DEFINE(name, len, params, ...)                                                                                 \
+    static CK_RV f_##name params                                                                                       \
+    {                                                                                                                  \
+        PASS(name, len, __VA_ARGS__);                                                                                  \
+    }
+PLAIN(DEFINE)
+
+CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
+{
+    static CK_FUNCTION_LIST functions;
+    const char *path = getenv("CHV_FAULT_MODULE");
+    void *library = path != NULL ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *symbol = library != NULL ? dlsym(library, "C_GetFunctionList") : NULL;
+    CK_C_GetFunctionList get;
+    if (symbol == NULL)
+        return CKR_LIBRARY_LOAD_FAILED;
+    memcpy(&get, &symbol, sizeof get);
+    CK_RV rv = get(&real);
+    if (rv != CKR_OK)
+        return rv;
+    functions = *real;
+#define SET(name, ...) functions.name = f_##name;
+    PLAIN(SET)
+    SET(C_Initialize)
+    SET(C_Finalize)
+    SET(C_GetSlotList)
+    SET(C_GetTokenInfo)
+    SET(C_GetMechanismInfo)
+    SET(C_OpenSession)
+    SET(C_CloseSession)
+    SET(C_Login)
+    *list = &functions;
+    return CKR_OK;
+}
