@@ -42,7 +42,12 @@ static enum chv_err prepare(struct chv_token_store *store, const char *uri, stru
     if (err != CHV_OK)
         return err;
     store->where = chv_p11_token_name(store->token);
-    return chv_p11_token_mechanism(store->token, CKM_SHA256_HMAC, CKF_SIGN, NULL, why);
+    err = chv_p11_token_mechanism(store->token, CKM_SHA256_HMAC, CKF_SIGN, NULL, why);
+    if (err == CHV_OK && store->rung == CHV_TOKEN_HKDF)
+        err = chv_p11_token_mechanism(store->token, CKM_HKDF_DERIVE, CKF_DERIVE, NULL, why);
+    if (err == CHV_OK && store->rung == CHV_TOKEN_SP800_108)
+        err = chv_p11_token_mechanism(store->token, CKM_SP800_108_COUNTER_KDF, CKF_DERIVE, NULL, why);
+    return err;
 }
 
 static enum chv_err token_open(const char *uri, const struct chv_keystore_options *options, struct chv_keystore **ks,
@@ -292,6 +297,19 @@ static enum chv_err token_list(struct chv_keystore *ks, chv_key_fn each, void *a
 
 /* ---- data items ---- */
 
+/* As confirm does it for keys. */
+static enum chv_err confirm_data(struct job *job, struct chv_p11_session *s, CK_OBJECT_HANDLE made, struct chv_why *why)
+{
+    struct chv_token_found found;
+    enum chv_err err = chv_token_find(job->store, s, job->label, &found, why);
+    if (err == CHV_OK)
+        return CHV_OK;
+    CK_RV failed = s->rv;
+    (void)s->fn->C_DestroyObject(s->handle, made);
+    s->rv = failed;
+    return err;
+}
+
 static enum chv_err create_data(struct job *job, struct chv_p11_session *s, struct chv_why *why)
 {
     char full[CHV_TOKEN_LABEL_MAX + 1], application[] = "chaveiro";
@@ -303,9 +321,11 @@ static enum chv_err create_data(struct job *job, struct chv_p11_session *s, stru
                         {CKA_PRIVATE, &yes, sizeof yes}, /* not secret, but nobody may change it without the PIN */
                         {CKA_MODIFIABLE, &yes, sizeof yes}, {CKA_APPLICATION, application, strlen(application)},
                         {CKA_LABEL, full, strlen(full)},    {CKA_VALUE, (void *)(uintptr_t)job->in, job->in_len}};
-    if (chv_p11_call(s, C_CreateObject, t, sizeof t / sizeof t[0], &made) == CKR_OK)
-        return CHV_OK;
-    enum chv_err err = chv_p11_session_fail(s, why);
+    enum chv_err err = CHV_OK;
+    if (chv_p11_call(s, C_CreateObject, t, sizeof t / sizeof t[0], &made) != CKR_OK)
+        err = chv_p11_session_fail(s, why);
+    else
+        err = confirm_data(job, s, made, why);
     if (err == CHV_ERR_UNSUPPORTED)
         err =
             chv_fail(why, err, "%s: the token keeps no data objects (C_CreateObject: %s): use another token or a file",

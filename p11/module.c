@@ -50,6 +50,7 @@ static enum chv_err initialise(struct chv_p11_module *m, struct chv_why *why)
     CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK, .pReserved = m->init_args};
     CK_RV rv = m->fn->C_Initialize(&args);
     ERR_clear_error(); /* modules that use OpenSSL leave entries in the thread's queue */
+    m->answer = rv;
     m->running = rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED;
     return m->running ? CHV_OK : chv_p11_fail(why, m->path, "C_Initialize", CHV_P11_NO_MECHANISM, rv);
 }
@@ -180,7 +181,7 @@ enum chv_err chv_p11_module_enter(struct chv_p11_module *module, struct chv_why 
     if (module->running)
         module->inside++;
     else
-        err = chv_p11_fail(why, module->path, "C_Initialize", CHV_P11_NO_MECHANISM, CKR_CRYPTOKI_NOT_INITIALIZED);
+        err = chv_p11_fail(why, module->path, "C_Initialize", CHV_P11_NO_MECHANISM, module->answer);
     (void)pthread_mutex_unlock(&module->lock);
     return err;
 }

@@ -40,7 +40,8 @@ struct chv_p11_module {
     pthread_cond_t changed;
     unsigned inside; /* sessions taken and not given back */
     bool exclusive;  /* somebody restarts it: nobody else enters */
-    bool running;    /* C_Initialize succeeded */
+    bool running;    /* C_Initialize succeeded ... */
+    CK_RV answer;    /* ... or what it said */
     unsigned long restarts;
     uint64_t restart_after; /* monotonic milliseconds */
     uint64_t restarted;     /* the same: when it was last done */

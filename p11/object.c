@@ -35,7 +35,7 @@ static enum chv_err note_hits(struct hits *h, const CK_OBJECT_HANDLE *found, CK_
 static enum chv_err search(struct chv_p11_session *s, const CK_ATTRIBUTE *match, CK_ULONG n, struct hits *h,
                            struct chv_why *why)
 {
-    CK_OBJECT_HANDLE found[64];
+    CK_OBJECT_HANDLE found[64] = {CK_INVALID_HANDLE};
     CK_ULONG got = 0;
     enum chv_err err = CHV_OK;
     if (chv_p11_call(s, C_FindObjectsInit, (CK_ATTRIBUTE_PTR)(uintptr_t)match, n) != CKR_OK)

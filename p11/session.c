@@ -133,8 +133,8 @@ enum chv_err chv_p11_session_take_rv(struct chv_p11_token *token, bool login, st
         if (err != CHV_OK)
             break;
         if (fresh && !token->module->running) {
-            *rv = CKR_CRYPTOKI_NOT_INITIALIZED;
-            err = chv_p11_fail(why, token->name, "C_Initialize", CHV_P11_NO_MECHANISM, *rv);
+            err = chv_p11_fail(why, token->name, "C_Initialize", CHV_P11_NO_MECHANISM, token->module->answer);
+            *rv = CKR_CRYPTOKI_NOT_INITIALIZED; /* so that it is tried again */
         } else if (fresh) {
             err = connect_session(s, login, rv, why);
         }
