@@ -12,7 +12,7 @@
 #include "p11/error.h"
 #include "p11/token_private.h"
 
-enum { PAUSE_FIRST = 500, PAUSE_MAX = 30000, QUIET = 60000 }; /* milliseconds */
+enum { PAUSE_FIRST = 500, PAUSE_MAX = 30000, QUIET = 60000, PATIENCE = 3000 }; /* milliseconds */
 
 /* All modules of this process: a second C_Initialize of one is an error, and one C_Finalize ends them all. */
 static pthread_mutex_t modules_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -99,8 +99,12 @@ static enum chv_err load_new(const char *path, const char *init_args, struct chv
     struct chv_p11_module *m = calloc(1, sizeof *m);
     if (m == NULL)
         return chv_fail(why, CHV_ERR_MEMORY, "PKCS #11 module %s: out of memory", path);
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_mutex_init(&m->lock, NULL);
-    (void)pthread_cond_init(&m->changed, NULL);
+    (void)pthread_cond_init(&m->changed, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     m->pid = getpid();
     m->path = strdup(path);
     m->init_args = init_args == NULL ? NULL : strdup(init_args);
@@ -212,6 +216,17 @@ static enum chv_err restart_alone(struct chv_p11_module *m, struct chv_why *why)
     return err;
 }
 
+/* Waits until nobody is inside; false if a call seems to hang.  The caller has the lock. */
+static bool wait_alone(struct chv_p11_module *m)
+{
+    uint64_t until = now_ms() + PATIENCE;
+    struct timespec ts = {(time_t)(until / 1000), (long)(until % 1000) * 1000000};
+    int late = 0;
+    while (m->inside > 0 && late == 0)
+        late = pthread_cond_timedwait(&m->changed, &m->lock, &ts);
+    return m->inside == 0;
+}
+
 enum chv_err chv_p11_module_restart(struct chv_p11_module *module, unsigned long seen, struct chv_why *why)
 {
     enum chv_err err = chv_p11_module_check_process(module, why);
@@ -228,9 +243,10 @@ enum chv_err chv_p11_module_restart(struct chv_p11_module *module, unsigned long
                        (unsigned long long)(module->restart_after - now));
     } else {
         module->exclusive = true;
-        while (module->inside > 0)
-            (void)pthread_cond_wait(&module->changed, &module->lock);
-        err = restart_alone(module, why);
+        if (wait_alone(module))
+            err = restart_alone(module, why);
+        else
+            err = chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: a call to it hangs: it cannot be restarted", module->path);
         module->exclusive = false;
         (void)pthread_cond_broadcast(&module->changed);
     }

@@ -154,20 +154,39 @@ enum chv_err chv_p11_session_take(struct chv_p11_token *token, struct chv_p11_se
     return chv_p11_session_take_rv(token, true, session, &rv, why);
 }
 
+/*
+ * Another session in the place of one with an operation that nobody will end.  It is opened first: with the last session
+ * the login would go.  The caller has module->lock.
+ */
+static bool replace(struct chv_p11_session *s)
+{
+    struct chv_p11_token *t = s->token;
+    CK_SESSION_HANDLE fresh;
+    if (t->open >= t->limit ||
+        s->fn->C_OpenSession(t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &fresh) != CKR_OK)
+        return false;
+    (void)s->fn->C_CloseSession(s->handle);
+    s->handle = fresh;
+    t->generation++; /* session objects made in the old one are gone */
+    return true;
+}
+
 void chv_p11_session_give(struct chv_p11_session *session)
 {
     struct chv_p11_token *t = session->token;
     (void)pthread_mutex_lock(&t->module->lock);
-    if (chv_p11_rv_session_dead(session->rv) || session->pool != t->pool) {
-        /* what killed this one has most likely killed those that lie idle; a busy one has only itself */
-        if (session->rv != CKR_OPERATION_ACTIVE && session->pool == t->pool)
+    bool ours = session->pool == t->pool, dead = chv_p11_rv_session_dead(session->rv);
+    if (ours && (!dead || (session->rv == CKR_OPERATION_ACTIVE && replace(session)))) {
+        session->next = t->idle;
+        t->idle = session;
+    } else {
+        /* what killed this one has most likely killed those that lie idle */
+        if (ours && session->rv != CKR_OPERATION_ACTIVE)
             chv_p11_session_drop_idle(t);
         (void)session->fn->C_CloseSession(session->handle);
         free(session);
         t->open--;
-    } else {
-        session->next = t->idle;
-        t->idle = session;
+        t->generation++;
     }
     t->module->inside--;
     (void)pthread_cond_broadcast(&t->module->changed);
@@ -192,30 +211,44 @@ static bool restart_pays(struct chv_p11_token *t)
     return rv != CKR_OK;
 }
 
+/* One try: the answer of the token in *rv, CKR_OK if all went well. */
+static enum chv_err try_work(struct chv_p11_token *token, chv_p11_work_fn work, void *arg, CK_RV *rv,
+                             struct chv_why *why)
+{
+    struct chv_p11_session *s;
+    enum chv_err err = chv_p11_session_take_rv(token, true, &s, rv, why);
+    if (err != CHV_OK)
+        return err;
+    err = work(s, arg, why);
+    *rv = s->rv;
+    if (err == CHV_OK)
+        s->rv = CKR_OK; /* whatever went wrong on the way did not matter */
+    chv_p11_session_give(s);
+    return err;
+}
+
 enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work, void *arg, struct chv_why *why)
 {
-    enum chv_err err = CHV_OK;
-    struct chv_why later = {""};
-    for (unsigned attempt = 0; attempt < 3; attempt++) {
-        struct chv_p11_session *s;
+    struct chv_p11_module *m = token->module;
+    unsigned tries = 0;
+    for (bool restarted = false;;) {
         CK_RV rv;
-        (void)pthread_mutex_lock(&token->module->lock);
-        unsigned long restarts = token->module->restarts;
-        (void)pthread_mutex_unlock(&token->module->lock);
-        err = chv_p11_session_take_rv(token, true, &s, &rv, why);
-        if (err == CHV_OK) {
-            err = work(s, arg, why);
-            rv = err == CHV_OK ? CKR_OK : s->rv;
-            chv_p11_session_give(s);
-        }
-        if (err == CHV_OK || !chv_p11_rv_lost(rv))
+        (void)pthread_mutex_lock(&m->lock);
+        unsigned long restarts = m->restarts;
+        (void)pthread_mutex_unlock(&m->lock);
+        enum chv_err err = try_work(token, work, arg, &rv, why);
+        if (err == CHV_OK || !chv_p11_rv_lost(rv) || restarted)
             return err;
-        (void)pthread_mutex_lock(&token->module->lock);
+        (void)pthread_mutex_lock(&m->lock);
         token->generation++; /* whatever it was, handles are found again */
-        (void)pthread_mutex_unlock(&token->module->lock);
-        /* first another session and login, then a restart; what failed first is what people must read */
-        if (attempt == 1 && (!restart_pays(token) || chv_p11_module_restart(token->module, restarts, &later) != CHV_OK))
+        (void)pthread_mutex_unlock(&m->lock);
+        /* first another session and login (an operation left open by the failure may cost one more), then a restart */
+        if (tries == 0 || (tries == 1 && rv == CKR_OPERATION_ACTIVE)) {
+            tries++;
+            continue;
+        }
+        if (!restart_pays(token) || chv_p11_module_restart(m, restarts, NULL) != CHV_OK)
             return err;
+        restarted = true;
     }
-    return err;
 }

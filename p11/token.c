@@ -288,11 +288,11 @@ static bool user_state(CK_STATE state)
     return state == CKS_RO_USER_FUNCTIONS || state == CKS_RW_USER_FUNCTIONS;
 }
 
-static void set_logged_in(struct chv_p11_token *t)
+static void set_logged_in(struct chv_p11_token *t, bool in)
 {
     (void)pthread_mutex_lock(&t->module->lock);
-    t->wanted = true;
-    t->logged_in = true;
+    t->wanted = t->wanted || in;
+    t->logged_in = in;
     (void)pthread_mutex_unlock(&t->module->lock);
 }
 
@@ -385,6 +385,7 @@ enum chv_err chv_p11_token_authenticate(struct chv_p11_token *token, CK_SESSION_
     (void)pthread_mutex_lock(&token->login_lock);
     *rv = fn->C_GetSessionInfo(session, &info);
     if (*rv == CKR_OK && !user_state(info.state)) {
+        set_logged_in(token, false);
         call = "C_GetTokenInfo";
         *rv = fn->C_GetTokenInfo(info.slotID, &token_info);
         if (*rv == CKR_OK && (token_info.flags & CKF_LOGIN_REQUIRED) != 0)
@@ -393,7 +394,7 @@ enum chv_err chv_p11_token_authenticate(struct chv_p11_token *token, CK_SESSION_
     if (err == CHV_OK && *rv != CKR_OK)
         err = chv_p11_fail(why, token->name, call, CHV_P11_NO_MECHANISM, *rv);
     if (err == CHV_OK)
-        set_logged_in(token);
+        set_logged_in(token, true);
     (void)pthread_mutex_unlock(&token->login_lock);
     return err;
 }

@@ -4,7 +4,7 @@
  *
  * Work is a function given to chv_p11_token_run, which lends it a session.  When the answer says that the session, the
  * login or the token is gone, run opens another session, logs in, and at last restarts the module (rate-limited),
- * and calls the function again, three times in all; so the function must be one that may be repeated from its start.
+ * and calls the function again, four times in all; so the function must be one that may be repeated from its start.
  * Object handles are void when session->generation is another one than when they were found.
  *
  * The PIN is asked for, used, wiped.  To log in again a PIN file (pin-source) is read again; without one the token

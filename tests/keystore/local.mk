@@ -8,6 +8,7 @@ keystore_tests = \
 	tests/keystore/file_refuse \
 	tests/keystore/file_writers \
 	tests/keystore/token_faults \
+	tests/keystore/token_lost \
 	$(NULL)
 check_PROGRAMS += $(keystore_tests) tests/keystore/file_make
 dist_check_SCRIPTS += tests/keystore/file_format.py
@@ -58,3 +59,7 @@ tests_keystore_file_make_LDADD = libchaveiro-testable.la
 tests_keystore_token_faults_SOURCES = tests/keystore/token_faults.c $(keystore_test_support)
 tests_keystore_token_faults_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
 tests_keystore_token_faults_LDADD = tests/support/libtokens.la $(test_libs)
+
+tests_keystore_token_lost_SOURCES = tests/keystore/token_lost.c $(keystore_test_support)
+tests_keystore_token_lost_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_keystore_token_lost_LDADD = tests/support/libtokens.la $(test_libs)

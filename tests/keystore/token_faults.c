@@ -218,17 +218,18 @@ static bool back(const struct work *w, struct chv_keystore *ks)
 
 /* ---- tests ---- */
 
-/* Call 1, 2, ... of each work fails once: what can be mended is mended unseen, the rest is told. */
+/* Call 1, 2, ... of the work fails once: what can be mended is mended unseen, the rest is told. */
 static void nth_call(const struct work *w, CK_RV rv, enum chv_fault_mode mode)
 {
-    for (unsigned long n = 1; n < 400; n++) {
+    struct chv_keystore *ks = stocked();
+    CU_ASSERT_EQUAL(w->makes ? CHV_OK : w->run(ks, NULL), CHV_OK);
+    bool fired = true;
+    for (unsigned long n = 1; n < 400 && fired; n++) {
         struct chv_why why = {""};
-        struct chv_keystore *ks = stocked();
-        CU_ASSERT_EQUAL_FATAL(w->makes ? CHV_OK : w->run(ks, NULL), CHV_OK);
         test_fault_arm_call(fault, n, rv);
         fault->mode = mode;
         enum chv_err err = w->run(ks, &why);
-        bool fired = fault->fired > 0;
+        fired = fault->fired > 0;
         if (err != CHV_OK)
             CU_ASSERT(why.text[0] != '\0');
         /* one lost session, login or handle is nobody's business but ours */
@@ -236,21 +237,21 @@ static void nth_call(const struct work *w, CK_RV rv, enum chv_fault_mode mode)
             (void)fprintf(stderr, "%s, call %lu, %s: %s\n", w->name, n, chv_p11_rv_name(rv), why.text);
             CU_FAIL("one lost call was not mended");
         }
-        CU_ASSERT(back(w, ks));
-        chv_keystore_close(ks);
-        if (!fired)
-            return;
+        test_fault_disarm(fault);
+        if (fired && err != CHV_OK)
+            CU_ASSERT(back(w, ks));
     }
-    CU_FAIL("never without a failure");
+    CU_ASSERT(!fired);
+    chv_keystore_close(ks);
 }
 
 static void test_nth_call(void)
 {
-    static const CK_RV answers[] = {CKR_GENERAL_ERROR,      CKR_DEVICE_REMOVED,  CKR_SESSION_HANDLE_INVALID,
-                                    CKR_KEY_HANDLE_INVALID, CKR_HOST_MEMORY,     CKR_USER_NOT_LOGGED_IN,
-                                    CKR_FUNCTION_FAILED,    CKR_OPERATION_ACTIVE};
-    for (size_t i = 0; i < WORK_COUNT; i++)
-        for (size_t k = 0; k < sizeof answers / sizeof answers[0]; k += works[i].makes ? 3 : 1)
+    static const CK_RV answers[] = {CKR_GENERAL_ERROR,   CKR_SESSION_HANDLE_INVALID, CKR_HOST_MEMORY,
+                                    CKR_DEVICE_REMOVED,  CKR_KEY_HANDLE_INVALID,     CKR_USER_NOT_LOGGED_IN,
+                                    CKR_FUNCTION_FAILED, CKR_OPERATION_ACTIVE};
+    for (size_t i = 0; i < WORK_COUNT; i++) /* all of them where it is cheap */
+        for (size_t k = 0; k < (i < 3 ? sizeof answers / sizeof answers[0] : works[i].makes ? 1 : 3); k++)
             nth_call(&works[i], answers[k], CHV_FAULT_BEFORE);
 }
 
@@ -264,8 +265,7 @@ static void test_lengths(void)
 {
     struct chv_why why = {""};
     for (size_t i = 0; i < WORK_COUNT; i++) {
-        nth_call(&works[i], CKR_OK, CHV_FAULT_SHORT);
-        nth_call(&works[i], CKR_OK, CHV_FAULT_LONG);
+        nth_call(&works[i], CKR_OK, i % 2 == 0 ? CHV_FAULT_SHORT : CHV_FAULT_LONG);
     }
     struct chv_keystore *ks = stocked();
     test_fault_arm_call(fault, 1, CKR_OK);

@@ -18,7 +18,7 @@ tests_support_pkcs11_fault_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -sh
 p11_tests = \
 	tests/p11/uri_test \
 	$(NULL)
-check_PROGRAMS += $(p11_tests)
+check_PROGRAMS += $(p11_tests) tests/p11/token_tool
 TESTS += $(p11_tests)
 p11_test_cflags = $(test_cflags) $(P11KIT_CFLAGS)
 p11_test_libs = tests/support/libtokens.la $(test_libs)
@@ -26,3 +26,7 @@ p11_test_libs = tests/support/libtokens.la $(test_libs)
 tests_p11_uri_test_SOURCES = tests/p11/uri_test.c
 tests_p11_uri_test_CFLAGS = $(p11_test_cflags)
 tests_p11_uri_test_LDADD = $(p11_test_libs)
+
+tests_p11_token_tool_SOURCES = tests/p11/token_tool.c
+tests_p11_token_tool_CFLAGS = $(AM_CFLAGS) $(P11KIT_CFLAGS)
+tests_p11_token_tool_LDADD = libchaveiro-testable.la
