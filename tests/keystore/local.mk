@@ -8,6 +8,7 @@ keystore_tests = \
 	tests/keystore/file_refuse \
 	tests/keystore/file_writers \
 	tests/keystore/token_faults \
+	tests/keystore/token_keys \
 	tests/keystore/token_lost \
 	$(NULL)
 check_PROGRAMS += $(keystore_tests) tests/keystore/file_make
@@ -63,3 +64,7 @@ tests_keystore_token_faults_LDADD = tests/support/libtokens.la $(test_libs)
 tests_keystore_token_lost_SOURCES = tests/keystore/token_lost.c $(keystore_test_support)
 tests_keystore_token_lost_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
 tests_keystore_token_lost_LDADD = tests/support/libtokens.la $(test_libs)
+
+tests_keystore_token_keys_SOURCES = tests/keystore/token_keys.c $(keystore_test_support)
+tests_keystore_token_keys_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_keystore_token_keys_LDADD = tests/support/libtokens.la $(test_libs)
