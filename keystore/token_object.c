@@ -201,7 +201,7 @@ enum chv_err chv_token_key(struct chv_token_store *store, struct chv_p11_session
     static const char *const uses[] = {"a secret", "an identity key", "a receipt key"};
     const struct chv_token_entry *found = NULL;
     enum chv_err err = any_key(store, s, label, &found, why);
-    if (err != CHV_OK)
+    if (err != CHV_OK || found == NULL)
         return err;
     if (found->use != use)
         return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: '%s' is %s, wanted was %s", store->where, label,
@@ -215,7 +215,7 @@ enum chv_err chv_token_pair(struct chv_token_store *store, struct chv_p11_sessio
 {
     const struct chv_token_entry *found = NULL;
     enum chv_err err = any_key(store, s, label, &found, why);
-    if (err != CHV_OK)
+    if (err != CHV_OK || found == NULL)
         return err;
     if (found->use == CHV_USE_SECRET)
         return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: '%s' is a secret: it has no public key", store->where, label);

@@ -108,7 +108,7 @@ enum chv_err chv_p11_pair_make(struct chv_p11_session *s, const struct chv_p11_p
 {
     CK_OBJECT_HANDLE priv = CK_INVALID_HANDLE, pub = CK_INVALID_HANDLE;
     uint8_t point[CHV_DH_PUBLIC_MAX];
-    enum chv_curve curve;
+    enum chv_curve curve = pair->curve;
     CK_RV rv = CKR_MECHANISM_INVALID;
     for (size_t i = 0; i < sizeof recipes / sizeof recipes[0] && not_this_way(rv); i++)
         if (recipes[i].curve == pair->curve)
@@ -154,7 +154,7 @@ enum chv_err chv_p11_pair_public(struct chv_p11_session *s, CK_OBJECT_HANDLE pub
 {
     uint8_t point[CHV_DH_PUBLIC_MAX + 8];
     size_t len = sizeof point;
-    enum chv_curve found;
+    enum chv_curve found = CHV_CURVE_P256;
     enum chv_err err = chv_p11_pair_curve(s, public_key, &found, why);
     if (err == CHV_OK)
         err = chv_p11_get(s, public_key, CKA_EC_POINT, point, &len, why);
@@ -171,7 +171,7 @@ enum chv_err chv_p11_pair_public(struct chv_p11_session *s, CK_OBJECT_HANDLE pub
 static enum chv_err try_curve(struct chv_p11_session *s, void *arg, struct chv_why *why)
 {
     const struct chv_p11_pair pair = {.curve = *(const enum chv_curve *)arg};
-    CK_OBJECT_HANDLE priv, pub;
+    CK_OBJECT_HANDLE priv = CK_INVALID_HANDLE, pub = CK_INVALID_HANDLE;
     uint8_t point[CHV_DH_PUBLIC_MAX], shared[32];
     enum chv_err err = chv_p11_pair_make(s, &pair, &priv, &pub, point, why);
     if (err != CHV_OK)

@@ -167,7 +167,7 @@ enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, 
     /* C_InitToken reads 32 bytes, whatever libp11 is given (PKCS #11 2.40, 5.5) */
     (void)snprintf(padded, sizeof padded, "%-32s", label);
     err = find_free(&v, label, &slot, why);
-    if (err == CHV_OK && PKCS11_init_token(slot->token, so_pin, padded) != 0)
+    if (err == CHV_OK && slot != NULL && PKCS11_init_token(slot->token, so_pin, padded) != 0)
         err = libp11_fail(&v, "C_InitToken", why);
     view_close(&v);
     if (err != CHV_OK)

@@ -145,8 +145,8 @@ static unsigned session_limit(const CK_TOKEN_INFO *info)
 static enum chv_err make_token(const struct chv_p11_uri *uri, struct chv_p11_module *module,
                                struct chv_p11_token **token, struct chv_why *why)
 {
-    CK_TOKEN_INFO info;
-    CK_RV rv;
+    CK_TOKEN_INFO info = {.flags = 0};
+    CK_RV rv = CKR_OK;
     struct chv_p11_token_info shown;
     struct chv_p11_token *t = calloc(1, sizeof *t);
     if (t == NULL)
@@ -178,13 +178,13 @@ enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, const char *defau
                                 struct chv_why *why)
 {
     struct chv_p11_module *module;
-    struct chv_p11_token *t = NULL, *other;
+    struct chv_p11_token *t = NULL, *other = NULL;
     const char *path = uri->module_path != NULL ? uri->module_path : default_module;
     enum chv_err err = chv_p11_module_load(path, uri->init_args, &module, why);
     if (err != CHV_OK)
         return err;
     err = make_token(uri, module, &t, why);
-    if (err != CHV_OK) {
+    if (err != CHV_OK || t == NULL) {
         chv_p11_module_unload(module);
         return err;
     }
