@@ -135,10 +135,17 @@ const char *test_nss_module(void)
 
 #ifdef __SANITIZE_ADDRESS__
 /* Memory that the modules never give back is not ours to report. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:libsoftokn3.so\nleak:libnssutil3.so\nleak:libsofthsm2.so\n";
+}
+
+/* Whole stacks, through libcrypto too, so that the modules are found in them. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "fast_unwind_on_malloc=0";
 }
 #endif
 
