@@ -21,10 +21,11 @@ struct view {
 /* libp11 leaves the CKR_ of a failed call in OpenSSL's queue. */
 static enum chv_err libp11_fail(const struct view *v, const char *what, struct chv_why *why)
 {
-    int rv = ERR_get_CKR_code();
+    unsigned long entry = ERR_peek_last_error();
+    bool answer = entry != 0 && ERR_GET_LIB(entry) == ERR_get_CKR_code();
     ERR_clear_error();
-    if (rv != 0)
-        return chv_p11_fail(why, v->path, what, CHV_P11_NO_MECHANISM, (CK_RV)rv);
+    if (answer)
+        return chv_p11_fail(why, v->path, what, CHV_P11_NO_MECHANISM, (CK_RV)ERR_GET_REASON(entry));
     return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: %s failed", v->path, what);
 }
 

@@ -16,6 +16,7 @@ tests_support_pkcs11_fault_la_CFLAGS = $(AM_CFLAGS) $(P11KIT_CFLAGS)
 tests_support_pkcs11_fault_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 
 p11_tests = \
+	tests/p11/pool_test \
 	tests/p11/uri_test \
 	$(NULL)
 check_PROGRAMS += $(p11_tests) tests/p11/token_tool
@@ -30,3 +31,7 @@ tests_p11_uri_test_LDADD = $(p11_test_libs)
 tests_p11_token_tool_SOURCES = tests/p11/token_tool.c
 tests_p11_token_tool_CFLAGS = $(AM_CFLAGS) $(P11KIT_CFLAGS)
 tests_p11_token_tool_LDADD = libchaveiro-testable.la
+
+tests_p11_pool_test_SOURCES = tests/p11/pool_test.c
+tests_p11_pool_test_CFLAGS = $(p11_test_cflags)
+tests_p11_pool_test_LDADD = $(p11_test_libs)

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Modules, tokens and sessions under several threads; making and listing tokens. */
+#include "tests/harness.h"
+#include "tests/support/pkcs11_fault.h"
+#include "tests/support/tokens.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "p11/module.h"
+#include "p11/object.h"
+#include "p11/provision.h"
+
+static struct chv_fault *fault;
+static struct chv_p11_uri uri;
+
+static void setup(void)
+{
+    if (fault != NULL)
+        return;
+    test_softhsm_token("pool");
+    const char *path = test_fault_module(test_softhsm_module(), &fault);
+    char *pin = test_tokens_path("pin");
+    test_write_private(pin, TEST_PIN);
+    char *text = test_format("pkcs11:token=pool?module-path=%s&pin-source=file:%s", path, pin);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse(text, &uri, NULL), CHV_OK);
+    free(text);
+    free(pin);
+}
+
+static enum chv_err make_and_sign(struct chv_p11_session *s, void *arg, struct chv_why *why)
+{
+    static const uint8_t value[32] = {1};
+    const struct chv_p11_secret secret = {.value = value, .value_len = sizeof value};
+    CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
+    enum chv_err err = chv_p11_secret_make(s, &secret, &key, why);
+    if (err == CHV_OK)
+        err = chv_p11_hmac(s, key, value, sizeof value, arg, why);
+    if (key != CK_INVALID_HANDLE)
+        (void)s->fn->C_DestroyObject(s->handle, key);
+    return err;
+}
+
+struct crew {
+    struct chv_p11_token *token;
+    unsigned rounds, wrong;
+};
+
+static void *work_many(void *arg)
+{
+    struct crew *crew = arg;
+    uint8_t first[32], out[32];
+    struct chv_why why = {""};
+    for (unsigned i = 0; i < crew->rounds; i++) {
+        enum chv_err err = chv_p11_token_run(crew->token, make_and_sign, out, &why);
+        if (i == 0)
+            memcpy(first, out, 32);
+        if (err != CHV_OK || memcmp(first, out, 32) != 0)
+            crew->wrong++;
+    }
+    if (crew->wrong > 0)
+        (void)fprintf(stderr, "%s\n", why.text);
+    return NULL;
+}
+
+static unsigned run_crew(struct chv_p11_token *token, unsigned rounds, struct chv_p11_module *restart)
+{
+    enum { CREW = 4 };
+    struct crew crew[CREW];
+    pthread_t threads[CREW];
+    unsigned wrong = 0;
+    for (unsigned i = 0; i < CREW; i++) {
+        crew[i] = (struct crew){token, rounds, 0};
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, work_many, &crew[i]), 0);
+    }
+    if (restart != NULL)
+        CU_ASSERT_EQUAL(chv_p11_module_restart(restart, restart->restarts, NULL), CHV_OK);
+    for (unsigned i = 0; i < CREW; i++) {
+        (void)pthread_join(threads[i], NULL);
+        wrong += crew[i].wrong;
+    }
+    return wrong;
+}
+
+/* Four threads, one or two sessions: each waits for its turn, none shares. */
+static void test_threads(void)
+{
+    static const CK_ULONG limits[] = {1, 2, 0};
+    setup();
+    for (size_t i = 0; i < 3; i++) {
+        struct chv_p11_token *token = NULL;
+        fault->max_sessions = limits[i];
+        fault->most_sessions = 0;
+        CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(run_crew(token, 100, NULL), 0);
+        CU_ASSERT(limits[i] == 0 || fault->most_sessions <= limits[i]);
+        CU_ASSERT(fault->most_sessions <= CHV_P11_POOL_MAX);
+        chv_p11_token_close(token);
+    }
+    fault->max_sessions = 0;
+}
+
+/* The token says "no limit" and then has two: the pool learns it. */
+static void test_limit_found(void)
+{
+    struct chv_p11_token *token = NULL;
+    setup();
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    fault->max_sessions = 2;
+    CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(run_crew(token, 50, NULL), 0);
+    fault->max_sessions = 0;
+    chv_p11_token_close(token);
+}
+
+/* The module is restarted under them: they wait, log in again and go on. */
+static void test_restart_under_threads(void)
+{
+    struct chv_p11_token *token = NULL;
+    struct chv_p11_module *module = NULL;
+    setup();
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_module_load(uri.module_path, NULL, &module, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+    fault->finalised = 0;
+    CU_ASSERT_EQUAL(run_crew(token, 200, module), 0);
+    CU_ASSERT_EQUAL(fault->finalised, 1);
+    /* again and again at once: soon it is too early (the pause doubles, so this ends on a slow machine too) */
+    struct chv_why why = {""};
+    enum chv_err err = CHV_OK;
+    for (unsigned i = 0; i < 10 && err == CHV_OK; i++)
+        err = chv_p11_module_restart(module, module->restarts, &why);
+    CU_ASSERT_EQUAL(err, CHV_ERR_UNAVAILABLE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "the next try"));
+    unsigned long finalised = fault->finalised;
+    CU_ASSERT_EQUAL(chv_p11_module_restart(module, module->restarts - 1, &why),
+                    CHV_OK); /* somebody else's is ours too */
+    chv_p11_module_unload(module);
+    CU_ASSERT_EQUAL(fault->finalised, finalised); /* the token holds it */
+    chv_p11_token_close(token);
+    CU_ASSERT_EQUAL(fault->finalised, finalised + 1);
+    CU_ASSERT_EQUAL(fault->open_sessions, 0);
+}
+
+/* Who opens the same token again shares it, login and all. */
+static void test_shared(void)
+{
+    struct chv_p11_token *a = NULL, *b = NULL;
+    struct chv_p11_module *m = NULL;
+    struct chv_why why = {""};
+    setup();
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &a, NULL), CHV_OK);
+    CU_ASSERT(!chv_p11_token_logged_in(a));
+    CU_ASSERT_EQUAL(chv_p11_token_login(a, NULL, NULL, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &b, NULL), CHV_OK);
+    CU_ASSERT_PTR_EQUAL(a, b);
+    CU_ASSERT_EQUAL(chv_p11_module_load(uri.module_path, "other arguments", &m, &why), CHV_ERR_BUSY);
+    CU_ASSERT_EQUAL(chv_p11_token_init(uri.module_path, NULL, "new", TEST_SO_PIN, TEST_PIN, &why), CHV_ERR_BUSY);
+    chv_p11_token_close(a);
+    CU_ASSERT(chv_p11_token_logged_in(b));
+    chv_p11_token_close(b);
+    CU_ASSERT(!chv_p11_module_loaded(uri.module_path));
+}
+
+static void test_info(void)
+{
+    struct chv_p11_token *token = NULL;
+    struct chv_p11_token_info info;
+    struct chv_why why = {""};
+    setup();
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_info(token, &info, NULL), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(info.label, "pool");
+    CU_ASSERT_PTR_NOT_NULL(strstr(chv_p11_token_name(token), info.serial));
+    CU_ASSERT((info.flags & CKF_USER_PIN_INITIALIZED) != 0);
+    CU_ASSERT_EQUAL(chv_p11_token_mechanism(token, CKM_SHA256_HMAC, CKF_SIGN, NULL, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_mechanism(token, CKM_CHACHA20_POLY1305, 0, NULL, &why), CHV_ERR_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "CKM_CHACHA20_POLY1305: CKR_MECHANISM_INVALID"));
+    CU_ASSERT_EQUAL(chv_p11_token_mechanism(token, CKM_SHA256_HMAC, CKF_ENCRYPT, NULL, &why), CHV_ERR_UNSUPPORTED);
+    CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+    CU_ASSERT(chv_p11_pair_supported(token, CHV_CURVE_P256));
+    CU_ASSERT(chv_p11_pair_supported(token, CHV_CURVE_25519));
+    chv_p11_token_close(token);
+}
+
+static void test_init(void)
+{
+    struct chv_why why = {""};
+    setup();
+    CU_ASSERT_EQUAL(chv_p11_token_init(test_softhsm_module(), NULL, "pool", TEST_SO_PIN, TEST_PIN, &why),
+                    CHV_ERR_EXISTS);
+    CU_ASSERT_EQUAL(chv_p11_token_init(test_softhsm_module(), NULL, "", TEST_SO_PIN, TEST_PIN, &why), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_p11_token_init(test_softhsm_module(), NULL, "123456789012345678901234567890123", TEST_SO_PIN,
+                                       TEST_PIN, &why),
+                    CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_p11_token_init(test_softhsm_module(), NULL, "short", "1", TEST_PIN, &why), CHV_ERR_PASSPHRASE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "C_InitToken: CKR_PIN_"));
+    CU_ASSERT_EQUAL(chv_p11_token_init("/nowhere.so", NULL, "x", TEST_SO_PIN, TEST_PIN, &why), CHV_ERR_NOT_FOUND);
+    chv_p11_uri_free(&uri);
+}
+
+TEST_MAIN("p11: modules, tokens, sessions", {"threads and few sessions", test_threads},
+          {"a limit that was not told", test_limit_found}, {"restart under threads", test_restart_under_threads},
+          {"one token, two openers", test_shared}, {"what a token says", test_info}, {"making tokens", test_init})
