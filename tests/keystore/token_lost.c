@@ -70,7 +70,6 @@ static void drop_rig(struct rig *rig)
 
 static void token_tool(const char *what, const char *label, const char *old_pin, const char *new_pin)
 {
-    extern char **environ;
     const char *top = getenv("top_builddir");
     char *path = test_format("%s/tests/p11/token_tool", top != NULL ? top : ".");
     const char *args[] = {path, what, test_softhsm_module(), label, old_pin, new_pin, NULL};

@@ -99,7 +99,6 @@ void test_write_private(const char *path, const char *text)
 
 void test_copy_tree(const char *from, const char *to)
 {
-    extern char **environ;
     char cp[] = "cp", flag[] = "-a", *source = test_format("%s", from), *target = test_format("%s", to);
     char *const argv[] = {cp, flag, source, target, NULL};
     pid_t pid;

@@ -16,7 +16,7 @@ const char *test_tokens_folder(void);
 /* A path in it; the caller frees. */
 char *test_tokens_path(const char *name);
 /* printf to a new string; the caller frees. */
-char *test_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *test_format(const char *format, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
 /* Percent-encodes all but letters, digits and "-_."; the caller frees. */
 char *test_encode(const char *text);
 /* A file of mode 0600. */
