@@ -72,6 +72,7 @@ static void token_tool(const char *what, const char *label, const char *old_pin,
 {
     const char *top = getenv("top_builddir");
     char *path = test_format("%s/tests/p11/token_tool", top != NULL ? top : ".");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(path);
     const char *args[] = {path, what, test_softhsm_module(), label, old_pin, new_pin, NULL};
     char *argv[7] = {NULL};
     pid_t pid;
