@@ -2,6 +2,7 @@
 #include <chaveiro/backend.h>
 
 #include "backends/openssl.h"
+#include "backends/pkcs11.h"
 #include "base/memory.h"
 
 #include <stdlib.h>
@@ -10,8 +11,9 @@
 /* The one list of backends: the table and the text that people read. */
 static const struct chv_backend *const backends[] = {
     &chv_backend_openssl,
+    &chv_backend_pkcs11,
 };
-static const char names[] = "openssl";
+static const char names[] = "openssl, pkcs11";
 
 #define BACKEND_COUNT (sizeof backends / sizeof backends[0])
 

@@ -58,7 +58,7 @@ static CK_RV generate(struct chv_p11_session *s, const struct recipe *r, const s
     CK_ULONG priv_n = 0, pub_n = 0;
     add(priv, &priv_n, CKA_KEY_TYPE, &r->type, sizeof r->type);
     add_flag(priv, &priv_n, CKA_TOKEN, pair->token);
-    add_flag(priv, &priv_n, CKA_PRIVATE, true);
+    add_flag(priv, &priv_n, CKA_PRIVATE, !pair->open);
     add_flag(priv, &priv_n, CKA_SENSITIVE, true);
     add_flag(priv, &priv_n, CKA_EXTRACTABLE, false);
     add_flag(priv, &priv_n, CKA_DERIVE, !pair->sign);
@@ -89,6 +89,7 @@ static bool not_this_way(CK_RV rv)
     case CKR_KEY_TYPE_INCONSISTENT:
     case CKR_MECHANISM_INVALID:
     case CKR_MECHANISM_PARAM_INVALID:
+    case CKR_TEMPLATE_INCOMPLETE:
     case CKR_TEMPLATE_INCONSISTENT:
         return true;
     default:
@@ -129,6 +130,48 @@ enum chv_err chv_p11_pair_make(struct chv_p11_session *s, const struct chv_p11_p
     *private_key = priv;
     *public_key = pub;
     return CHV_OK;
+}
+
+/* Some tokens want the public point with it, others refuse that. */
+static CK_RV import_key(struct chv_p11_session *s, const struct recipe *r, const struct chv_p11_pair *pair,
+                        const uint8_t *private_value, const uint8_t *public_value, bool with_point,
+                        CK_OBJECT_HANDLE *private_key)
+{
+    static const CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
+    uint8_t der[CHV_DH_PUBLIC_MAX + 2] = {4, (uint8_t)chv_dh_public_len(pair->curve)};
+    CK_ATTRIBUTE t[PAIR_ATTRIBUTES];
+    CK_ULONG n = 0;
+    memcpy(der + 2, public_value, der[1]);
+    add(t, &n, CKA_CLASS, &class, sizeof class);
+    add(t, &n, CKA_KEY_TYPE, &r->type, sizeof r->type);
+    add(t, &n, CKA_EC_PARAMS, r->params, r->params_len);
+    add(t, &n, CKA_VALUE, private_value, CHV_DH_PRIVATE_LEN);
+    add_flag(t, &n, CKA_TOKEN, pair->token);
+    add_flag(t, &n, CKA_PRIVATE, !pair->open);
+    add_flag(t, &n, CKA_SENSITIVE, true);
+    add_flag(t, &n, CKA_EXTRACTABLE, false);
+    add_flag(t, &n, CKA_DERIVE, !pair->sign);
+    add_flag(t, &n, CKA_SIGN, pair->sign);
+    if (with_point)
+        add(t, &n, CKA_EC_POINT, der, der[1] + 2u);
+    return chv_p11_call(s, C_CreateObject, t, n, private_key);
+}
+
+enum chv_err chv_p11_pair_import(struct chv_p11_session *s, const struct chv_p11_pair *pair,
+                                 const uint8_t private_value[CHV_DH_PRIVATE_LEN], const uint8_t *public_value,
+                                 CK_OBJECT_HANDLE *private_key, struct chv_why *why)
+{
+    CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
+    CK_RV rv = CKR_MECHANISM_INVALID;
+    for (size_t i = 0; i < sizeof recipes / sizeof recipes[0] && not_this_way(rv); i++)
+        for (int with_point = 0; with_point < 2 && recipes[i].curve == pair->curve && not_this_way(rv); with_point++)
+            rv = import_key(s, &recipes[i], pair, private_value, public_value, with_point != 0, &made);
+    if (rv == CKR_OK)
+        *private_key = made;
+    else if (not_this_way(rv))
+        return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: C_CreateObject: the token takes no %s private keys (%s)",
+                        s->where, chv_curve_name(pair->curve), chv_p11_rv_name(rv));
+    return rv == CKR_OK ? CHV_OK : chv_p11_session_fail(s, why);
 }
 
 enum chv_err chv_p11_pair_curve(struct chv_p11_session *s, CK_OBJECT_HANDLE object, enum chv_curve *curve,
@@ -248,6 +291,7 @@ static CK_RV derive(struct chv_p11_session *s, CK_OBJECT_HANDLE private_key, con
     add(t, &n, CKA_KEY_TYPE, &type, sizeof type);
     add(t, &n, CKA_VALUE_LEN, &length, sizeof length);
     add_flag(t, &n, CKA_TOKEN, false);
+    add_flag(t, &n, CKA_PRIVATE, false); /* nobody need have logged in; it is read and destroyed at once */
     add_flag(t, &n, CKA_SENSITIVE, false);
     add_flag(t, &n, CKA_EXTRACTABLE, true);
     return chv_p11_call_for(s, CKM_ECDH1_DERIVE, C_DeriveKey, &mechanism, private_key, t, n, shared);

@@ -61,11 +61,19 @@ struct chv_p11_pair {
     enum chv_curve curve;
     bool token; /* else session objects */
     bool sign;  /* CKA_SIGN, else CKA_DERIVE; never both */
+    bool open;  /* CKA_PRIVATE is false: session objects of somebody who has not logged in */
 };
 /* public_out: chv_dh_public_len(curve) bytes.  CHV_ERR_UNSUPPORTED where the token has no such curve. */
 enum chv_err chv_p11_pair_make(struct chv_p11_session *s, const struct chv_p11_pair *pair,
                                CK_OBJECT_HANDLE *private_key, CK_OBJECT_HANDLE *public_key, uint8_t *public_out,
                                struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * The private key object of known bytes (RFC 7748's, or a P-256 scalar, big-endian) and their public key, for
+ * known-answer tests.  CHV_ERR_UNSUPPORTED where the token takes no such object.
+ */
+enum chv_err chv_p11_pair_import(struct chv_p11_session *s, const struct chv_p11_pair *pair,
+                                 const uint8_t private_value[CHV_DH_PRIVATE_LEN], const uint8_t *public_value,
+                                 CK_OBJECT_HANDLE *private_key, struct chv_why *why) CHV_MUST_CHECK;
 /* Curve and public key of an EC key object that has CKA_EC_PARAMS and, public, CKA_EC_POINT. */
 enum chv_err chv_p11_pair_curve(struct chv_p11_session *s, CK_OBJECT_HANDLE object, enum chv_curve *curve,
                                 struct chv_why *why) CHV_MUST_CHECK;
