@@ -320,6 +320,22 @@ static enum chv_err pkcs11_open(void *ctx, const char *uri, uint32_t *capabiliti
     return err;
 }
 
+static const char *pkcs11_lacks(void *ctx, uint32_t capability)
+{
+    struct pkcs11_ctx *c = ctx;
+    for (size_t i = 0; i < sizeof c->lacks / sizeof c->lacks[0]; i++)
+        if (capability == UINT32_C(1) << i)
+            return c->lacks[i].text;
+    return "";
+}
+
+static void pkcs11_health(void *ctx, struct chv_backend_health *health)
+{
+    struct pkcs11_ctx *c = ctx;
+    health->worn = c->objects >= OBJECTS_MAX;
+    health->last = c->last.text;
+}
+
 const struct chv_backend chv_backend_pkcs11 = {
     .abi = CHV_BACKEND_ABI,
     .name = "pkcs11",
@@ -339,4 +355,6 @@ const struct chv_backend chv_backend_pkcs11 = {
     .aead_seal = chv_pkcs11_aead_seal,
     .aead_open = chv_pkcs11_aead_open,
     .aead_free = chv_pkcs11_aead_free,
+    .lacks = pkcs11_lacks,
+    .health = pkcs11_health,
 };

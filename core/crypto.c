@@ -198,3 +198,15 @@ void chv_crypto_aead_free(const struct chv_crypto *crypto, struct chv_aead *aead
     if (aead != NULL)
         crypto->backend->aead_free(aead);
 }
+
+const char *chv_crypto_lacks(const struct chv_crypto *crypto, uint32_t capability)
+{
+    return crypto->backend->lacks != NULL ? crypto->backend->lacks(crypto->ctx, capability) : "";
+}
+
+void chv_crypto_health(const struct chv_crypto *crypto, struct chv_backend_health *health)
+{
+    *health = (struct chv_backend_health){.worn = false, .last = ""};
+    if (crypto->backend->health != NULL)
+        crypto->backend->health(crypto->ctx, health);
+}

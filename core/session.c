@@ -30,17 +30,22 @@ struct chv_session *chv_session_move(struct chv_session *s, void *memory)
 static enum chv_err check_capabilities(const struct chv_crypto *crypto, const struct chv_suite_parts *parts,
                                        struct chv_why *why)
 {
-    const char *missing = NULL;
-    if (!(crypto->capabilities & CHV_CAP_CURVE(parts->curve)))
-        missing = chv_curve_name(parts->curve);
-    else if (!(crypto->capabilities & CHV_CAP_AEAD(parts->aead)))
-        missing = chv_aead_name(parts->aead);
-    else if (!(crypto->capabilities & CHV_CAP_HASH(parts->hash)))
-        missing = chv_hash_name(parts->hash);
-    if (missing == NULL)
-        return CHV_OK;
-    return chv_fail(why, CHV_ERR_UNSUPPORTED, "suite %s: backend %s does not have %s", parts->name,
-                    crypto->backend->name, missing);
+    const struct {
+        uint32_t capability;
+        const char *name;
+    } needs[] = {
+        {CHV_CAP_CURVE(parts->curve), chv_curve_name(parts->curve)},
+        {CHV_CAP_AEAD(parts->aead), chv_aead_name(parts->aead)},
+        {CHV_CAP_HASH(parts->hash), chv_hash_name(parts->hash)},
+    };
+    for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++) {
+        if ((crypto->capabilities & needs[i].capability) != 0)
+            continue;
+        const char *reason = chv_crypto_lacks(crypto, needs[i].capability);
+        return chv_fail(why, CHV_ERR_UNSUPPORTED, "suite %s: backend %s does not have %s%s%s", parts->name,
+                        crypto->backend->name, needs[i].name, reason[0] != '\0' ? ": " : "", reason);
+    }
+    return CHV_OK;
 }
 
 static enum chv_err init_client(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)

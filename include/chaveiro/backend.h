@@ -14,6 +14,7 @@
 
 #include <chaveiro/error.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,12 @@ struct chv_part {
 
 struct chv_dh;   /* an ephemeral or imported private key: a handle, never bytes */
 struct chv_aead; /* an AEAD key */
+
+/* How a context is. */
+struct chv_backend_health {
+    bool worn;        /* what it uses leaks: its process should take no new sessions and make way for a fresh one */
+    const char *last; /* the device's words for the last call that failed, "" if none did; until the next call */
+};
 
 struct chv_backend {
     uint32_t abi;            /* CHV_BACKEND_ABI */
@@ -115,6 +122,14 @@ struct chv_backend {
                               size_t ad_len, const uint8_t *in, size_t in_len, uint8_t *out);
     /* Wipes and frees; NULL is allowed. */
     void (*aead_free)(struct chv_aead *aead);
+
+    /*
+     * Optional: why the context does not have one capability bit, for people ("token \"T\" ...: C_GetMechanismInfo with
+     * CKM_AES_GCM: CKR_MECHANISM_INVALID ..."); "" if it has it.  Lives as long as the context.
+     */
+    const char *(*lacks)(void *ctx, uint32_t capability);
+    /* Optional: never blocks. */
+    void (*health)(void *ctx, struct chv_backend_health *health);
 };
 
 /* A backend and an open context of it: what core is given. */
@@ -170,6 +185,11 @@ enum chv_err chv_crypto_aead_open(const struct chv_crypto *crypto, struct chv_ae
                                   const uint8_t nonce[CHV_AEAD_NONCE_LEN], const uint8_t *ad, size_t ad_len,
                                   const uint8_t *in, size_t in_len, uint8_t *out) CHV_MUST_CHECK;
 void chv_crypto_aead_free(const struct chv_crypto *crypto, struct chv_aead *aead);
+
+/* "" where the backend says nothing. */
+const char *chv_crypto_lacks(const struct chv_crypto *crypto, uint32_t capability);
+/* A backend that says nothing is well. */
+void chv_crypto_health(const struct chv_crypto *crypto, struct chv_backend_health *health);
 
 /*
  * The built-in backends (backends/registry.c, the one table).
