@@ -70,7 +70,7 @@ enum chv_err chv_pkcs11_import(struct pkcs11_ctx *c, struct chv_p11_session *s, 
 
 enum chv_err chv_pkcs11_check_key(const struct pkcs11_key *key, struct chv_p11_session *s, struct chv_why *why)
 {
-    if (key->there && key->generation == s->generation)
+    if (key->there && key->pool == s->pool)
         return CHV_OK;
     return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: a session's key is gone, because the token was lost meanwhile",
                     s->where);
@@ -89,7 +89,7 @@ void chv_pkcs11_destroy(struct pkcs11_ctx *c, struct pkcs11_key *key)
     key->there = false;
     if (chv_p11_session_take(c->token, &s, NULL) != CHV_OK)
         return;
-    if (s->generation == key->generation)
+    if (s->pool == key->pool)
         chv_pkcs11_destroy_object(s, key->object);
     chv_p11_session_give(s);
 }

@@ -66,7 +66,7 @@ static enum chv_err key_work(struct chv_p11_session *s, void *arg, struct chv_wh
     struct key_call *call = arg;
     enum chv_err err = chv_pkcs11_import(call->owner, s, key_types[call->alg], call->value, CHV_KEY_LEN, false,
                                          &call->key.object, why);
-    call->key.generation = s->generation;
+    call->key.pool = s->pool;
     call->key.there = err == CHV_OK;
     return err;
 }
@@ -114,7 +114,25 @@ struct record_call {
     size_t ad_len, in_len, want; /* want: bytes that come out */
     uint8_t *out;
     size_t room;
+    enum chv_err failed; /* in place: what a first try ended with, that may have changed the input */
 };
+
+/* chv_p11_token_run tries again where a token was lost; that must not seal or open what is half done. */
+static enum chv_err begin(struct chv_p11_session *s, struct record_call *call, struct cipher *cipher,
+                          struct chv_why *why)
+{
+    if (call->failed != CHV_OK)
+        return call->failed;
+    set_cipher(cipher, call->aead->alg, call->nonce, call->ad, call->ad_len);
+    return chv_pkcs11_check_key(&call->aead->key, s, why);
+}
+
+static enum chv_err end(struct record_call *call, enum chv_err err)
+{
+    if (call->in == call->out)
+        call->failed = err;
+    return err;
+}
 
 static enum chv_err too_short(const struct chv_p11_session *s, const struct record_call *call, CK_ULONG got,
                               struct chv_why *why)
@@ -128,15 +146,14 @@ static enum chv_err seal_work(struct chv_p11_session *s, void *arg, struct chv_w
     struct record_call *call = arg;
     struct cipher cipher;
     CK_ULONG len = call->room;
-    enum chv_err err = chv_pkcs11_check_key(&call->aead->key, s, why);
+    enum chv_err err = begin(s, call, &cipher, why);
     if (err != CHV_OK)
         return err;
-    set_cipher(&cipher, call->aead->alg, call->nonce, call->ad, call->ad_len);
     if (chv_p11_call_for(s, cipher.mechanism.mechanism, C_EncryptInit, &cipher.mechanism, call->aead->key.object) !=
             CKR_OK ||
         chv_p11_call_for(s, cipher.mechanism.mechanism, C_Encrypt, chv_pkcs11_bytes(call->in), call->in_len, call->out,
                          &len) != CKR_OK)
-        return chv_p11_session_fail(s, why);
+        return end(call, chv_p11_session_fail(s, why));
     return len == call->want ? CHV_OK : too_short(s, call, len, why);
 }
 
@@ -199,23 +216,21 @@ static enum chv_err open_work(struct chv_p11_session *s, void *arg, struct chv_w
     struct record_call *call = arg;
     struct cipher cipher;
     CK_ULONG len = call->room;
-    enum chv_err err = chv_pkcs11_check_key(&call->aead->key, s, why);
+    enum chv_err err = begin(s, call, &cipher, why);
     if (err != CHV_OK)
         return err;
-    set_cipher(&cipher, call->aead->alg, call->nonce, call->ad, call->ad_len);
     if (chv_p11_call_for(s, cipher.mechanism.mechanism, C_DecryptInit, &cipher.mechanism, call->aead->key.object) !=
         CKR_OK)
         return chv_p11_session_fail(s, why);
     if (chv_p11_call_for(s, cipher.mechanism.mechanism, C_Decrypt, chv_pkcs11_bytes(call->in), call->in_len, call->out,
                          &len) != CKR_OK)
-        return open_failed(s, call->aead, why);
+        return end(call, open_failed(s, call->aead, why));
     return len == call->want ? CHV_OK : too_short(s, call, len, why);
 }
 
 /*
  * SoftHSM wants room for the ciphertext and the tag, though it writes the plaintext only; a record opened in place has
- * that room, any other goes through the scratch buffer.  A record that fails in place is not opened again: its first
- * try may have changed it.
+ * that room, any other goes through the scratch buffer.
  */
 enum chv_err chv_pkcs11_aead_open(struct chv_aead *aead, const uint8_t nonce[CHV_AEAD_NONCE_LEN], const uint8_t *ad,
                                   size_t ad_len, const uint8_t *in, size_t in_len, uint8_t *out)

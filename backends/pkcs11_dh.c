@@ -44,7 +44,7 @@ static enum chv_err generate_work(struct chv_p11_session *s, void *arg, struct c
     if (err != CHV_OK)
         return err;
     chv_pkcs11_destroy_object(s, public_object); /* its bytes are here */
-    call->key.generation = s->generation;
+    call->key.pool = s->pool;
     call->key.there = true;
     return CHV_OK;
 }
@@ -62,7 +62,7 @@ static enum chv_err import_work(struct chv_p11_session *s, void *arg, struct chv
     const struct chv_p11_pair pair = {.curve = call->curve, .open = !call->owner->private_keys};
     call->owner->objects++;
     enum chv_err err = chv_p11_pair_import(s, &pair, call->private_value, call->public_key, &call->key.object, why);
-    call->key.generation = s->generation;
+    call->key.pool = s->pool;
     call->key.there = err == CHV_OK;
     return err;
 }

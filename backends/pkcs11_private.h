@@ -22,7 +22,7 @@ struct pkcs11_ctx {
 /* A key that the token has as a session object. */
 struct pkcs11_key {
     CK_OBJECT_HANDLE object;
-    unsigned long generation; /* of the session that made it */
+    unsigned long pool; /* of the session that made it: session objects end with their pool */
     bool there;
 };
 

@@ -39,7 +39,7 @@ struct chv_p11_token_info {
 
 /*
  * A session that one caller has.  It belongs to the token and stays open when given back, and so do the session objects
- * made in it, which every other session of the token sees; they live until the generation changes.
+ * made in it, which every other session of the token sees; they live until `pool` changes.
  */
 struct chv_p11_session {
     CK_FUNCTION_LIST *fn;
@@ -50,8 +50,8 @@ struct chv_p11_session {
     CK_RV rv;                    /* its answer, */
     CK_MECHANISM_TYPE mechanism; /* and what it was for; CHV_P11_NO_MECHANISM */
     struct chv_p11_token *token;
+    unsigned long pool; /* another number: all older sessions are closed, and their session objects gone */
     /* the pool's own */
-    unsigned long pool;
     struct chv_p11_session *next;
 };
 
