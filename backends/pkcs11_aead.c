@@ -195,6 +195,12 @@ static bool still_works(struct chv_p11_session *s, const struct chv_aead *aead)
            s->fn->C_Decrypt(s->handle, tag, tag_len, none, &none_len) == CKR_OK && none_len == 0;
 }
 
+/* Answers of tokens that have no name for a wrong tag. */
+static bool may_be_tag(CK_RV rv)
+{
+    return rv == CKR_GENERAL_ERROR || rv == CKR_FUNCTION_FAILED || rv == CKR_DATA_INVALID || rv == CKR_DATA_LEN_RANGE;
+}
+
 /*
  * A wrong tag has a name of its own in some tokens; SoftHSM says CKR_GENERAL_ERROR, which it also says when it is
  * broken.  So another record is tried: if that goes, it was the tag.
@@ -203,12 +209,11 @@ static enum chv_err open_failed(struct chv_p11_session *s, const struct chv_aead
 {
     CK_RV rv = s->rv;
     bool told = rv == CKR_AEAD_DECRYPT_FAILED || chv_p11_rv_error(rv) == CHV_ERR_AUTH;
-    if (told || (!chv_p11_rv_session_dead(rv) && still_works(s, aead))) {
-        s->rv = CKR_OK;
-        return chv_fail(why, CHV_ERR_AUTH, "%s: %s with %s: %s: the tag is wrong", s->where, s->call,
-                        chv_p11_mechanism_name(s->mechanism), chv_p11_rv_name(rv));
-    }
-    return chv_p11_session_fail(s, why);
+    if (!told && !(may_be_tag(rv) && still_works(s, aead)))
+        return chv_p11_session_fail(s, why);
+    s->rv = CKR_OK;
+    return chv_fail(why, CHV_ERR_AUTH, "%s: %s with %s: %s: the tag is wrong", s->where, s->call,
+                    chv_p11_mechanism_name(s->mechanism), chv_p11_rv_name(rv));
 }
 
 static enum chv_err open_work(struct chv_p11_session *s, void *arg, struct chv_why *why)

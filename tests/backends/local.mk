@@ -36,9 +36,13 @@ tests_backends_threads_CFLAGS = $(test_cflags)
 tests_backends_threads_LDADD = $(test_libs)
 
 # The same over tokens, each in a folder of its own: pkcs11.sh makes them and gives their URIs.
-check_PROGRAMS += tests/backends/pkcs11_session
-TESTS += tests/backends/pkcs11.sh
+check_PROGRAMS += tests/backends/pkcs11_lost tests/backends/pkcs11_session
+TESTS += tests/backends/pkcs11.sh tests/backends/pkcs11_lost
 dist_check_SCRIPTS += tests/backends/pkcs11.sh
 tests_backends_pkcs11_session_SOURCES = tests/backends/pkcs11_session.c
 tests_backends_pkcs11_session_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
 tests_backends_pkcs11_session_LDADD = $(session_libs) $(P11KIT_LIBS)
+
+tests_backends_pkcs11_lost_SOURCES = tests/backends/pkcs11_lost.c
+tests_backends_pkcs11_lost_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_backends_pkcs11_lost_LDADD = tests/support/libtokens.la $(test_libs) $(P11KIT_LIBS)
