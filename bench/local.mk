@@ -3,6 +3,7 @@
 bench_programs = \
 	bench/handshake \
 	bench/record \
+	bench/token_backend \
 	$(NULL)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
@@ -21,6 +22,14 @@ bench_handshake_LDADD = libchaveiro-testable.la $(SSL_LIBS) $(CRYPTO_LIBS)
 bench_record_SOURCES = bench/record.c
 bench_record_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS)
 bench_record_LDADD = libchaveiro-testable.la $(CRYPTO_LIBS)
+
+bench_token_backend_SOURCES = \
+	bench/handshake.h \
+	bench/handshake_session.c \
+	bench/token_backend.c \
+	$(NULL)
+bench_token_backend_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(P11KIT_CFLAGS)
+bench_token_backend_LDADD = tests/support/libtokens.la libchaveiro-testable.la $(CRYPTO_LIBS)
 
 .PHONY: bench
 bench: $(bench_programs)

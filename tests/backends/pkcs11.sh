@@ -71,9 +71,15 @@ if [ -n "$softhsm" ] && command -v softhsm2-util >/dev/null; then
     mkdir "$work/tokens"
     printf 'directories.tokendir = %s/tokens\nobjectstore.backend = file\nlog.level = ERROR\n' "$work" >"$SOFTHSM2_CONF"
     softhsm2-util --init-token --free --label T --so-pin 'battery staple' --pin 'correct horse' >/dev/null
+    # SoftHSM loses an ASN.1 string at every C_DeriveKey, and is unloaded when a sanitizer could tell whose it was; leaks of
+    # our own would show with NSS, by the same programs.
+    options=${ASAN_OPTIONS-}
+    ASAN_OPTIONS=${options:+$options:}detect_leaks=0
+    export ASAN_OPTIONS
     (umask 077 && echo 'correct horse' >"$work/pin")
     run_token 'SoftHSM, logged in' "pkcs11:token=T?module-path=$softhsm&pin-source=file:$work/pin" ChaCha
     run_token 'SoftHSM, without a PIN' "pkcs11:token=T?module-path=$softhsm" ChaCha
+    ASAN_OPTIONS=$options
 else
     echo 'SoftHSM is not installed'
 fi
