@@ -5,6 +5,7 @@ set -eu
 work=$(mktemp -d "${TMPDIR:-/tmp}/chaveiro-pkcs11.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 shared=$top_srcdir/../shared/vectors
+vectors=$top_builddir/tests/noise-vectors
 ran=0
 
 fail()
@@ -24,7 +25,8 @@ find_module()
     done
 }
 
-# run_token NAME URI LACKS: LACKS is what wycheproof may skip besides what the engine does not claim
+# run_token NAME URI LACKS VECTORS: LACKS is what wycheproof may skip besides what the engine does not claim, VECTORS
+# the files of Noise vectors
 run_token()
 {
     echo "== $1"
@@ -42,7 +44,8 @@ run_token()
     fi
     if [ -d "$shared" ]; then
         run_wycheproof "$1" "$2" "$3" "$shared"/wycheproof/*.json
-        "$top_builddir/tests/noise-vectors" --backend "$2" "$shared"/noise/*.json >"$work/out" ||
+        # shellcheck disable=SC2086 # a list of patterns
+        (cd "$shared/noise" && "$vectors" --backend "$2" $4) >"$work/out" ||
             { grep FAIL "$work/out" || true; fail "$1: Noise vectors"; }
         echo "noise-vectors: $(tail -n 1 "$work/out")"
         sed -n 's/^SKIP: .*: vector [0-9]* (Noise_[^_]*_\([A-Za-z0-9_]*\)): \(.*\)/  skipped: \1: \2/p' "$work/out" |
@@ -77,8 +80,8 @@ if [ -n "$softhsm" ] && command -v softhsm2-util >/dev/null; then
     ASAN_OPTIONS=${options:+$options:}detect_leaks=0
     export ASAN_OPTIONS
     (umask 077 && echo 'correct horse' >"$work/pin")
-    run_token 'SoftHSM, logged in' "pkcs11:token=T?module-path=$softhsm&pin-source=file:$work/pin" ChaCha
-    run_token 'SoftHSM, without a PIN' "pkcs11:token=T?module-path=$softhsm" ChaCha
+    run_token 'SoftHSM, logged in' "pkcs11:token=T?module-path=$softhsm&pin-source=file:$work/pin" ChaCha '*.json'
+    run_token 'SoftHSM, without a PIN' "pkcs11:token=T?module-path=$softhsm" ChaCha 'snow.json'
     ASAN_OPTIONS=$options
 else
     echo 'SoftHSM is not installed'
@@ -89,7 +92,8 @@ nss=$(find_module /usr/lib/x86_64-linux-gnu/libsoftokn3.so /usr/lib/aarch64-linu
 if [ -n "$nss" ]; then
     # configdir='' flags=noCertDB,noModDB,readOnly: no database at all, only its token for session keys
     arguments='configdir%3D%27%27%20flags%3DnoCertDB%2CnoModDB%2CreadOnly'
-    run_token 'NSS' "pkcs11:token=NSS%20Generic%20Crypto%20Services?module-path=$nss&chaveiro-init=$arguments" ''
+    run_token 'NSS' "pkcs11:token=NSS%20Generic%20Crypto%20Services?module-path=$nss&chaveiro-init=$arguments" '' \
+        '*.json'
 else
     echo 'NSS is not installed'
 fi
