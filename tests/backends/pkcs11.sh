@@ -14,6 +14,10 @@ fail()
     exit 1
 }
 
+# The modules leak, and are unloaded when a sanitizer could tell whose it was: pkcs11_lost looks for leaks of our own.
+ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+export ASAN_OPTIONS
+
 # find_module FILE...: the first that there is, or nothing
 find_module()
 {
@@ -74,15 +78,9 @@ if [ -n "$softhsm" ] && command -v softhsm2-util >/dev/null; then
     mkdir "$work/tokens"
     printf 'directories.tokendir = %s/tokens\nobjectstore.backend = file\nlog.level = ERROR\n' "$work" >"$SOFTHSM2_CONF"
     softhsm2-util --init-token --free --label T --so-pin 'battery staple' --pin 'correct horse' >/dev/null
-    # SoftHSM loses an ASN.1 string at every C_DeriveKey, and is unloaded when a sanitizer could tell whose it was; leaks of
-    # our own would show with NSS, by the same programs.
-    options=${ASAN_OPTIONS-}
-    ASAN_OPTIONS=${options:+$options:}detect_leaks=0
-    export ASAN_OPTIONS
     (umask 077 && echo 'correct horse' >"$work/pin")
     run_token 'SoftHSM, logged in' "pkcs11:token=T?module-path=$softhsm&pin-source=file:$work/pin" ChaCha '*.json'
     run_token 'SoftHSM, without a PIN' "pkcs11:token=T?module-path=$softhsm" ChaCha 'snow.json'
-    ASAN_OPTIONS=$options
 else
     echo 'SoftHSM is not installed'
 fi
