@@ -215,8 +215,8 @@ static enum chv_err hmac_work(struct chv_p11_session *s, void *arg, struct chv_w
 }
 
 /*
- * Tokens want keys from the length of the hash on (SoftHSM) and to some other end.  RFC 2104, 2: a key is filled up with
- * zeros to a block, and a longer one is hashed first; so every key has an equal one that all tokens take.
+ * Tokens want keys from the length of the hash on (SoftHSM) and to some other end.  RFC 2104, 2: a key is filled up
+ * with zeros to a block, and a longer one is hashed first; so every key has an equal one that all tokens take.
  */
 static enum chv_err pkcs11_hmac(void *ctx, enum chv_hash alg, const uint8_t *key, size_t keylen,
                                 const struct chv_part *parts, size_t n, uint8_t *out)

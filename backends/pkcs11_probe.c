@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a token really has.  Its list of mechanisms is asked first, so that what it lacks has a name; but tokens list what
- * they then refuse, and curves are not in the list at all.  So each is tried as a session uses it, against software where
- * both must agree.  That the answers are right is for the self-test to say.
+ * What a token really has.  Its list of mechanisms is asked first, so that what it lacks has a name; but tokens list
+ * what they then refuse, and curves are not in the list at all.  So each is tried as a session uses it, against software
+ * where both must agree.  That the answers are right is for the self-test to say.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -45,7 +45,7 @@ void __lsan_disable(void) __attribute__((weak, visibility("default")));
 void __lsan_enable(void) __attribute__((weak, visibility("default")));
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
-/* SoftHSM loses memory, an ASN.1 string at each C_DeriveKey above all: LeakSanitizer, if it is there, looks for ours. */
+/* SoftHSM loses memory, above all at each C_DeriveKey: LeakSanitizer, if it is there, looks for ours. */
 static void enter_module(void)
 {
     if (__lsan_disable != NULL)

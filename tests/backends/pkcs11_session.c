@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whole sessions between a token and OpenSSL, both ways, and between a token and itself: every suite and profile that the
- * token has, refused by name where it has not.  Afterwards the token has as many objects as before.
+ * Whole sessions between a token and OpenSSL, both ways, and between a token and itself: every suite and profile that
+ * the token has, refused by name where it has not.  Afterwards the token has as many objects as before.
  * Usage: pkcs11_session URI...
  */
 #include "tests/core/pair.h"
