@@ -236,6 +236,21 @@ bool chv_p11_uri_matches(const struct chv_p11_uri *uri, CK_SLOT_ID slot, const C
     return p11_kit_uri_match_token_info(uri->parsed, info) == 1 && (wanted == (CK_SLOT_ID)-1 || wanted == slot);
 }
 
+bool chv_p11_uri_label(const struct chv_p11_uri *uri, char out[33])
+{
+    const CK_TOKEN_INFO *info = p11_kit_uri_get_token_info(uri->parsed);
+    size_t len = sizeof info->label;
+    /* p11-kit: what a URI does not name is zeros */
+    if (info->label[0] == '\0' || info->manufacturerID[0] != '\0' || info->model[0] != '\0' ||
+        info->serialNumber[0] != '\0' || p11_kit_uri_get_slot_id(uri->parsed) != (CK_SLOT_ID)-1)
+        return false;
+    while (len > 0 && info->label[len - 1] == ' ')
+        len--;
+    memcpy(out, info->label, len);
+    out[len] = '\0';
+    return len > 0;
+}
+
 void chv_p11_uri_describe(const struct chv_p11_uri *uri, char *out, size_t size)
 {
     char *text = NULL;

@@ -38,6 +38,8 @@ void chv_p11_uri_free(struct chv_p11_uri *uri);
 
 /* Whether the slot holds the token that the URI means. */
 bool chv_p11_uri_matches(const struct chv_p11_uri *uri, CK_SLOT_ID slot, const CK_TOKEN_INFO *info);
+/* The token's label, if that is all that the URI says of it: so one can be made.  False else. */
+bool chv_p11_uri_label(const struct chv_p11_uri *uri, char out[33]);
 /* The token part as the URI has it ("token \"x\", serial \"y\""), for error texts. */
 void chv_p11_uri_describe(const struct chv_p11_uri *uri, char *out, size_t size);
 

@@ -12,6 +12,8 @@ tools_libtools_la_SOURCES = \
 	tools/secret.h \
 	tools/times.c \
 	tools/times.h \
+	tools/token.c \
+	tools/token.h \
 	$(NULL)
 tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
 tools_libtools_la_LIBADD = $(JANSSON_LIBS)

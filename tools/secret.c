@@ -33,7 +33,8 @@ static void secret_on_signal(int number)
 
 struct chv_secret_source chv_secret_source(const char *value, const char *option, const char *credential)
 {
-    struct chv_secret_source source = {CHV_SECRET_DEFAULT, NULL, option, credential};
+    struct chv_secret_source source = {
+        .kind = CHV_SECRET_DEFAULT, .option = option, .credential = credential, .fd = -1};
     if (value == NULL)
         return source;
     if (strcmp(value, "-") == 0) {
@@ -43,6 +44,47 @@ struct chv_secret_source chv_secret_source(const char *value, const char *option
     source.kind = CHV_SECRET_FILE;
     source.path = value;
     return source;
+}
+
+static const char *secret_noun(const struct chv_secret_source *source)
+{
+    return source->noun != NULL ? source->noun : "passphrase";
+}
+
+static enum chv_err secret_descriptor(const char *text, int *fd, struct chv_why *why)
+{
+    char *end = NULL;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || errno != 0 || *end != 0 || number > INT_MAX ||
+        fcntl((int)number, F_GETFD) < 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--pin-fd '%.20s': is no open descriptor (write --pin-fd 3 3<FILE)",
+                        text);
+    *fd = (int)number;
+    return CHV_OK;
+}
+
+enum chv_err chv_secret_for(const char *uri, const struct chv_secret_options *options, struct chv_secret_source *source,
+                            struct chv_why *why)
+{
+    bool token = strncmp(uri, "pkcs11:", strlen("pkcs11:")) == 0;
+    bool pin = options->pin_file != NULL || options->pin_fd != NULL;
+    int given = (options->passphrase_file != NULL) + (options->pin_file != NULL) + (options->pin_fd != NULL);
+    if (given > 1)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "give one of --passphrase-file, --pin-file and --pin-fd");
+    if (pin && !token)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "a PIN is a token's: a keystore file has a --passphrase-file");
+    if (pin && strstr(uri, "pin-source=") != NULL)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "the token's URI has a pin-source: leave --pin-file and --pin-fd out");
+    *source = options->pin_file != NULL
+                  ? chv_secret_source(options->pin_file, "--pin-file", NULL)
+                  : chv_secret_source(options->passphrase_file, token ? "--pin-file" : "--passphrase-file",
+                                      token ? CHV_SECRET_PIN_CREDENTIAL : CHV_SECRET_CREDENTIAL);
+    source->noun = token ? "PIN" : NULL;
+    if (options->pin_fd == NULL)
+        return CHV_OK;
+    source->kind = CHV_SECRET_FD;
+    return secret_descriptor(options->pin_fd, &source->fd, why);
 }
 
 /* The path of the source's systemd credential, if that file is there. */
@@ -64,6 +106,8 @@ bool chv_secret_repeatable(const struct chv_secret_source *source)
         return stat(source->path, &st) == 0 && S_ISREG(st.st_mode);
     case CHV_SECRET_DEFAULT:
         return secret_credential_path(source, path);
+    case CHV_SECRET_FD:
+        return fstat(source->fd, &st) == 0 && S_ISREG(st.st_mode);
     case CHV_SECRET_PROMPT:
     case CHV_SECRET_STDIN:
         return false;
@@ -80,20 +124,21 @@ static bool secret_is_credential(const char *path, const struct stat *st)
            (st->st_mode & 0337) == 0;
 }
 
-static enum chv_err secret_check_file(int fd, const char *path, struct chv_why *why)
+/* `name`: "PIN file /x", for texts. */
+static enum chv_err secret_check_file(int fd, const char *name, const char *path, struct chv_why *why)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
-        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s: %s", path, strerror(errno));
+        return chv_fail(why, CHV_ERR_NO_SECRET, "%s: %s", name, strerror(errno));
     if (S_ISFIFO(st.st_mode)) /* <(command): nobody else has that pipe */
         return CHV_OK;
     if (!S_ISREG(st.st_mode))
-        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s is not a regular file", path);
+        return chv_fail(why, CHV_ERR_NO_SECRET, "%s is not a regular file", name);
     if (st.st_uid != geteuid() && st.st_uid != 0)
-        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s belongs to another user", path);
-    if ((st.st_mode & 077) != 0 && !secret_is_credential(path, &st))
-        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s can be read or written by others: chmod 600 %s",
-                        path, path);
+        return chv_fail(why, CHV_ERR_NO_SECRET, "%s belongs to another user", name);
+    if ((st.st_mode & 077) != 0 && st.st_nlink > 0 && (path == NULL || !secret_is_credential(path, &st)))
+        return chv_fail(why, CHV_ERR_NO_SECRET, "%s can be read or written by others: chmod 600 %s", name,
+                        path != NULL ? path : "the file");
     return CHV_OK;
 }
 
@@ -201,18 +246,34 @@ static enum chv_err secret_wait_read(int fd, bool line, char *buf, size_t *len, 
     return err;
 }
 
-static enum chv_err secret_from_file(const char *path, char *buf, size_t *len, struct chv_why *why)
+static enum chv_err secret_from_file(const struct chv_secret_source *source, const char *path, char *buf, size_t *len,
+                                     struct chv_why *why)
 {
+    char name[PATH_MAX + 32];
+    (void)snprintf(name, sizeof name, "%s file %s", secret_noun(source), path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
-        return chv_fail(why, CHV_ERR_NO_SECRET, "passphrase file %s: %s", path, strerror(errno));
-    enum chv_err err = secret_check_file(fd, path, why);
+        return chv_fail(why, CHV_ERR_NO_SECRET, "%s: %s", name, strerror(errno));
+    enum chv_err err = secret_check_file(fd, name, path, why);
     if (err == CHV_OK)
         err = secret_wait_read(fd, false, buf, len, why);
     if (err == CHV_OK && *len > 0 && buf[*len - 1] == '\n')
         *len -= 1;
     (void)close(fd);
     return err;
+}
+
+/* A file is read from its start, so that it can be read again. */
+static enum chv_err secret_from_descriptor(const struct chv_secret_source *source, char *buf, size_t *len,
+                                           struct chv_why *why)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s from descriptor %d", secret_noun(source), source->fd);
+    enum chv_err err = secret_check_file(source->fd, name, NULL, why);
+    if (err != CHV_OK)
+        return err;
+    (void)lseek(source->fd, 0, SEEK_SET);
+    return secret_wait_read(source->fd, true, buf, len, why);
 }
 
 static void secret_say(int fd, const char *text)
@@ -276,12 +337,14 @@ static enum chv_err secret_from(const struct chv_secret_source *source, const ch
     char path[PATH_MAX];
     switch (source->kind) {
     case CHV_SECRET_FILE:
-        return secret_from_file(source->path, buf, len, why);
+        return secret_from_file(source, source->path, buf, len, why);
+    case CHV_SECRET_FD:
+        return secret_from_descriptor(source, buf, len, why);
     case CHV_SECRET_STDIN:
         return secret_wait_read(STDIN_FILENO, true, buf, len, why);
     case CHV_SECRET_DEFAULT:
         if (secret_credential_path(source, path))
-            return secret_from_file(path, buf, len, why);
+            return secret_from_file(source, path, buf, len, why);
         return secret_from_terminal(source, prompt, confirm, buf, len, why);
     case CHV_SECRET_PROMPT:
         return secret_from_terminal(source, prompt, confirm, buf, len, why);

@@ -154,7 +154,7 @@ static void test_repeatable(void)
     CU_ASSERT_TRUE(chv_secret_repeatable(&file));
     struct chv_secret_source input = chv_secret_source("-", "o", NULL);
     CU_ASSERT_FALSE(chv_secret_repeatable(&input));
-    struct chv_secret_source prompt = {CHV_SECRET_PROMPT, NULL, "o", NULL};
+    struct chv_secret_source prompt = {.kind = CHV_SECRET_PROMPT, .option = "o"};
     CU_ASSERT_FALSE(chv_secret_repeatable(&prompt));
 }
 
