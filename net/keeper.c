@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "core/credential.h"
 #include "core/hkdf.h"
+#include "net/keycheck.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,29 +18,6 @@ enum { LABEL_SIZE = 32 };
 static void master_label(uint32_t epoch, char label[LABEL_SIZE])
 {
     snprintf(label, LABEL_SIZE, "master:%" PRIu32, epoch);
-}
-
-/* By one derivation, whose result nobody sees: a keystore need not be able to list. */
-static enum chv_err check_master(struct chv_keystore *keystore, uint32_t epoch, struct chv_why *why)
-{
-    uint8_t info[CHV_INFO_MAX], value[CHV_SECRET_LEN];
-    size_t info_len;
-    char label[LABEL_SIZE];
-    struct chv_why detail = {""};
-    master_label(epoch, label);
-    enum chv_err err = chv_info_check(info, &info_len);
-    if (err == CHV_OK)
-        err = chv_keystore_derive(keystore, label, info, info_len, value, &detail);
-    chv_wipe(value, sizeof value);
-    if (err == CHV_ERR_NOT_FOUND)
-        return chv_fail(why, CHV_ERR_CONFIG,
-                        "the keystore, as it was when it was opened, has no master secret of epoch %" PRIu32
-                        ": remove it from 'epochs', or make it with keyadmin and restart",
-                        epoch);
-    if (err != CHV_OK)
-        return chv_fail(why, err, "master secret of epoch %" PRIu32 ": %s", epoch,
-                        detail.text[0] != '\0' ? detail.text : chv_err_text(err));
-    return CHV_OK;
 }
 
 /* A keystore says whose it is: under another name every derived key would be wrong. */
@@ -62,7 +40,7 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
     if (keeper->server[0] != '\0' && strcmp(keeper->server, config->name) != 0)
         return chv_fail(why, CHV_ERR_CONFIG, "the server name cannot change while clients are connected");
     for (size_t i = 0; i < config->epoch_count; i++) {
-        enum chv_err err = check_master(keeper->keystore, config->epochs[i], why);
+        enum chv_err err = chv_keycheck(keeper->keystore, config->epochs[i], config->checks, config->check_count, why);
         if (err != CHV_OK)
             return err;
     }

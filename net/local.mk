@@ -22,6 +22,8 @@ net_libnet_la_SOURCES = \
 	net/keeper_client.c \
 	net/keeper_client.h \
 	net/keeper_main.c \
+	net/keycheck.c \
+	net/keycheck.h \
 	net/keyqueue.c \
 	net/keyqueue.h \
 	net/listener.c \

@@ -28,6 +28,13 @@ enum {
  */
 #define CHV_LIFETIME_SLACK UINT64_C(86400)
 
+/* What a master's key check value must be: a keystore whose master is another one is refused. */
+enum { CHV_KEY_CHECK_LEN = 16 };
+struct chv_key_check {
+    uint32_t epoch;
+    uint8_t value[CHV_KEY_CHECK_LEN];
+};
+
 struct chv_server_limits {
     unsigned connections;  /* at a time, all loops together */
     unsigned rate, burst;  /* new connections per second and source prefix; rate 0: no limit */
@@ -44,6 +51,8 @@ struct chv_server_config {
     bool pin_hold;
     size_t epoch_count;
     uint32_t epochs[CHV_EPOCHS_MAX]; /* ascending */
+    size_t check_count;              /* 0: nothing is compared */
+    struct chv_key_check checks[CHV_EPOCHS_MAX];
     size_t listen_count;
     char listen[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT", "unix:/PATH" */
     char backend[CHV_BACKEND_SPEC_MAX];

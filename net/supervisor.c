@@ -222,6 +222,8 @@ static void take_epochs(struct chv_server_config *config, const struct chv_serve
     config->max_lifetime = from->max_lifetime;
     config->epoch_count = from->epoch_count;
     memcpy(config->epochs, from->epochs, sizeof config->epochs);
+    config->check_count = from->check_count;
+    memcpy(config->checks, from->checks, sizeof config->checks);
 }
 
 static void send_config(const struct child *child, const struct chv_server_config *config)

@@ -2,38 +2,50 @@
 /* keyadmin: makes a server's keystore and hands out access keys. */
 #include "tools/keyadmin.h"
 
-enum { INIT = 1, ADD = 2, SHOW = 4, CHECK = 8, DERIVE = 16 };
+enum { INIT = 1, ADD = 2, SHOW = 4, CHECK = 8, DERIVE = 16, TOKEN_LIST = 32, TOKEN_INIT = 64, TOKEN_CHECK = 128 };
+enum { TOKEN_MADE = INIT | TOKEN_INIT, PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK };
 
 static const struct chv_cli_command keyadmin_commands[] = {
     {"init", "", "make a server: keystore, master secret, configuration file",
      "Makes DIR/server.keys with the master secret of epoch 1 and DIR/chaveirod.conf, a commented\n"
      "configuration.  Nothing that is there already is overwritten, and a failure leaves nothing.\n"
      "\n"
+     "With --keystore pkcs11:token=NAME the master is made in that token, which it never leaves.  Where\n"
+     "there is no token of that name, SoftHSM (or the module of --module) makes one, and its long random\n"
+     "PINs go into files of mode 0600 in DIR: NAME.pin, which the server reads, and NAME.so-pin.\n"
+     "\n"
      "Examples:\n"
      "  keyadmin init --name gate.example --listen 0.0.0.0:7040 --address gate.example:7040\n"
-     "  keyadmin init --dir /etc/chaveiro --passphrase-file /root/pass\n",
+     "  keyadmin init --dir /etc/chaveiro --passphrase-file /root/pass\n"
+     "  keyadmin init --keystore pkcs11:token=chaveiro\n"
+     "  keyadmin init --keystore 'pkcs11:token=hsm1' --module /usr/lib/vendor/p11.so --pin-file /etc/hsm.pin\n",
      0, 0, keyadmin_init},
-    {"client add", "ID --out FILE", "derive a client's access key and write its keystore",
+    {"client add", "ID {--out FILE | --to URI}", "derive a client's access key and write its keystore",
      "The access key is derived from the server's master secret and the whole credential: id, scopes,\n"
      "expiry, epoch and serial.  The server keeps nothing, and the same credential again gives the same\n"
      "key.  A relative expiry is rounded up to the end of a UTC day.  Two passphrases are asked for: the\n"
      "server keystore's, and a new one for the client's.\n"
      "\n"
+     "--to puts the key into the client's own token instead (which 'keyadmin token init' can make): it\n"
+     "cannot be read back from there, and the client computes with it in the token.\n"
+     "\n"
      "Examples:\n"
      "  keyadmin client add cam1 --out cam1.key\n"
+     "  keyadmin client add cam3 --to pkcs11:token=cam3\n"
      "  keyadmin client add cam2 --scope message --scope files:ro --expires 2027-01-31 --out cam2.key\n",
      1, 1, keyadmin_client_add},
-    {"client show", "FILE", "what a client's keystore holds",
+    {"client show", "KEYSTORE", "what a client's keystore holds",
      "Prints the credential, the server and the key check value; never a key.\n"
      "\n"
      "Example:\n"
      "  keyadmin client show cam1.key\n",
      1, 1, keyadmin_client_show},
-    {"check", "FILE", "kind of a keystore, its keys and their check values",
+    {"check", "KEYSTORE", "kind of a keystore, its keys and their check values",
      "Two keystores with equal check values hold equal keys; a check value says nothing else about one.\n"
      "\n"
      "Example:\n"
-     "  keyadmin check server.keys\n",
+     "  keyadmin check server.keys\n"
+     "  keyadmin check 'pkcs11:token=chaveiro?pin-source=file:/etc/chaveiro/chaveiro.pin'\n",
      1, 1, keyadmin_check},
     {"derive", "--explain ID", "show how a client's access key comes about",
      "Prints every input of the derivation but the master secret: the credential's fields and bytes, the\n"
@@ -42,6 +54,27 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin derive --explain cam1 --scope message --expires 2027-01-31\n",
      1, 1, keyadmin_derive},
+    {"token list", "", "the tokens of a PKCS #11 module",
+     "Without --module those of all modules that p11-kit knows.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin token list --module /usr/lib/softhsm/libsofthsm2.so\n",
+     0, 0, keyadmin_token_list},
+    {"token init", "URI", "make a token, for a client's key or for 'keyadmin init'",
+     "SoftHSM makes it, or the first free slot of --module.  Its long random PINs go into files of mode\n"
+     "0600 in this folder, NAME.pin and NAME.so-pin; a file that is named and there is read instead.  A\n"
+     "token that is there is left as it is.  Prints the URI to use.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin token init pkcs11:token=cam3\n",
+     1, 1, keyadmin_token_init},
+    {"token check", "URI", "try out what a token can do",
+     "Mechanisms, ways to derive (compared with OpenSSL), attempts to get a key out, sessions, speed, and\n"
+     "what it all means here.  The token holds afterwards what it held before.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin token check 'pkcs11:token=chaveiro?pin-source=file:/etc/chaveiro/chaveiro.pin'\n",
+     1, 1, keyadmin_token_check},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -54,19 +87,29 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
      ADD | DERIVE, false},
-    {"keystore", 0, "URI", "the server's keystore: a path or file:PATH", INIT | ADD | DERIVE, false},
+    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | ADD | DERIVE, false},
+    {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
+     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK, false},
+    {"pin-file", 0, "FILE",
+     "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
+     PIN_GIVEN | TOKEN_INIT, false},
+    {"pin-fd", 0, "N", "the token's PIN is the first line of descriptor N", PIN_GIVEN, false},
+    {"so-pin-file", 0, "FILE", "likewise the PIN of a new token's security officer", TOKEN_MADE, false},
+    {"ask-pin", 0, NULL, "ask for the PINs of a new token; nothing is written", TOKEN_MADE, false},
     {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, tunnel:NAME\n(default: message)",
      ADD | DERIVE, true},
     {"expires", 0, "WHEN", "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never (default: 90d)", ADD | DERIVE, false},
     {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1)", ADD | DERIVE, false},
     {"epoch", 0, "N", "which master secret (default: the newest)", ADD | DERIVE, false},
     {"out", 'o', "FILE", "the client's keystore to write; must not exist", ADD, false},
+    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", ADD, false},
     {"explain", 0, NULL, "print the derivation (the only thing 'derive' does)", DERIVE, false},
     {"passphrase-file", 0, "FILE",
      "passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
-     ", else asked for)",
-     CHV_CLI_ALL, false},
-    {"client-passphrase-file", 0, "FILE", "the same for the client's new keystore (default: asked for)", ADD, false},
+     ", for a PIN\n" CHV_SECRET_PIN_CREDENTIAL ", else asked for)",
+     PIN_GIVEN, false},
+    {"client-passphrase-file", 0, "FILE",
+     "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", ADD, false},
     {"scrypt-cost", 0, "N",
      "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)", INIT | ADD,
      false},

@@ -7,6 +7,7 @@
 #include "tools/provision.h"
 #include "tools/secret.h"
 #include "tools/server_config.h"
+#include "tools/token.h"
 
 /* Each returns the exit code, after one line on standard error if that is not 0. */
 int keyadmin_init(const struct chv_cli_args *args);
@@ -14,12 +15,30 @@ int keyadmin_client_add(const struct chv_cli_args *args);
 int keyadmin_client_show(const struct chv_cli_args *args);
 int keyadmin_check(const struct chv_cli_args *args);
 int keyadmin_derive(const struct chv_cli_args *args);
+int keyadmin_token_list(const struct chv_cli_args *args);
+int keyadmin_token_init(const struct chv_cli_args *args);
+int keyadmin_token_check(const struct chv_cli_args *args);
+
+/* The source of a keystore's passphrase or PIN, from --passphrase-file, --pin-file, --pin-fd. */
+enum chv_err keyadmin_secret(const struct chv_cli_args *args, const char *uri, struct chv_secret_source *secret,
+                             struct chv_why *why) CHV_MUST_CHECK;
+/* CHV_ERR_ARGUMENT if an option was given that only a token's command takes. */
+enum chv_err keyadmin_no_token_options(const struct chv_cli_args *args, struct chv_why *why) CHV_MUST_CHECK;
+/* Opens the keystore that the command's operand names, for reading; --module, and the options above. */
+enum chv_err keyadmin_open_operand(const struct chv_cli_args *args, struct chv_keystore **ks,
+                                   struct chv_why *why) CHV_MUST_CHECK;
+/* The flags of a token in words. */
+struct chv_p11_token_info;
+json_t *keyadmin_token_flags(const struct chv_p11_token_info *info);
+/* Which files a token's PINs are in. */
+void keyadmin_put_token(json_t *object, const struct chv_token_plan *token);
 
 /* The server that a command is about: its configuration (or only its keystore), opened. */
 struct keyadmin_server {
     struct chv_server_config *config; /* NULL: --keystore was given */
     const char *config_file;
     struct chv_secret_source secret;
+    char uri[CHV_TOKEN_URI_SIZE];
     struct chv_keystore *keystore;
     char name[CHV_SERVER_NAME_MAX + 1];
     uint32_t latest; /* its newest epoch */

@@ -91,7 +91,7 @@ static enum chv_err check_report(struct chv_keystore *ks, const char *file, bool
         err = CHV_ERR_MEMORY;
         goto out;
     }
-    (void)json_object_set_new(result, "file", json_string(file));
+    (void)json_object_set_new(result, chv_token_uri_is(file) ? "token" : "file", json_string(file));
     (void)json_object_set_new(result, "kind", json_string(check_kind(&list)));
     if (chv_provision_text(ks, "server", text, sizeof text, NULL) == CHV_OK)
         (void)json_object_set_new(result, "server", json_string(text));
@@ -113,12 +113,8 @@ int keyadmin_check(const struct chv_cli_args *args)
 {
     struct chv_why why = {""};
     struct chv_keystore *ks = NULL;
-    struct chv_secret_source secret =
-        chv_secret_source(chv_cli_value(args, "passphrase-file"), "--passphrase-file", CHV_SECRET_CREDENTIAL);
-    const struct chv_provision_store store = {
-        .uri = args->operands[0], .secret = chv_secret_get, .secret_arg = &secret};
 
-    enum chv_err err = chv_provision_open(&store, CHV_KEYSTORE_READ, &ks, &why);
+    enum chv_err err = keyadmin_open_operand(args, &ks, &why);
     if (err == CHV_OK)
         err = check_report(ks, args->operands[0], chv_cli_given(args, "json"), &why);
     chv_keystore_close(ks);

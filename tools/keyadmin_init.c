@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keyadmin init: a server's keystore and its configuration file, both or neither. */
+/* keyadmin init: a server's keystore, in a file or a token, and its configuration file, both or neither. */
 #include "tools/keyadmin.h"
 
 #include <errno.h>
@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#include "base/encode.h"
 
 static const char init_config_name[] = "chaveirod.conf";
 static const char init_store_name[] = "server.keys";
@@ -27,6 +29,8 @@ struct init_plan {
     char store_uri[PATH_MAX];   /* to open */
     char store_line[PATH_MAX];  /* as the configuration says it */
     char store_file[PATH_MAX];  /* to remove after a failure; "" for another kind of keystore */
+    bool is_token;
+    struct chv_token_plan token; /* if it is */
 };
 
 static enum chv_err init_path(char out[PATH_MAX], const char *dir, const char *name, struct chv_why *why)
@@ -71,6 +75,7 @@ static enum chv_err init_store(const char *given, struct init_plan *plan, struct
     else if (strcspn(path, ":") < strcspn(path, "/")) { /* another scheme: not a file of ours to name or remove */
         (void)snprintf(plan->store_uri, PATH_MAX, "%s", given);
         (void)snprintf(plan->store_line, PATH_MAX, "%s", given);
+        plan->is_token = chv_token_uri_is(given);
         return CHV_OK;
     }
     int n = path[0] == '/'                      ? snprintf(plan->store_file, PATH_MAX, "%s", path)
@@ -99,6 +104,8 @@ static enum chv_err init_plan(const struct chv_cli_args *args, struct init_plan 
         err = init_store(chv_cli_value(args, "keystore"), plan, why);
     if (err == CHV_OK && plan->address != NULL)
         err = chv_provision_address(plan->address, why);
+    if (err == CHV_OK && !plan->is_token)
+        err = keyadmin_no_token_options(args, why);
     return err;
 }
 
@@ -127,28 +134,46 @@ static enum chv_err init_write(int fd, const char *text, size_t len)
     return fsync(fd) == 0 ? CHV_OK : CHV_ERR_IO;
 }
 
-/* The whole configuration under a name of its own: what can fail about it fails before the keystore is made. */
-static enum chv_err init_write_config(struct init_plan *plan, struct chv_why *why)
+/* A token's masters are known again by a value that is kept outside of it. */
+static enum chv_err init_config_text(const struct init_plan *plan, const uint8_t check[CHV_SECRET_LEN], char *text,
+                                     size_t *len, struct chv_why *why)
 {
-    const struct chv_server_config_values values = {
-        .name = plan->name, .keystore = plan->store_line, .listen = plan->listen};
+    char value[CHV_HEX_SIZE(CHV_CHECK_MASTER_LEN) + 2] = "1:";
+    const struct chv_server_config_values values = {.name = plan->name,
+                                                    .keystore = plan->store_line,
+                                                    .listen = plan->listen,
+                                                    .key_check = plan->is_token ? value : NULL};
+    chv_hex_encode(check, CHV_CHECK_MASTER_LEN, value + strlen(value));
+    enum chv_err err = chv_server_config_template(&values, text, len);
+    if (err != CHV_OK)
+        err =
+            chv_fail(why, err, "a configuration cannot say listen = %s, keystore = %s", plan->listen, plan->store_line);
+    return err;
+}
+
+/*
+ * The whole configuration under a name of its own: what can fail about it fails before the keystore is made.  Then once
+ * more, with the check value of the master that was made.
+ */
+static enum chv_err init_write_config(struct init_plan *plan, const uint8_t check[CHV_SECRET_LEN], struct chv_why *why)
+{
     size_t len = CHV_SERVER_CONFIG_TEXT_MAX;
     int fd = -1;
     char *text = malloc(len);
     if (text == NULL)
         return CHV_ERR_MEMORY;
-    enum chv_err err = chv_server_config_template(&values, text, &len);
-    if (err != CHV_OK) {
-        err =
-            chv_fail(why, err, "a configuration cannot say listen = %s, keystore = %s", plan->listen, plan->store_line);
+    enum chv_err err = init_config_text(plan, check, text, &len, why);
+    if (err != CHV_OK)
         goto out;
-    }
-    if (snprintf(plan->config_temp, PATH_MAX, "%s.XXXXXX", plan->config) >= PATH_MAX) {
+    if (plan->config_temp[0] != 0) {
+        fd = open(plan->config_temp, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    } else if (snprintf(plan->config_temp, PATH_MAX, "%s.XXXXXX", plan->config) < PATH_MAX) {
+        fd = mkstemp(plan->config_temp);
+    } else {
         plan->config_temp[0] = 0;
         err = chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", plan->config);
         goto out;
     }
-    fd = mkstemp(plan->config_temp);
     if (fd < 0) {
         err = chv_fail(why, CHV_ERR_IO, "%s: %s", plan->config_temp, strerror(errno));
         plan->config_temp[0] = 0;
@@ -177,14 +202,46 @@ static enum chv_err init_place_config(struct init_plan *plan, struct chv_why *wh
     return CHV_OK;
 }
 
+/* What is to be known about the token before anything is made. */
+static enum chv_err init_plan_token(const struct chv_cli_args *args, struct init_plan *plan, struct chv_why *why)
+{
+    const struct chv_token_wish wish = {.uri = chv_cli_value(args, "keystore"),
+                                        .module = chv_cli_value(args, "module"),
+                                        .folder = plan->dir,
+                                        .pin_file = chv_cli_value(args, "pin-file"),
+                                        .so_pin_file = chv_cli_value(args, "so-pin-file"),
+                                        .ask = chv_cli_given(args, "ask-pin"),
+                                        .pin_fd = chv_cli_given(args, "pin-fd")};
+    enum chv_err err = chv_token_plan(&wish, &plan->token, why);
+    (void)snprintf(plan->store_uri, PATH_MAX, "%s", plan->token.uri);
+    (void)snprintf(plan->store_line, PATH_MAX, "%s", plan->token.uri);
+    return err;
+}
+
+static enum chv_err init_place(struct init_plan *plan, struct chv_keystore *ks, const uint8_t check[CHV_SECRET_LEN],
+                               struct chv_why *why)
+{
+    enum chv_err err = plan->is_token ? init_write_config(plan, check, why) : CHV_OK;
+    if (err == CHV_OK)
+        err = init_place_config(plan, why);
+    if (err != CHV_OK && plan->store_file[0] != 0)
+        (void)unlink(plan->store_file); /* made a moment ago by us, under our lock */
+    else if (err != CHV_OK)
+        chv_provision_unmake(ks);
+    return err;
+}
+
 static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan *plan, uint8_t check[CHV_SECRET_LEN],
                               struct chv_why *why)
 {
     struct chv_keystore *ks = NULL;
-    struct chv_secret_source secret =
-        chv_secret_source(chv_cli_value(args, "passphrase-file"), "--passphrase-file", CHV_SECRET_CREDENTIAL);
+    struct chv_secret_source secret;
+    const struct chv_secret_options secrets = {/* a token's --pin-file has become a part of its URI */
+                                               .passphrase_file = chv_cli_value(args, "passphrase-file"),
+                                               .pin_fd = chv_cli_value(args, "pin-fd")};
     struct chv_provision_store store = {.uri = plan->store_uri, .secret = chv_secret_get, .secret_arg = &secret};
 
+    memset(check, 0, CHV_SECRET_LEN);
     enum chv_err err = keyadmin_cost(args, &store.scrypt_n, why);
     if (err == CHV_OK)
         err = init_refuse(plan->config, why);
@@ -195,18 +252,24 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
     plan->dir_made = mkdir(plan->dir, 0700) == 0;
     if (!plan->dir_made && errno != EEXIST)
         return chv_fail(why, CHV_ERR_IO, "%s: %s", plan->dir, strerror(errno));
-    err = init_write_config(plan, why);
+    if (plan->is_token)
+        err = init_plan_token(args, plan, why);
+    if (err == CHV_OK)
+        err = chv_secret_for(plan->store_uri, &secrets, &secret, why);
+    if (err == CHV_OK)
+        err = init_write_config(plan, check, why);
+    if (err == CHV_OK)
+        err = chv_token_make(&plan->token, why);
     if (err == CHV_OK)
         err = chv_provision_server(&store, plan->name, plan->address, &ks, why);
     if (err == CHV_OK)
         err = chv_provision_check_stored(ks, "master:1", check, why);
     if (err == CHV_OK)
         err = chv_keystore_commit(ks, why);
-    if (err == CHV_OK) {
-        err = init_place_config(plan, why);
-        if (err != CHV_OK && plan->store_file[0] != 0)
-            (void)unlink(plan->store_file); /* made a moment ago by us, under our lock */
-    }
+    if (err == CHV_OK)
+        err = init_place(plan, ks, check, why);
+    else if (ks != NULL)
+        chv_provision_unmake(ks);
     chv_keystore_close(ks);
     return err;
 }
@@ -216,7 +279,34 @@ static void init_undo(struct init_plan *plan)
     if (plan->config_temp[0] != 0)
         (void)unlink(plan->config_temp);
     if (plan->dir_made)
-        (void)rmdir(plan->dir);
+        (void)rmdir(plan->dir); /* not with the PIN of a token in it, which stays */
+}
+
+/* A failure later than the token's making leaves it behind, with its PIN: it says where. */
+static void init_tell_left(const struct init_plan *plan)
+{
+    if (plan->token.made)
+        (void)chv_cli_fail(EX_OK, "token \"%s\" was made and stays, empty%s%s: run init again to use it",
+                           plan->token.label, plan->token.pin_written ? ", its PIN in " : "",
+                           plan->token.pin_written ? plan->token.pin_file : "");
+}
+
+static void init_print_token(const struct init_plan *plan)
+{
+    printf("\nThe master secret is in the token and never leaves it: there is no copy.  If the token is lost, or "
+           "initialised\n"
+           "again, every client has to be provisioned anew.  Keep a copy of the key check value elsewhere.\n");
+    if (plan->token.so_pin_written)
+        printf("Nobody needs the security officer's PIN day by day: move %s\n"
+               "to a safe place.\n",
+               plan->token.so_pin_file);
+    printf("\n"
+           "Next:\n"
+           "  keyadmin token check '%s'\n"
+           "  keyadmin client add cam1 --config %s --out cam1.key\n"
+           "  chaveirod -c %s\n"
+           "  chaveiro -k cam1.key send 'ola'\n",
+           plan->store_uri, plan->config, plan->config);
 }
 
 static void init_print(const struct init_plan *plan, const uint8_t check[CHV_SECRET_LEN], bool json)
@@ -232,9 +322,15 @@ static void init_print(const struct init_plan *plan, const uint8_t check[CHV_SEC
         (void)json_object_set_new(o, "address", json_string(plan->address));
     (void)json_object_set_new(o, "epoch", json_integer(1));
     keyadmin_put_hex(o, "key_check", check, CHV_CHECK_MASTER_LEN);
+    if (plan->is_token)
+        keyadmin_put_token(o, &plan->token);
     chv_cli_print(o, json);
     if (json)
         return;
+    if (plan->is_token) {
+        init_print_token(plan);
+        return;
+    }
     printf(
         "\nKeep the key check value outside of this machine, and a copy of the keystore where it is safe: without it\n"
         "every client has to be provisioned anew.\n"
@@ -256,8 +352,10 @@ int keyadmin_init(const struct chv_cli_args *args)
     enum chv_err err = init_plan(args, &plan, &why);
     if (err == CHV_OK) {
         err = init_make(args, &plan, check, &why);
-        if (err != CHV_OK)
+        if (err != CHV_OK) {
             init_undo(&plan);
+            init_tell_left(&plan);
+        }
     }
     if (err == CHV_OK)
         init_print(&plan, check, chv_cli_given(args, "json"));

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "net/keycheck.h"
 #include "tools/times.h"
 
 static const char keyadmin_config_here[] = "chaveirod.conf";
@@ -50,11 +51,44 @@ static enum chv_err keyadmin_load_config(const struct chv_cli_args *args, struct
     return err;
 }
 
+static struct chv_secret_options keyadmin_secrets(const struct chv_cli_args *args)
+{
+    return (struct chv_secret_options){.passphrase_file = chv_cli_value(args, "passphrase-file"),
+                                       .pin_file = chv_cli_value(args, "pin-file"),
+                                       .pin_fd = chv_cli_value(args, "pin-fd")};
+}
+
+enum chv_err keyadmin_secret(const struct chv_cli_args *args, const char *uri, struct chv_secret_source *secret,
+                             struct chv_why *why)
+{
+    const struct chv_secret_options secrets = keyadmin_secrets(args);
+    return chv_secret_for(uri, &secrets, secret, why);
+}
+
+enum chv_err keyadmin_open_operand(const struct chv_cli_args *args, struct chv_keystore **ks, struct chv_why *why)
+{
+    char uri[CHV_TOKEN_URI_SIZE];
+    struct chv_secret_source secret;
+    const struct chv_provision_store store = {.uri = uri, .secret = chv_secret_get, .secret_arg = &secret};
+    enum chv_err err = chv_token_uri(args->operands[0], chv_cli_value(args, "module"), NULL, uri, why);
+    if (err == CHV_OK)
+        err = keyadmin_secret(args, uri, &secret, why);
+    return err == CHV_OK ? chv_provision_open(&store, CHV_KEYSTORE_READ, ks, why) : err;
+}
+
+/* --module may be meant for the client's token only. */
+static const char *keyadmin_server_module(const struct chv_cli_args *args, const char *uri)
+{
+    bool complete = !chv_token_uri_is(uri) || strstr(uri, "module-path=") != NULL;
+    bool client = args->command->run == keyadmin_client_add && chv_cli_given(args, "to");
+    return complete && client ? NULL : chv_cli_value(args, "module");
+}
+
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server, struct chv_why *why)
 {
     uint32_t epochs[CHV_PROVISION_EPOCHS];
     size_t count = 0;
-    const char *passphrase_file = chv_cli_value(args, "passphrase-file");
+    struct chv_secret_options secrets = keyadmin_secrets(args);
     struct chv_provision_store store = {.uri = chv_cli_value(args, "keystore"), .secret = chv_secret_get};
     enum chv_err err = CHV_OK;
 
@@ -66,14 +100,22 @@ enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadm
         if (err != CHV_OK)
             return err;
         store.uri = server->config->keystore;
-        if (passphrase_file == NULL && server->config->passphrase_file[0] != 0)
-            passphrase_file = server->config->passphrase_file;
+        if (secrets.passphrase_file == NULL && secrets.pin_file == NULL && secrets.pin_fd == NULL &&
+            server->config->passphrase_file[0] != 0)
+            secrets.passphrase_file = server->config->passphrase_file;
     }
-    server->secret = chv_secret_source(passphrase_file, "--passphrase-file", CHV_SECRET_CREDENTIAL);
+    err = chv_token_uri(store.uri, keyadmin_server_module(args, store.uri), NULL, server->uri, why);
+    if (err == CHV_OK)
+        err = chv_secret_for(server->uri, &secrets, &server->secret, why);
+    if (err != CHV_OK)
+        return err;
+    store.uri = server->uri;
     store.secret_arg = &server->secret;
     err = chv_provision_open(&store, CHV_KEYSTORE_READ, &server->keystore, why);
     if (err == CHV_OK)
         err = chv_provision_epochs(server->keystore, epochs, &count, why);
+    for (size_t i = 0; err == CHV_OK && server->config != NULL && i < count; i++)
+        err = chv_keycheck(server->keystore, epochs[i], server->config->checks, server->config->check_count, why);
     if (err == CHV_OK && server->config != NULL)
         memcpy(server->name, server->config->name, sizeof server->name);
     else if (err == CHV_OK)

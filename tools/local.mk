@@ -15,7 +15,7 @@ tools_libtools_la_SOURCES = \
 	tools/token.c \
 	tools/token.h \
 	$(NULL)
-tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
+tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
 tools_libtools_la_LIBADD = $(JANSSON_LIBS)
 
 tools_libserverconfig_la_SOURCES = \
@@ -26,7 +26,7 @@ tools_libserverconfig_la_SOURCES = \
 tools_libserverconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(UV_CFLAGS)
 tools_libserverconfig_la_LIBADD = $(INIH_LIBS)
 
-tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
+tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
 tool_cppflags = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"'
 tool_libs = tools/libtools.la net/libnet.la libchaveiro-testable.la
 
@@ -39,6 +39,8 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_derive.c \
 	tools/keyadmin_init.c \
 	tools/keyadmin_server.c \
+	tools/keyadmin_token.c \
+	tools/keyadmin_token_check.c \
 	$(NULL)
 tools_keyadmin_CFLAGS = $(tool_cflags)
 tools_keyadmin_CPPFLAGS = $(tool_cppflags)

@@ -40,6 +40,7 @@ enum chv_err chv_provision_server(const struct chv_provision_store *store, const
                                   struct chv_keystore **ks, struct chv_why *why)
 {
     struct chv_keystore *made = NULL;
+    bool generated = false; /* else there may be another's */
     enum chv_err err = CHV_OK;
     if (!chv_server_name_valid(server))
         return chv_fail(why, CHV_ERR_ARGUMENT, "bad server name '%.80s': 1 to %d letters, digits, '.', '_' and '-'",
@@ -50,16 +51,33 @@ enum chv_err chv_provision_server(const struct chv_provision_store *store, const
         err = chv_provision_open(store, CHV_KEYSTORE_CREATE, &made, why);
     if (err == CHV_OK)
         err = chv_keystore_generate(made, "master:1", why);
+    generated = err == CHV_OK;
     if (err == CHV_OK)
         err = provision_put_text(made, "server", server, why);
     if (err == CHV_OK && address != NULL)
         err = provision_put_text(made, "address", address, why);
     if (err != CHV_OK) {
+        if (generated)
+            chv_provision_unmake(made);
         chv_keystore_close(made);
         return err;
     }
     *ks = made;
     return CHV_OK;
+}
+
+static void provision_remove(struct chv_keystore *ks, const char *const *labels, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        enum chv_err err = chv_keystore_remove(ks, labels[i], NULL);
+        (void)err; /* what was not put in is not there */
+    }
+}
+
+void chv_provision_unmake(struct chv_keystore *ks)
+{
+    static const char *const labels[] = {"master:1", "server", "address"};
+    provision_remove(ks, labels, sizeof labels / sizeof labels[0]);
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------
@@ -229,7 +247,8 @@ enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_
                                   const char *address, const struct chv_provision_store *out, struct chv_why *why)
 {
     const struct chv_credential *c = &p->credential;
-    char master[CHV_LABEL_MAX + 1], label[CHV_LABEL_MAX + 1];
+    char master[CHV_LABEL_MAX + 1], label[CHV_LABEL_MAX + 1], credential[CHV_LABEL_MAX + 1];
+    const char *const labels[] = {label, credential, "server", "address"};
     struct chv_keystore *client = NULL;
     uint8_t key[CHV_SECRET_LEN] = {0};
 
@@ -248,15 +267,18 @@ enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_
     (void)snprintf(label, sizeof label, "access:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
     err = chv_keystore_import(client, label, key, why);
     chv_wipe(key, sizeof key);
-    (void)snprintf(label, sizeof label, "credential:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
-    if (err == CHV_OK)
-        err = chv_keystore_data_put(client, label, p->bytes, p->len, why);
+    if (err != CHV_OK)
+        goto out; /* nothing was put in, and what is there may be another's */
+    (void)snprintf(credential, sizeof credential, "credential:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
+    err = chv_keystore_data_put(client, credential, p->bytes, p->len, why);
     if (err == CHV_OK)
         err = provision_put_text(client, "server", server_name, why);
     if (err == CHV_OK)
         err = provision_put_text(client, "address", address, why);
     if (err == CHV_OK)
         err = chv_keystore_commit(client, why);
+    if (err != CHV_OK)
+        provision_remove(client, labels, sizeof labels / sizeof labels[0]);
 out:
     chv_wipe(key, sizeof key);
     chv_keystore_close(client);

@@ -31,10 +31,14 @@ enum chv_err chv_provision_open(const struct chv_provision_store *store, enum ch
 
 /*
  * A server's keystore with the master of epoch 1, its server's name and, if not NULL, the address that clients are
- * told. Nothing is durable before chv_keystore_commit; the caller closes *ks.
+ * told. Nothing is durable before chv_keystore_commit; the caller closes *ks.  A token keeps at once what it is given:
+ * on failure it is taken out again.
  */
 enum chv_err chv_provision_server(const struct chv_provision_store *store, const char *server, const char *address,
                                   struct chv_keystore **ks, struct chv_why *why) CHV_MUST_CHECK;
+
+/* Takes out what chv_provision_server put in, as far as that can be done; for a failure before commit. */
+void chv_provision_unmake(struct chv_keystore *ks);
 
 /* The epochs whose masters the keystore has, ascending, at most CHV_PROVISION_EPOCHS.  CHV_ERR_NOT_FOUND if none. */
 enum chv_err chv_provision_epochs(struct chv_keystore *ks, uint32_t epochs[CHV_PROVISION_EPOCHS], size_t *count,
@@ -70,8 +74,8 @@ enum chv_err chv_provision_check_stored(struct chv_keystore *ks, const char *lab
                                         struct chv_why *why) CHV_MUST_CHECK;
 
 /*
- * Derives the access key and writes the client's own keystore: key, credential, server name, address.  The file is
- * there whole or not at all; CHV_ERR_EXISTS if there is one.
+ * Derives the access key and writes the client's own keystore: key, credential, server name, address.  A file is there
+ * whole or not at all, and what a token was given is taken out again after a failure; CHV_ERR_EXISTS if there is one.
  */
 enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_provision *p, const char *server_name,
                                   const char *address, const struct chv_provision_store *out,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/server_config.h"
 
+#include "base/encode.h"
 #include "core/credential.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ enum kind {
     KIND_PATH,
     KIND_BOOL,
     KIND_EPOCHS,
+    KIND_CHECKS,
     KIND_LISTEN,
     KIND_BACKEND,
     KIND_SUITES,
@@ -60,6 +62,8 @@ static const struct key keys[] = {
     {"server", "passphrase-file", KIND_PATH, AT(passphrase_file), 0, 0, "a file name"},
     {"server", "pin-hold", KIND_BOOL, AT(pin_hold), 0, 0, "yes or no"},
     {"server", "epochs", KIND_EPOCHS, AT(epochs), 1, UINT32_MAX, "up to 16 different numbers from 1, as in: 1, 2"},
+    {"server", "key-check", KIND_CHECKS, AT(checks), 1, UINT32_MAX,
+     "up to 16 of EPOCH:VALUE, the value in 32 hex digits as 'keyadmin check' shows it"},
     {"server", "listen", KIND_LISTEN, AT(listen), 0, 0, "up to 16 of HOST:PORT, [V6]:PORT, unix:/PATH"},
     {"server", "backend", KIND_BACKEND, AT(backend), 0, 0, NULL},
     {"server", "suites", KIND_SUITES, AT(suites), 0, 0,
@@ -205,6 +209,38 @@ static bool set_epochs(struct chv_server_config *config, const struct key *key, 
     return count > 0;
 }
 
+/* "EPOCH:HEX" */
+static bool read_check(char *item, const struct key *key, struct chv_key_check *check)
+{
+    uint64_t epoch;
+    size_t len = sizeof check->value;
+    char *colon = strchr(item, ':');
+    if (colon == NULL)
+        return false;
+    *colon = '\0';
+    if (!read_number(item, "", NULL, key, &epoch) ||
+        chv_hex_decode(colon + 1, strlen(colon + 1), check->value, &len) != CHV_OK || len != sizeof check->value)
+        return false;
+    check->epoch = (uint32_t)epoch;
+    return true;
+}
+
+static bool set_checks(struct chv_server_config *config, const struct key *key, char *list)
+{
+    char *save = NULL;
+    config->check_count = 0;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save)) {
+        struct chv_key_check *check = &config->checks[config->check_count];
+        if (config->check_count == CHV_EPOCHS_MAX || !read_check(item, key, check))
+            return false;
+        for (size_t i = 0; i < config->check_count; i++)
+            if (config->checks[i].epoch == check->epoch)
+                return false;
+        config->check_count++;
+    }
+    return config->check_count > 0;
+}
+
 static bool port_valid(const char *text)
 {
     static const struct key port = {.min = 0, .max = 65535};
@@ -306,6 +342,8 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
         return *(bool *)member || strcmp(value, "no") == 0;
     case KIND_EPOCHS:
         return set_epochs(config, key, value);
+    case KIND_CHECKS:
+        return set_checks(config, key, value);
     case KIND_LISTEN:
         return set_listen(config, value);
     case KIND_BACKEND:

@@ -37,6 +37,7 @@ struct chv_server_config_values {
     const char *keystore;        /* as it shall stand in the file: a URI, or a path relative to the file */
     const char *listen;          /* NULL: CHV_DEFAULT_LISTEN */
     const char *passphrase_file; /* NULL: none */
+    const char *key_check;       /* "EPOCH:HEX"; NULL: none */
 };
 
 /*

@@ -18,7 +18,10 @@ static const char server_head[] =
     "# Where the master secrets are.\n"
     "keystore = %s\n"
     "\n"
-    "# The passphrase: from this file, else from a systemd credential, else from a prompt.\n"
+    "# What its masters must be, EPOCH:KEY CHECK VALUE: one that was made anew behind our back is refused.\n"
+    "%skey-check = %s\n"
+    "\n"
+    "# The passphrase, or a token's PIN: from this file, else from a systemd credential, else from a prompt.\n"
     "%spassphrase-file = %s\n"
     "# Keep a prompted passphrase in locked memory, so that the keeper can be started again\n"
     "# without a person.\n"
@@ -79,8 +82,9 @@ enum chv_err chv_server_config_template(const struct chv_server_config_values *v
     if (parsed == NULL)
         return CHV_ERR_MEMORY;
     enum chv_err err = CHV_ERR_SPACE;
-    int head = snprintf(out, cap, server_head, values->name, values->keystore, passphrase_file != NULL ? "" : "# ",
-                        passphrase_file != NULL ? passphrase_file : "passphrase",
+    int head = snprintf(out, cap, server_head, values->name, values->keystore, values->key_check != NULL ? "" : "# ",
+                        values->key_check != NULL ? values->key_check : "1:00112233445566778899aabbccddeeff",
+                        passphrase_file != NULL ? "" : "# ", passphrase_file != NULL ? passphrase_file : "passphrase",
                         values->listen != NULL ? values->listen : CHV_DEFAULT_LISTEN);
     if (head > 0 && (size_t)head < cap) {
         int tail = snprintf(out + head, cap - (size_t)head, "%s", server_tail);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/encode.h"
@@ -191,7 +192,7 @@ static enum chv_err token_pin_file(const struct chv_token_wish *wish, const stru
         (void)snprintf(plan->pin_file, PATH_MAX, "%s", uri->pin_file);
         return CHV_OK;
     }
-    if (wish->ask)
+    if (wish->ask || wish->pin_fd)
         return CHV_OK;
     enum chv_err err = token_file(wish, label, wish->pin_file, ".pin", plan->pin_file, why);
     if (err == CHV_OK && there && wish->pin_file == NULL && access(plan->pin_file, F_OK) != 0) {
@@ -239,6 +240,11 @@ enum chv_err chv_token_plan(const struct chv_token_wish *wish, struct chv_token_
     chv_p11_uri_free(&uri);
     if (err != CHV_OK || there)
         return err;
+    if (wish->pin_fd)
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "no token matches %.200s: the PIN of a new one is asked for (--ask-pin) or in "
+                        "a file (--pin-file)",
+                        wish->uri);
     memcpy(plan->label, label, sizeof label);
     err = token_new_file(plan->pin_file, named, &plan->pin_new, why);
     if (err == CHV_OK && !wish->ask)

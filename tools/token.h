@@ -25,7 +25,8 @@ struct chv_token_wish {
     const char *uri, *module;
     const char *folder; /* where PIN files go that are made */
     const char *pin_file, *so_pin_file;
-    bool ask; /* PINs are asked for, none is written */
+    bool ask;    /* PINs are asked for, none is written */
+    bool pin_fd; /* the PIN comes by a descriptor: the token must be there */
 };
 
 /* What is to be done about it, and then what was done. */

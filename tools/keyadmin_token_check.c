@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keyadmin token check: what a token can do, and what that means here. */
+#include "tools/keyadmin.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "keystore/token_check.h"
+
+enum { TOKEN_ADVICE_MAX = 400 };
+
+static bool token_has(const struct chv_token_check *c, const char *mechanism)
+{
+    for (size_t i = 0; i < c->mechanism_count; i++)
+        if (strcmp(c->mechanisms[i].name, mechanism) == 0)
+            return c->mechanisms[i].there;
+    return false;
+}
+
+/* --- advice --------------------------------------------------------------------------------------------------------
+ */
+
+static void token_say(json_t *advice, const char *format, ...) CHV_PRINTF(2, 3);
+static void token_say(json_t *advice, const char *format, ...)
+{
+    char text[TOKEN_ADVICE_MAX];
+    va_list list;
+    va_start(list, format);
+    (void)vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    (void)json_array_append_new(advice, json_string(text));
+}
+
+static void token_advise_keystore(const struct chv_token_check *c, json_t *advice)
+{
+    enum chv_token_answer hmac = c->rungs[0].answer;
+    if (!token_has(c, "CKM_SHA256_HMAC"))
+        token_say(advice, "It cannot be a keystore: it has no CKM_SHA256_HMAC.");
+    else if (hmac == CHV_TOKEN_WRONG)
+        token_say(advice, "DO NOT USE IT: its HMAC-SHA256 is wrong.");
+    else if (!c->test_keys)
+        token_say(advice,
+                  "It takes no keys from outside: this check could not compare it with OpenSSL, and an access key "
+                  "cannot be put into it. A master that its own tools make can serve.");
+    else
+        token_say(advice,
+                  "It can be a keystore: keys are made for HMAC only and derive by C_Sign, which gives the bytes "
+                  "that OpenSSL gives.");
+    if (c->leak[0] != 0)
+        token_say(advice, "Its keys do not stay inside: %s. Use it for tests only.",
+                  strstr(c->leak, "C_WrapKey") != NULL ? "C_WrapKey wraps a key that is not extractable"
+                                                       : "a derive mechanism gives out a key that may not derive");
+    for (size_t i = 1; i < CHV_TOKEN_RUNGS; i++)
+        if (c->rungs[i].answer == CHV_TOKEN_EQUAL)
+            token_say(advice, "chaveiro-derive=%s would work, but %s", c->rungs[i].name,
+                      c->derive_leak[0] != 0 ? "a key that may derive gives its bytes out here: leave it off."
+                                             : "HMAC does the same with less allowed to the key: leave it off unless a "
+                                               "rule asks for it.");
+        else if (c->rungs[i].answer == CHV_TOKEN_WRONG)
+            token_say(advice, "Its chaveiro-derive=%s is wrong: never use it.", c->rungs[i].name);
+}
+
+static void token_advise_backend(const struct chv_token_check *c, json_t *advice)
+{
+    bool base = token_has(c, "CKM_SHA256") && token_has(c, "CKM_SHA256_HMAC") && c->test_keys;
+    bool gcm = token_has(c, "CKM_AES_GCM"), chacha = token_has(c, "CKM_CHACHA20_POLY1305");
+    char suites[160];
+    (void)snprintf(suites, sizeof suites, "%s%s%s", base && c->x25519 && gcm ? " x25519-aesgcm-sha256" : "",
+                   base && c->x25519 && chacha ? " x25519-chachapoly-sha256" : "",
+                   base && c->p256 && gcm ? " p256-aesgcm-sha256" : "");
+    if (suites[0] != 0)
+        token_say(advice,
+                  "As backend it can serve:%s. backend = openssl is much faster; choose the token where every "
+                  "primitive must run in it.",
+                  suites);
+    else
+        token_say(advice, "It cannot be a backend (a whole suite is not in it): keep backend = openssl.");
+}
+
+static void token_advise_pin(const struct chv_token_check *c, json_t *advice)
+{
+    CK_FLAGS flags = c->info.flags;
+    if (strncmp(c->info.manufacturer, "SoftHSM", strlen("SoftHSM")) == 0)
+        token_say(advice,
+                  "SoftHSM keeps its keys in files of this host: who can write its token folder can read them. Take "
+                  "it for development, and where the disk is trusted; an HSM or a TPM elsewhere. It never locks a "
+                  "PIN: keep a long random one, as 'keyadmin init' makes it.");
+    if ((flags & CKF_USER_PIN_LOCKED) != 0)
+        token_say(advice, "Its PIN is locked: the security officer must set a new one.");
+    else if ((flags & CKF_USER_PIN_FINAL_TRY) != 0)
+        token_say(advice, "One more wrong PIN locks it.");
+    else if ((flags & CKF_USER_PIN_COUNT_LOW) != 0)
+        token_say(advice, "A wrong PIN was tried: find out by whom.");
+    if (c->info.max_sessions != CK_EFFECTIVELY_INFINITE && c->info.max_sessions != CK_UNAVAILABLE_INFORMATION)
+        token_say(advice, "It has %lu sessions: the server works with one, but other programs may take it.",
+                  c->info.max_sessions);
+    if (c->derive_rate > 0)
+        token_say(advice, "A server needs one derivation per full handshake: at most %.0f handshakes a second here.",
+                  c->derive_rate);
+}
+
+/* --- printing ------------------------------------------------------------------------------------------------------
+ */
+
+static json_t *token_sessions(const struct chv_p11_token_info *info)
+{
+    if (info->max_sessions == CK_EFFECTIVELY_INFINITE)
+        return json_string("no limit");
+    if (info->max_sessions == CK_UNAVAILABLE_INFORMATION)
+        return json_string("not told");
+    return json_integer((json_int_t)info->max_sessions);
+}
+
+static json_t *token_report(const struct chv_token_check *c)
+{
+    static const char *const answers[] = {"absent", "equal to OpenSSL", "WRONG"};
+    json_t *o = json_object(), *has = json_array(), *lacks = json_array(), *curves = json_array(),
+           *advice = json_array();
+    (void)json_object_set_new(o, "token", json_string(c->name));
+    (void)json_object_set_new(o, "manufacturer", json_string(c->info.manufacturer));
+    (void)json_object_set_new(o, "model", json_string(c->info.model));
+    (void)json_object_set_new(o, "serial", json_string(c->info.serial));
+    (void)json_object_set_new(o, "state", keyadmin_token_flags(&c->info));
+    (void)json_object_set_new(o, "sessions", token_sessions(&c->info));
+    for (size_t i = 0; i < c->mechanism_count; i++)
+        (void)json_array_append_new(c->mechanisms[i].there ? has : lacks, json_string(c->mechanisms[i].name));
+    (void)json_object_set_new(o, "has", has);
+    (void)json_object_set_new(o, "lacks", lacks);
+    if (c->p256)
+        (void)json_array_append_new(curves, json_string(chv_curve_name(CHV_CURVE_P256)));
+    if (c->x25519)
+        (void)json_array_append_new(curves, json_string(chv_curve_name(CHV_CURVE_25519)));
+    (void)json_object_set_new(o, "curves", curves);
+    for (size_t i = 0; i < CHV_TOKEN_RUNGS; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "derive_%s", c->rungs[i].name);
+        (void)json_object_set_new(o, name, json_string(c->test_keys ? answers[c->rungs[i].answer] : "not known"));
+    }
+    (void)json_object_set_new(o, "extraction",
+                              json_string(!c->test_keys     ? "not known"
+                                          : c->leak[0] != 0 ? c->leak
+                                                            : "refused: by derive mechanisms and by C_WrapKey"));
+    if (c->hmac_rate > 0)
+        (void)json_object_set_new(o, "hmac_per_second", json_integer((json_int_t)c->hmac_rate));
+    if (c->derive_rate > 0) {
+        (void)json_object_set_new(o, "derive_key", json_string(c->derive_label));
+        (void)json_object_set_new(o, "derive_per_second", json_integer((json_int_t)c->derive_rate));
+    }
+    token_advise_keystore(c, advice);
+    token_advise_backend(c, advice);
+    token_advise_pin(c, advice);
+    (void)json_object_set_new(o, "advice", advice);
+    return o;
+}
+
+static void token_print(json_t *report)
+{
+    size_t i;
+    json_t *line, *advice = json_incref(json_object_get(report, "advice"));
+    (void)json_object_del(report, "advice");
+    chv_cli_print(json_incref(report), false);
+    printf("\n");
+    json_array_foreach(advice, i, line)
+    {
+        const char *text = json_string_value(line);
+        printf("- ");
+        chv_cli_put_escaped(stdout, text, strlen(text), false);
+        printf("\n");
+    }
+    json_decref(advice);
+}
+
+int keyadmin_token_check(const struct chv_cli_args *args)
+{
+    char uri[CHV_TOKEN_URI_SIZE];
+    struct chv_why why = {""};
+    struct chv_token_check check;
+    struct chv_secret_source secret;
+    json_t *report = NULL;
+    enum chv_err err = chv_token_uri(args->operands[0], chv_cli_value(args, "module"), NULL, uri, &why);
+    if (err == CHV_OK)
+        err = keyadmin_secret(args, uri, &secret, &why);
+    if (err == CHV_OK)
+        err = chv_token_check(uri, chv_secret_get, &secret, &check, &why);
+    if (err == CHV_OK && (report = token_report(&check)) == NULL)
+        err = CHV_ERR_MEMORY;
+    if (err != CHV_OK)
+        return chv_cli_why(err, &why);
+    if (chv_cli_given(args, "json"))
+        chv_cli_print(json_incref(report), true);
+    else
+        token_print(report);
+    json_decref(report);
+    /* a token that computes wrongly is a failure, whatever else it can do */
+    return check.rungs[0].answer == CHV_TOKEN_WRONG ? EX_SOFTWARE : EX_OK;
+}
