@@ -34,6 +34,11 @@ static enum chv_err check_server(struct chv_keystore *keystore, const char *name
     return err;
 }
 
+bool chv_keeper_has_token(const struct chv_server_config *config)
+{
+    return strncmp(config->keystore, "pkcs11:", strlen("pkcs11:")) == 0;
+}
+
 enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_server_config *config,
                                   struct chv_why *why)
 {
@@ -143,6 +148,9 @@ static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv
     } else {
         enum chv_err err = derive_psk(keeper, request, credential.epoch, answer->psk, &why);
         ok = err == CHV_OK;
+        if (ok && keeper->failing)
+            chv_log(CHV_LOG_INFO, "the keystore answers again");
+        keeper->failing = !ok;
         if (!ok && why.text[0] == '\0')
             (void)chv_fail(&why, err, "keystore: %s", chv_err_text(err));
     }

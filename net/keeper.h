@@ -66,6 +66,7 @@ struct chv_keeper {
     uint64_t max_lifetime;
     struct chv_clockmark mark;
     uint64_t complained; /* when a failure was last logged: at most one line a second */
+    bool failing;        /* the keystore did not answer the last time */
 };
 
 /*
@@ -87,6 +88,9 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
  */
 enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const void *packet, size_t len,
                                struct chv_keeper_answer answers[CHV_KEEPER_BATCH], size_t *count) CHV_MUST_CHECK;
+
+/* Whether the keystore is in a token. */
+bool chv_keeper_has_token(const struct chv_server_config *config);
 
 /*
  * The keeper process, from after the fork to its end: opens, drops user and rights, says CHV_IPC_READY on `control`

@@ -160,11 +160,16 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
     struct keeper_process p = {.control = control};
     struct chv_why why = {""};
     const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
+    const bool token = chv_keeper_has_token(config);
 
-    enum chv_err err = chv_keeper_open(&p.keeper, config, secret, secret_arg, &why);
+    /* A token's module opens its files again at every use: it must be able to as who it will be then. */
+    enum chv_err err = token ? chv_sandbox_user(config->user, &why) : CHV_OK;
+    if (err == CHV_OK)
+        err = chv_keeper_open(&p.keeper, config, secret, secret_arg, &why);
     if (err == CHV_OK) {
         chv_sandbox_ignore_signals();
-        err = chv_sandbox_user(config->user, &why);
+        if (!token)
+            err = chv_sandbox_user(config->user, &why);
         if (err == CHV_OK)
             err = chv_clockmark_open(&p.keeper.mark, config->state, &why);
         if (err == CHV_OK) {
@@ -176,7 +181,7 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
             }
         }
         if (err == CHV_OK)
-            err = chv_sandbox_enter(CHV_SANDBOX_KEEPER, &why);
+            err = chv_sandbox_enter(CHV_SANDBOX_KEEPER, token, &why);
         if (err == CHV_OK)
             err = chv_ipc_send(control, &ready, NULL, 0);
         if (err == CHV_OK)

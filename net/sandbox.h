@@ -5,6 +5,8 @@
 
 #include <chaveiro/error.h>
 
+#include <stdbool.h>
+
 enum chv_sandbox { CHV_SANDBOX_NET, CHV_SANDBOX_KEEPER };
 
 /*
@@ -26,7 +28,11 @@ enum chv_err chv_sandbox_user(const char *user, struct chv_why *why) CHV_MUST_CH
 /*
  * No new privileges, and a seccomp filter on all threads: system calls that are not on the list fail with EPERM. (In a
  * build with a sanitizer, whose runtime needs more, there is no filter.)
+ *
+ * `module`: a PKCS #11 module works in this process. It opens and locks its files at every use, may have threads and a
+ * socket to its token, and is loaded anew when the token was lost: what a client of files and sockets needs is on the
+ * list too; other programs, other processes, other users, listening are not.
  */
-enum chv_err chv_sandbox_enter(enum chv_sandbox kind, struct chv_why *why) CHV_MUST_CHECK;
+enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

@@ -332,7 +332,7 @@ static enum chv_err start_threads(struct net_process *p, const struct chv_server
             err = chv_fail(why, CHV_ERR_IO, "cannot start a thread");
     }
     if (err == CHV_OK)
-        err = chv_sandbox_enter(CHV_SANDBOX_NET, why);
+        err = chv_sandbox_enter(CHV_SANDBOX_NET, strncmp(config->backend, "pkcs11", strlen("pkcs11")) == 0, why);
     if (err != CHV_OK)
         return err; /* the process ends with its threads at the gate */
     pthread_mutex_unlock(&p->gate);

@@ -104,8 +104,23 @@ static int run_keeper(struct supervisor *s)
 static int run_net(struct supervisor *s)
 {
     forget_pin(s);
+    if (s->setup->secret_fd >= 0)
+        close(s->setup->secret_fd);
     chv_log_open("net", s->config.log_target, s->config.log_level);
     return chv_server_main(&s->config, &s->setup->parts, s->net.control, &s->listeners);
+}
+
+/* A module and the libraries that it brought may trip over each other at exit: there is nothing left for them to do. */
+static void end_process(const struct supervisor *s, int code)
+{
+#ifndef CHV_SANITIZED /* the leak check is done at exit */
+    if (chv_keeper_has_token(&s->config) || strncmp(s->config.backend, "pkcs11", strlen("pkcs11")) == 0) {
+        (void)fflush(NULL);
+        _exit(code);
+    }
+#endif
+    (void)s;
+    exit(code);
 }
 
 static void start_child(struct supervisor *s, struct child *child)
@@ -131,7 +146,7 @@ static void start_child(struct supervisor *s, struct child *child)
         child->control = ends[1];
         if (!chv_sandbox_child(keeper ? "chv-keeper" : "chv-net", (int)s->self))
             _exit(EX_OK);
-        exit(keeper ? run_keeper(s) : run_net(s));
+        end_process(s, keeper ? run_keeper(s) : run_net(s));
     }
     close(ends[1]);
     if (pid < 0) {
@@ -277,8 +292,11 @@ static void plan_restart(struct supervisor *s, struct child *child)
 {
     if (child == &s->keeper && !s->setup->secret_repeatable && s->pin == NULL) {
         chv_log(CHV_LOG_ERROR,
-                "the keeper needs the passphrase, which was typed in and is not kept (pin-hold = no): new "
-                "clients get 503 until chaveirod is restarted");
+                "the keeper needs the %s and is not kept (pin-hold = no): new clients get 503 until chaveirod is "
+                "restarted",
+                s->setup->secret_fd >= 0           ? "PIN, which came by a descriptor once"
+                : chv_keeper_has_token(&s->config) ? "PIN, which was typed in"
+                                                   : "passphrase, which was typed in");
         return;
     }
     uint64_t now = now_ms();
@@ -532,8 +550,10 @@ static enum chv_err hold_pin(struct supervisor *s, struct chv_why *why)
     s->pin = chv_secure_alloc(PIN_MAX);
     if (s->pin == NULL)
         return chv_fail(why, CHV_ERR_MEMORY, "no memory for the passphrase");
-    return s->setup->secret(s->setup->secret_arg, "Passphrase of the server's keystore", 0, s->pin, PIN_MAX,
-                            &s->pin_len, why);
+    return s->setup->secret(s->setup->secret_arg,
+                            chv_keeper_has_token(&s->config) ? "PIN of the server's token"
+                                                             : "Passphrase of the server's keystore",
+                            0, s->pin, PIN_MAX, &s->pin_len, why);
 }
 
 static void raise_file_limit(void)

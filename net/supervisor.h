@@ -22,6 +22,7 @@ struct chv_supervisor_setup {
     chv_secret_fn secret;
     void *secret_arg;
     bool secret_repeatable; /* asking again needs no person: a file, a systemd credential */
+    int secret_fd;          /* a descriptor that the secret comes from, for the keeper only; -1 */
 };
 
 /* Runs the server to its end. Call with one thread. Returns the exit code (sysexits.h). */

@@ -35,11 +35,17 @@ static const struct chv_cli_command chaveiro_commands[] = {
 };
 
 static const struct chv_cli_option chaveiro_options[] = {
-    {"key", 'k', "FILE", "the client's keystore, made by 'keyadmin client add'", CHV_CLI_ALL, false},
+    {"key", 'k', "KEYSTORE",
+     "the client's keystore, made by 'keyadmin client add': a file, or\npkcs11:token=NAME for a token", CHV_CLI_ALL,
+     false},
     {"passphrase-file", 0, "FILE",
      "its passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
      ", else asked for)",
      CHV_CLI_ALL, false},
+    {"pin-file", 0, "FILE",
+     "the PIN of the token that the key is in, likewise (systemd\ncredential " CHV_SECRET_PIN_CREDENTIAL ")",
+     CHV_CLI_ALL, false},
+    {"pin-fd", 0, "N", "the PIN is the first line of descriptor N", CHV_CLI_ALL, false},
     {"server", 's', "ADDR", "HOST:PORT, [IPv6]:PORT or unix:/PATH (default: what the key says)", CHV_CLI_ALL, false},
     {"suite", 0, "NAME",
      "x25519-aesgcm-sha256 (default), x25519-chachapoly-sha256,\np256-aesgcm-sha256; never changed on the server's "
@@ -63,6 +69,7 @@ static const struct chv_cli chaveiro_cli = {
             "  echo ola | chaveiro -k cam1.key send -\n"
             "  chaveiro -k cam1.key --server 192.0.2.7:7040 chat\n"
             "  chaveiro -k cam1.key ping\n"
+            "  chaveiro -k 'pkcs11:token=cam1?pin-source=file:/etc/cam1.pin' send ola\n"
             "\n"
             "Exit codes: 0 done, 64 usage, 66 no key file or passphrase, 69 server not reachable or too busy,\n"
             "74 input or output, 76 protocol, 77 refused or wrong key, 78 configuration.\n"

@@ -307,11 +307,15 @@ static enum chv_err link_options(const struct chv_cli_args *args, struct chaveir
 
 static enum chv_err link_open_key(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
 {
-    struct chv_secret_source secret =
-        chv_secret_source(chv_cli_value(args, "passphrase-file"), "--passphrase-file", CHV_SECRET_CREDENTIAL);
+    const struct chv_secret_options given = {.passphrase_file = chv_cli_value(args, "passphrase-file"),
+                                             .pin_file = chv_cli_value(args, "pin-file"),
+                                             .pin_fd = chv_cli_value(args, "pin-fd")};
+    struct chv_secret_source secret;
     const struct chv_provision_store store = {
         .uri = chv_cli_value(args, "key"), .secret = chv_secret_get, .secret_arg = &secret};
-    enum chv_err err = chv_provision_open(&store, CHV_KEYSTORE_READ, &link->keystore, why);
+    enum chv_err err = chv_secret_for(store.uri, &given, &secret, why);
+    if (err == CHV_OK)
+        err = chv_provision_open(&store, CHV_KEYSTORE_READ, &link->keystore, why);
     if (err == CHV_OK)
         err = chv_client_key_load(&link->key, link->keystore, why);
     if (err == CHV_OK)

@@ -8,6 +8,7 @@
 #include "tools/server_config.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
 static const char default_config[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
@@ -69,6 +70,29 @@ static enum chv_err check(const struct chv_server_config *config, struct chv_why
     return CHV_OK;
 }
 
+/* Of the passphrase or PIN: the command line, else the file, else a systemd credential or a person. */
+static enum chv_err secret_source(const struct chv_cli_args *args, const struct chv_server_config *config,
+                                  struct chv_secret_source *secret, struct chv_why *why)
+{
+    struct chv_secret_options given = {.passphrase_file = chv_cli_value(args, "passphrase-file"),
+                                       .pin_file = chv_cli_value(args, "pin-file"),
+                                       .pin_fd = chv_cli_value(args, "pin-fd")};
+    bool from_file = given.passphrase_file == NULL && given.pin_file == NULL && given.pin_fd == NULL &&
+                     config->passphrase_file[0] != '\0';
+    if (from_file)
+        given.passphrase_file = config->passphrase_file;
+    enum chv_err err = chv_secret_for(config->keystore, &given, secret, why);
+    if (err == CHV_OK && from_file)
+        secret->option = "passphrase-file =";
+    return err;
+}
+
+/* Whether a keeper that is started again finds the secret again: also by the URI of a token. */
+static bool repeatable(const struct chv_server_config *config, const struct chv_secret_source *secret)
+{
+    return strstr(config->keystore, "pin-source=") != NULL || chv_secret_repeatable(secret);
+}
+
 static int serve(const struct chv_cli_args *args)
 {
     int code = EX_OSERR;
@@ -89,19 +113,19 @@ static int serve(const struct chv_cli_args *args)
         code = err != CHV_OK ? EX_CONFIG : EX_OK;
         goto out;
     }
-    const char *passphrase = chv_cli_value(args, "passphrase-file");
-    const char *option = "--passphrase-file";
-    if (passphrase == NULL && config->passphrase_file[0] != '\0') {
-        passphrase = config->passphrase_file;
-        option = "passphrase-file =";
+    struct chv_secret_source secret;
+    err = secret_source(args, config, &secret, &why);
+    if (err != CHV_OK) {
+        code = chv_cli_why(err, &why);
+        goto out;
     }
-    struct chv_secret_source secret = chv_secret_source(passphrase, option, CHV_SECRET_CREDENTIAL);
     const struct chv_supervisor_setup setup = {.parts = {.services = services},
                                                .load = load,
                                                .load_arg = &ours,
                                                .secret = chv_secret_get,
                                                .secret_arg = &secret,
-                                               .secret_repeatable = chv_secret_repeatable(&secret)};
+                                               .secret_repeatable = repeatable(config, &secret),
+                                               .secret_fd = secret.kind == CHV_SECRET_FD ? secret.fd : -1};
     code = chv_supervisor_run(config, &setup);
 out:
     free(config);
@@ -142,6 +166,10 @@ static const struct chv_cli_option options[] = {
      "systemd "
      "credential\n" CHV_SECRET_CREDENTIAL ", else asked for)",
      CHV_CLI_ALL, false},
+    {"pin-file", 0, "FILE",
+     "the PIN of the token that the keystore is in, likewise (systemd\ncredential " CHV_SECRET_PIN_CREDENTIAL ")",
+     CHV_CLI_ALL, false},
+    {"pin-fd", 0, "N", "the PIN is the first line of descriptor N", CHV_CLI_ALL, false},
     {"check", 't', NULL, "check configuration, keystore file and folders, and end: 0 or 78", CHV_CLI_ALL, false},
     {"verbose", 'v', NULL, "log level debug", CHV_CLI_ALL, false},
 };

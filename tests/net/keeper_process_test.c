@@ -185,7 +185,7 @@ static int in_sandbox(enum chv_sandbox kind)
     pid_t pid = fork();
     if (pid == 0) {
         struct chv_why why;
-        if (!chv_sandbox_child("chv-test", getppid()) || chv_sandbox_enter(kind, &why) != CHV_OK)
+        if (!chv_sandbox_child("chv-test", getppid()) || chv_sandbox_enter(kind, false, &why) != CHV_OK)
             _exit(10);
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (kind == CHV_SANDBOX_NET ? fd >= 0 || errno != EPERM : fd < 0)
