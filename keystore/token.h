@@ -24,9 +24,10 @@ struct chv_token_entry {
     char label[CHV_LABEL_MAX + 1]; /* "" : free */
     unsigned long generation;      /* handles hold while the session's is the same */
     enum chv_key_use use;
-    enum chv_curve curve;        /* key pairs */
-    CK_OBJECT_HANDLE key;        /* the secret, or its copy in the session, or the private key */
-    CK_OBJECT_HANDLE public_key; /* key pairs; CK_INVALID_HANDLE if there is none */
+    enum chv_curve curve;          /* key pairs */
+    CK_OBJECT_HANDLE key;          /* the secret, or its copy in the session, or the private key */
+    CK_OBJECT_HANDLE public_key;   /* key pairs; CK_INVALID_HANDLE if there is none */
+    uint8_t check[CHV_SECRET_LEN]; /* secrets: what is derived for a fixed info, to know the key again */
 };
 
 struct chv_token_store {

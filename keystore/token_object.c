@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+#include "core/hkdf.h"
+
 void chv_token_label(const struct chv_token_store *s, const char *label, char out[CHV_TOKEN_LABEL_MAX + 1])
 {
     (void)snprintf(out, CHV_TOKEN_LABEL_MAX + 1, "%s:%s", s->name, label);
@@ -167,6 +170,27 @@ static enum chv_err load_pair(struct chv_token_store *store, struct chv_p11_sess
     return err;
 }
 
+/*
+ * Handles are found again by label when a token was lost.  One that was initialised anew meanwhile may have a key of
+ * that label too, and the same PIN: what it derives would be good for nobody.
+ */
+static enum chv_err check_same(const struct chv_token_store *store, struct chv_p11_session *s,
+                               const struct chv_token_entry *known, struct chv_token_entry *fresh, struct chv_why *why)
+{
+    uint8_t info[CHV_INFO_MAX];
+    size_t len;
+    enum chv_err err = chv_info_check(info, &len);
+    if (err == CHV_OK)
+        err = chv_token_expand(s, fresh->key, store->rung, info, len, fresh->check, why);
+    if (err != CHV_OK || known == NULL || known->use != CHV_USE_SECRET ||
+        chv_equal(known->check, fresh->check, sizeof fresh->check))
+        return err;
+    return chv_fail(why, CHV_ERR_KEY,
+                    "%s: key '%s' is another one than before: the token was initialised again, or the key made anew, "
+                    "while it was in use; bring the old one back, or restart if this is meant",
+                    store->where, fresh->label);
+}
+
 /* Whatever key the label names. */
 static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
                             const struct chv_token_entry **entry, struct chv_why *why)
@@ -190,6 +214,8 @@ static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_sessio
                                         store->name, label);
     }
     err = found.secrets > 0 ? load_secret(store, s, &found, &fresh, why) : load_pair(store, s, &found, &fresh, why);
+    if (err == CHV_OK && fresh.use == CHV_USE_SECRET)
+        err = check_same(store, s, known, &fresh, why);
     if (err == CHV_OK)
         *entry = keep(store, &fresh);
     return err;

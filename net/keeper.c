@@ -52,6 +52,8 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
     memcpy(keeper->server, config->name, sizeof keeper->server);
     memcpy(keeper->epochs, config->epochs, sizeof keeper->epochs);
     keeper->epoch_count = config->epoch_count;
+    memcpy(keeper->checks, config->checks, sizeof keeper->checks);
+    keeper->check_count = config->check_count;
     keeper->max_lifetime = config->max_lifetime;
     return CHV_OK;
 }

@@ -63,6 +63,8 @@ struct chv_keeper {
     char server[CHV_SERVER_NAME_MAX + 1];
     size_t epoch_count;
     uint32_t epochs[CHV_EPOCHS_MAX];
+    size_t check_count;
+    struct chv_key_check checks[CHV_EPOCHS_MAX];
     uint64_t max_lifetime;
     struct chv_clockmark mark;
     uint64_t complained; /* when a failure was last logged: at most one line a second */

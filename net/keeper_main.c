@@ -50,6 +50,8 @@ static void configure(struct keeper_process *p, struct chv_ipc_message *message)
     message->kind = CHV_IPC_SERVES;
     message->config.epoch_count = p->keeper.epoch_count;
     memcpy(message->config.epochs, p->keeper.epochs, sizeof message->config.epochs);
+    message->config.check_count = p->keeper.check_count;
+    memcpy(message->config.checks, p->keeper.checks, sizeof message->config.checks);
     message->config.max_lifetime = p->keeper.max_lifetime;
     if (chv_ipc_send(p->control, message, NULL, 0) != CHV_OK)
         p->over = true;
