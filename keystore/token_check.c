@@ -72,11 +72,15 @@ static enum chv_err check_rung(struct chv_p11_session *s, struct check_job *job,
     return err;
 }
 
-static void check_probe(struct chv_p11_session *s, CK_OBJECT_HANDLE key, char leak[256])
+static void check_probe(struct chv_p11_session *s, CK_OBJECT_HANDLE key, char leak[64])
 {
     struct chv_why why = {""};
-    if (chv_token_probe(s, key, "test", &why) == CHV_ERR_KEY)
-        (void)snprintf(leak, 256, "%s", why.text);
+    if (chv_token_probe(s, key, "test", &why) == CHV_ERR_KEY) {
+        /* "...: key 'test' is refused for derive mechanisms: WAY gives its bytes out; leave ..." */
+        const char *way = strstr(why.text, "mechanisms: ");
+        way = way != NULL ? way + strlen("mechanisms: ") : why.text;
+        (void)snprintf(leak, 64, "%.*s", (int)strcspn(way, " ;"), way);
+    }
     s->rv = CKR_OK;
 }
 

@@ -8,7 +8,7 @@
 enum { CHV_TOKEN_MECHANISMS = 12, CHV_TOKEN_RUNGS = 3 };
 
 enum chv_token_answer {
-    CHV_TOKEN_ABSENT, /* the token cannot do it */
+    CHV_TOKEN_ABSENT, /* the token cannot do it, or not with a key that stays inside */
     CHV_TOKEN_EQUAL,  /* it gives the bytes that OpenSSL gives */
     CHV_TOKEN_WRONG   /* it gives others */
 };
@@ -27,10 +27,10 @@ struct chv_token_check {
         const char *name; /* "hmac", as chaveiro-derive= has it */
         enum chv_token_answer answer;
     } rungs[CHV_TOKEN_RUNGS];
-    char leak[256];        /* "", or how a key that may only sign gave its bytes out */
-    char derive_leak[256]; /* the same for one that may derive */
-    double hmac_rate;      /* C_Sign per second, a key of the session; 0: not measured */
-    double derive_rate;    /* chv_keystore_derive per second by the first secret in it; 0: there is none */
+    char leak[64];        /* "", or what gave the bytes of a key out that may only sign: "C_WrapKey" */
+    char derive_leak[64]; /* the same for one that may derive */
+    double hmac_rate;     /* C_Sign per second, a key of the session; 0: not measured */
+    double derive_rate;   /* chv_keystore_derive per second by the first secret in it; 0: there is none */
     char derive_label[65];
 };
 

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { LABEL_SIZE = 32 };
+enum { LABEL_SIZE = 32, COMPLAINTS_MAX = 4 };
 
 static void master_label(uint32_t epoch, char label[LABEL_SIZE])
 {
@@ -105,8 +105,13 @@ static bool random_bytes(uint8_t *out, size_t len)
 
 static void complain(struct chv_keeper *keeper, uint64_t now, const char *text)
 {
-    if (now == keeper->complained)
+    char beginning[sizeof keeper->complaint];
+    (void)snprintf(beginning, sizeof beginning, "%s", text);
+    bool same_second = now == keeper->complained;
+    if (same_second && (keeper->complaints >= COMPLAINTS_MAX || strcmp(beginning, keeper->complaint) == 0))
         return;
+    keeper->complaints = same_second ? keeper->complaints + 1 : 1;
+    memcpy(keeper->complaint, beginning, sizeof beginning);
     keeper->complained = now;
     chv_log(CHV_LOG_ERROR, "%s", text);
 }

@@ -67,7 +67,9 @@ struct chv_keeper {
     struct chv_key_check checks[CHV_EPOCHS_MAX];
     uint64_t max_lifetime;
     struct chv_clockmark mark;
-    uint64_t complained; /* when a failure was last logged: at most one line a second */
+    uint64_t complained; /* when a failure was last logged: the same one at most once a second */
+    unsigned complaints; /* in that second, if they differ: a few */
+    char complaint[256]; /* the last one's beginning */
     bool failing;        /* the keystore did not answer the last time */
 };
 

@@ -21,7 +21,7 @@ enum {
     CHV_LISTEN_LEN = 128,      /* an address with its NUL; a unix socket's path fits sun_path */
     CHV_EPOCHS_MAX = 16,       /* epochs served at a time */
     CHV_WORKERS_MAX = 64,      /* loops of the net process */
-    CHV_BACKEND_SPEC_MAX = 256 /* with its NUL */
+    CHV_BACKEND_SPEC_MAX = 2048 /* with its NUL; a token's URI may be long */
 };
 
 /* How far beyond now + max_lifetime a credential may end: a relative expiry is rounded up to a UTC day when it is made.

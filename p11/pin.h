@@ -17,7 +17,7 @@ struct chv_p11_pin_mark {
 };
 
 /*
- * Reads the PIN in the file `path`: regular, owned by the caller or root, not open to others (CHV_ERR_STORE_MODE), 1 to
+ * Reads the PIN in the file `path`: regular, owned by the caller or root (root takes any owner's), not open to others (CHV_ERR_STORE_MODE), 1 to
  * CHV_P11_PIN_MAX bytes without a NUL; one line end is taken off.  `out` is the caller's to wipe.  *mark may be NULL.
  */
 enum chv_err chv_p11_pin_read(const char *path, char out[CHV_P11_PIN_MAX + 1], size_t *len,

@@ -48,9 +48,11 @@ static void token_advise_keystore(const struct chv_token_check *c, json_t *advic
                   "It can be a keystore: keys are made for HMAC only and derive by C_Sign, which gives the bytes "
                   "that OpenSSL gives.");
     if (c->leak[0] != 0)
-        token_say(advice, "Its keys do not stay inside: %s. Use it for tests only.",
-                  strstr(c->leak, "C_WrapKey") != NULL ? "C_WrapKey wraps a key that is not extractable"
-                                                       : "a derive mechanism gives out a key that may not derive");
+        token_say(
+            advice,
+            "Its keys do not stay inside: %s gives one out that is not extractable and may not derive. Use it for "
+            "tests only.",
+            c->leak);
     for (size_t i = 1; i < CHV_TOKEN_RUNGS; i++)
         if (c->rungs[i].answer == CHV_TOKEN_EQUAL)
             token_say(advice, "chaveiro-derive=%s would work, but %s", c->rungs[i].name,
@@ -114,7 +116,7 @@ static json_t *token_sessions(const struct chv_p11_token_info *info)
 
 static json_t *token_report(const struct chv_token_check *c)
 {
-    static const char *const answers[] = {"absent", "equal to OpenSSL", "WRONG"};
+    static const char *const answers[] = {"no", "equal to OpenSSL", "WRONG"};
     json_t *o = json_object(), *has = json_array(), *lacks = json_array(), *curves = json_array(),
            *advice = json_array();
     (void)json_object_set_new(o, "token", json_string(c->name));
@@ -140,7 +142,7 @@ static json_t *token_report(const struct chv_token_check *c)
     (void)json_object_set_new(o, "extraction",
                               json_string(!c->test_keys     ? "not known"
                                           : c->leak[0] != 0 ? c->leak
-                                                            : "refused: by derive mechanisms and by C_WrapKey"));
+                                                            : "refused"));
     if (c->hmac_rate > 0)
         (void)json_object_set_new(o, "hmac_per_second", json_integer((json_int_t)c->hmac_rate));
     if (c->derive_rate > 0) {

@@ -122,13 +122,13 @@ class Done:
         return self
 
 
-def run(name, *arguments, code=0, stdin=b"", env=None, cwd=None):
+def run(name, *arguments, code=0, stdin=b"", env=None, cwd=None, pass_fds=()):
     """Runs a program of the build to its end and checks its exit code (code=None: any)."""
     command = argv(name, *arguments)
     if isinstance(stdin, str):
         stdin = stdin.encode()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env=_environment(env), cwd=cwd) as process:
+                          env=_environment(env), cwd=cwd, pass_fds=pass_fds) as process:
         try:
             out, err = process.communicate(stdin, timeout=DEADLINE)
         except subprocess.TimeoutExpired:
@@ -201,10 +201,11 @@ def _become_subreaper():
 class Process:
     """A program in the background whose output is collected while it runs."""
 
-    def __init__(self, name, *arguments, env=None, stdin=None, cwd=None):
+    def __init__(self, name, *arguments, env=None, stdin=None, cwd=None, pass_fds=()):
         self.command = argv(name, *arguments)
         self.process = subprocess.Popen(self.command, stdin=stdin if stdin is not None else subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(env), cwd=cwd)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(env), cwd=cwd,
+                                        pass_fds=pass_fds)
         self.pid = self.process.pid
         self.stdin = self.process.stdin
         self._grew = threading.Condition()
