@@ -7,7 +7,8 @@ import subprocess
 
 import chv
 
-COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["check"], ["derive"]],
+COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["check"], ["derive"],
+                         ["token", "list"], ["token", "init"], ["token", "check"]],
             "chaveiro": [[], ["send"], ["chat"], ["ping"]], "chaveirod": [[]]}
 SECTIONS = {"chaveirod": 8}
 COMPLETION = "/usr/share/bash-completion/bash_completion"

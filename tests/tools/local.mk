@@ -29,6 +29,9 @@ tools_test_scripts = \
 	tests/tools/documented.py \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
+	tests/tools/token_admin.py \
+	tests/tools/token_faults.py \
+	tests/tools/token_site.py \
 	tests/tools/server_hostile.py \
 	tests/tools/server_life.py \
 	tests/tools/server_processes.py \
@@ -36,4 +39,4 @@ tools_test_scripts = \
 	$(NULL)
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/fakeserver.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/fakeserver.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py

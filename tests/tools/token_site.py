@@ -18,6 +18,64 @@ def test_a_master_in_a_token_serves_both_kinds_of_clients():
         site.stop()
 
 
+def backend_token(site):
+    """The URI of a token for sessions' cryptography, with nothing in it."""
+    pin = site.path("crypto.pin")
+    site.keyadmin("token", "init", "pkcs11:token=crypto", "--pin-file", pin, "--so-pin-file", site.path("crypto.so-pin"))
+    return site.tokens.uri("crypto", pin)
+
+
+def test_keystores_and_backends_in_every_pairing():
+    """Master in a token or a file; each end's cryptography in the process or in a token; both suites of SoftHSM."""
+    with softhsm.TokenSite() as site:
+        crypto = backend_token(site)
+        site.init()
+        in_token = site.config
+        site.store = site.path("file-server")
+        site.config = os.path.join(site.store, "chaveirod.conf")
+        chv.Site.init(site)
+        in_file, passphrase = site.config, ["--passphrase-file", site.passphrase_file]
+        for config, secret in ((in_token, []), (in_file, passphrase)):
+            site.config = config
+            name = "token" if config == in_token else "file"
+            clients = [site.add_client(f"{name}-a", extra=secret), site.add_token_client(f"{name}-b", extra=secret)]
+            for backend in ("openssl", crypto):
+                site.start("--backend", backend, *secret)
+                for client in clients:
+                    site.send(client, "openssl")
+                    site.send(client, "pkcs11", "--backend", crypto)
+                    site.send(client, "p256", "--backend", crypto, "--suite", "p256-aesgcm-sha256")
+                done = site.send(clients[0], "x", "--backend", crypto, "--suite", "x25519-chachapoly-sha256", code=None)
+                chv.check(done.code != 0, "a suite that the token lacks")
+                chv.check_in("CKM_CHACHA20_POLY1305", done.stderr, "its mechanism is named")
+                site.stop()
+
+
+def test_a_server_refuses_a_suite_that_its_token_lacks():
+    with softhsm.TokenSite() as site:
+        crypto = backend_token(site)
+        site.init()
+        site.configure(backend=crypto, suites="x25519-aesgcm-sha256, x25519-chachapoly-sha256")
+        done = chv.run("chaveirod", "-c", site.config, env=site.env, code=None)
+        chv.check(done.code not in (0, None), "it must not start")
+        chv.check_in("CKM_CHACHA20_POLY1305", done.stderr, "the mechanism is named")
+        site.configure(suites="x25519-aesgcm-sha256")
+        site.start()
+        site.send(site.add_client("cam1"), "ola")
+
+
+def test_messages_of_every_size_through_two_tokens():
+    with softhsm.TokenSite() as site:
+        crypto = backend_token(site)
+        site.init()
+        site.start("--backend", crypto)
+        key = site.add_client("cam1")
+        for size in (0, 1, 65536, 300000):
+            done = chv.run("chaveiro", "-k", key.path, "--passphrase-file", key.passphrase_file, "--server", site.address,
+                           "--backend", crypto, "send", "-", stdin=b"x" * size, env=site.env)
+            chv.check_equal(done.stdout, b"message received: '" + b"x" * size + b"'\n", f"{size} bytes")
+
+
 def test_init_says_all_in_the_configuration():
     with softhsm.TokenSite("gate.example") as site:
         done = json.loads(site.init("--json").stdout)
