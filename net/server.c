@@ -4,6 +4,7 @@
 
 #include "net/server_internal.h"
 
+#include "core/wire.h"
 #include "net/ipc.h"
 #include "net/sandbox.h"
 
@@ -62,6 +63,31 @@ unsigned chv_server_suites(uint32_t capabilities)
         if ((capabilities & suites[i].needs) == suites[i].needs)
             mask |= CHV_SUITE_BIT(suites[i].suite);
     return mask;
+}
+
+/* What the backend says about the first thing that it has not, "" if it says nothing. */
+static const char *reason_of(const struct chv_crypto *crypto, enum chv_suite suite)
+{
+    const struct chv_suite_parts *parts = chv_suite_parts(suite);
+    const uint32_t needs[] = {CHV_CAP_CURVE(parts->curve), CHV_CAP_AEAD(parts->aead), CHV_CAP_HASH(parts->hash)};
+    for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++)
+        if ((crypto->capabilities & needs[i]) == 0)
+            return chv_crypto_lacks(crypto, needs[i]);
+    return "";
+}
+
+enum chv_err chv_server_suites_check(const struct chv_crypto *crypto, unsigned suites, struct chv_why *why)
+{
+    unsigned lacking = suites & ~chv_server_suites(crypto->capabilities);
+    for (unsigned s = CHV_SUITE_X25519_AESGCM_SHA256; s <= CHV_SUITE_P256_AESGCM_SHA256; s++) {
+        if ((lacking & CHV_SUITE_BIT(s)) == 0)
+            continue;
+        const char *reason = reason_of(crypto, (enum chv_suite)s);
+        return chv_fail(
+            why, CHV_ERR_CONFIG, "backend %s does not have what suite %s needs%s%s: leave it out of 'suites'",
+            crypto->backend->name, chv_suite_name((enum chv_suite)s), reason[0] != '\0' ? ": " : "", reason);
+    }
+    return CHV_OK;
 }
 
 /* --- one loop ----------------------------------------------------------------------------------------------------- */
@@ -285,10 +311,9 @@ static enum chv_err choose_suites(struct net_process *p, const struct chv_server
 {
     unsigned had = chv_server_suites(p->workers[0].loop.crypto.capabilities);
     p->server.suites = config->suites != 0 ? config->suites : had;
-    for (unsigned s = CHV_SUITE_X25519_AESGCM_SHA256; s <= CHV_SUITE_P256_AESGCM_SHA256; s++)
-        if ((p->server.suites & ~had & CHV_SUITE_BIT(s)) != 0)
-            return chv_fail(why, CHV_ERR_CONFIG, "backend %s does not have what suite %s needs", config->backend,
-                            chv_suite_name((enum chv_suite)s));
+    enum chv_err err = chv_server_suites_check(&p->workers[0].loop.crypto, p->server.suites, why);
+    if (err != CHV_OK)
+        return err;
     if (p->server.suites == 0)
         return chv_fail(why, CHV_ERR_CONFIG, "backend %s can serve no suite", config->backend);
     return CHV_OK;

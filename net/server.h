@@ -17,10 +17,10 @@
 #include <stdint.h>
 
 enum {
-    CHV_LISTEN_MAX = 16,       /* addresses of one server */
-    CHV_LISTEN_LEN = 128,      /* an address with its NUL; a unix socket's path fits sun_path */
-    CHV_EPOCHS_MAX = 16,       /* epochs served at a time */
-    CHV_WORKERS_MAX = 64,      /* loops of the net process */
+    CHV_LISTEN_MAX = 16,        /* addresses of one server */
+    CHV_LISTEN_LEN = 128,       /* an address with its NUL; a unix socket's path fits sun_path */
+    CHV_EPOCHS_MAX = 16,        /* epochs served at a time */
+    CHV_WORKERS_MAX = 64,       /* loops of the net process */
     CHV_BACKEND_SPEC_MAX = 2048 /* with its NUL; a token's URI may be long */
 };
 
@@ -80,6 +80,9 @@ unsigned chv_server_workers(const struct chv_server_config *config);
 unsigned chv_server_drain_seconds(const struct chv_server_config *config);
 /* Suites (CHV_SUITE_BIT mask) that a backend with these capabilities can serve. */
 unsigned chv_server_suites(uint32_t capabilities);
+/* CHV_ERR_CONFIG for the first of these suites that the backend cannot serve; `why` has what it lacks. */
+enum chv_err chv_server_suites_check(const struct chv_crypto *crypto, unsigned suites,
+                                     struct chv_why *why) CHV_MUST_CHECK;
 
 /*
  * The net process, from after the fork to its end: makes the loops, drops user and rights, says CHV_IPC_READY on

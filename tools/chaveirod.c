@@ -63,11 +63,9 @@ static enum chv_err check(const struct chv_server_config *config, struct chv_why
     err = chv_backend_open(config->backend, &crypto, why);
     if (err != CHV_OK)
         return err;
-    unsigned lacking = config->suites & ~chv_server_suites(crypto.capabilities);
+    err = chv_server_suites_check(&crypto, config->suites, why);
     chv_backend_close(&crypto);
-    if (lacking != 0)
-        return chv_fail(why, CHV_ERR_CONFIG, "backend %s cannot serve every suite in 'suites'", config->backend);
-    return CHV_OK;
+    return err;
 }
 
 /* Of the passphrase or PIN: the command line, else the file, else a systemd credential or a person. */
