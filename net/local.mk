@@ -4,6 +4,8 @@ noinst_LTLIBRARIES += net/libnet.la
 net_libnet_la_SOURCES = \
 	net/client_key.c \
 	net/client_key.h \
+	net/clients.c \
+	net/clients.h \
 	net/clockmark.c \
 	net/clockmark.h \
 	net/conn.c \

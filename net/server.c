@@ -330,6 +330,7 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
     p->workers = calloc(p->worker_count, sizeof *p->workers);
     if (p->workers == NULL || getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed ||
         pthread_mutex_init(&p->server.rate_lock, NULL) != 0 || pthread_mutex_init(&p->gate, NULL) != 0 ||
+        chv_clients_init(&p->server.clients) != CHV_OK ||
         chv_ratelimit_init(&p->server.rate, config->limits.rate, config->limits.burst, seed) != CHV_OK)
         return chv_fail(why, CHV_ERR_MEMORY, "no memory for the net process");
     p->server.source_seed = seed;
@@ -391,6 +392,7 @@ int chv_server_main(const struct chv_server_config *config, const struct chv_ser
     for (unsigned i = 1; i < p.worker_count; i++)
         (void)pthread_join(p.workers[i].thread, NULL);
     chv_ratelimit_free(&p.server.rate);
+    chv_clients_free(&p.server.clients);
     free(p.workers);
     return EX_OK;
 }

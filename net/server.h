@@ -36,10 +36,11 @@ struct chv_key_check {
 };
 
 struct chv_server_limits {
-    unsigned connections;  /* at a time, all loops together */
-    unsigned rate, burst;  /* new connections per second and source prefix; rate 0: no limit */
-    unsigned keeper_queue; /* questions of one loop that wait for the keeper */
-    size_t memory;         /* bytes held for peers that sent half a frame or do not read */
+    unsigned connections;        /* at a time, all loops together */
+    unsigned client_connections; /* of them for one proven client id */
+    unsigned rate, burst;        /* new connections per second and source prefix; rate 0: no limit */
+    unsigned keeper_queue;       /* questions of one loop that wait for the keeper */
+    size_t memory;               /* bytes held for peers that sent half a frame or do not read */
     struct chv_loop_limits loop;
 };
 

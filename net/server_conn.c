@@ -37,7 +37,8 @@ struct chv_server_conn {
     const char *reason;
     const struct chv_service *service;
     void *state;
-    struct chv_credential *client; /* proven; cut to its scopes */
+    struct chv_credential *client;     /* proven; cut to its scopes */
+    struct chv_clients_entry *counted; /* for its id; NULL: not (yet) */
 };
 
 static uint64_t unix_time(void)
@@ -208,6 +209,14 @@ static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size
         return err;
     if (c->verdict != CHV_VERDICT_OK)
         return refuse_verdict(c);
+    unsigned most = c->worker->config.limits.client_connections;
+    err = chv_clients_take(&c->worker->server->clients, c->client->id, most, &c->counted);
+    if (err == CHV_ERR_BUSY) {
+        snprintf(text, sizeof text, "this client has %u connections already: no more are allowed", most);
+        return refuse_open(c, 429, text);
+    }
+    if (err != CHV_OK)
+        return err;
     chv_keyqueue_trust(&c->worker->keeper.queue, c->source, uv_now(&c->worker->loop.uv));
     if (chv_open_decode(body, len, &open) != CHV_OK)
         return refuse_open(c, 400, "OPEN is not a map that names a service");
@@ -297,6 +306,8 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     if (c->next != NULL)
         c->next->prev = c->prev;
     forget_unproven(c);
+    if (c->counted != NULL)
+        chv_clients_give(&w->server->clients, c->counted);
     free(c->client);
     free(c);
     atomic_fetch_sub(&w->server->connections, 1);

@@ -3,6 +3,7 @@
 #ifndef CHV_NET_SERVER_INTERNAL_H
 #define CHV_NET_SERVER_INTERNAL_H
 
+#include "net/clients.h"
 #include "net/keeper_client.h"
 #include "net/listener.h"
 #include "net/ratelimit.h"
@@ -23,6 +24,7 @@ struct chv_server {
     const struct chv_server_parts *parts;
     int control_fd; /* the supervisor's; messages are whole, so that each loop may send */
     struct chv_pool pool;
+    struct chv_clients clients;
     atomic_uint connections;
     atomic_uint most_connections;
     unsigned suites;

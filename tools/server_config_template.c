@@ -54,6 +54,8 @@ static const char server_tail[] =
     "[limits]\n"
     "# Connections at a time.\n"
     "#connections = 10000\n"
+    "# Of these, for one client.\n"
+    "#client-connections = 256\n"
     "# From accept to a client's first record.\n"
     "#handshake-timeout = 10s\n"
     "# Without a record in either direction; 0: for ever.\n"

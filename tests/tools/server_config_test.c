@@ -130,6 +130,8 @@ static void test_server_keys(void)
 
 static void test_limits_and_log(void)
 {
+    good("[limits]", "client-connections = 3");
+    CU_ASSERT_EQUAL(config.limits.client_connections, 3);
     good("[limits]", "connections = 17");
     CU_ASSERT_EQUAL(config.limits.connections, 17);
     good("[limits]", "handshake-timeout = 2m");
@@ -187,6 +189,7 @@ static void test_bad_values(void)
         {"", "max-lifetime = 400000000000000000d", "90d"},
         {"", "backlog = 0", "65535"},
         {"[limits]", "connections = 0", "10000000"},
+        {"[limits]", "client-connections = 0", "10000000"},
         {"[limits]", "connections = 5k", "10000000"},
         {"[limits]", "handshake-timeout = 0", "1s to 1h"},
         {"[limits]", "handshake-timeout = 2h", "1s to 1h"},
@@ -250,7 +253,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 16);
+    CU_ASSERT_EQUAL(keys, 17);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);

@@ -210,6 +210,37 @@ def test_connections_are_bounded():
             chv.check_equal(one.message(b"a"), b"message received: 'a'", "an established one")
 
 
+def test_connections_of_one_client_are_bounded():
+    """In all loops together, and given back."""
+    with chv.Site() as site:
+        site.init()
+        keys = rawclient.Keys(site)
+        site.configure(client_connections="2", workers="2")
+        server = site.start()
+        with contextlib.ExitStack() as stack:
+            def connect(identity="cam1"):
+                client = stack.enter_context(keys.client(site, identity, not_after=soon()))
+                chv.check_equal(client.handshake(), None, "handshake")
+                return client
+            held = [connect() for _ in range(2)]
+            chv.check_equal([client.open()[0] for client in held], [200, 200], "the first two")
+            for _ in range(4):  # whichever loop takes it; refused ones hold nothing
+                chv.check_equal(connect().open(), (429, "this client has 2 connections already: no more are allowed"),
+                                "one more")
+            server.wait_for(r"client 'cam1': refused 429: this client has 2 connections already", 4)
+            chv.check_equal(connect("cam2").open()[0], 200, "another client")
+            held[0].close()
+            server.wait_for(r"client 'cam1': closed")
+            chv.check_equal(connect().open()[0], 200, "after one has gone")
+            chv.check_equal(connect().open()[0], 429, "and again one more")
+            site.configure(client_connections="3")
+            server.signal(signal.SIGHUP)
+            server.wait_for("configuration loaded")
+            deadline = time.monotonic() + chv.DEADLINE
+            while connect().open()[0] != 200:  # the loops hear of it by themselves
+                chv.check(time.monotonic() < deadline, "the limit stays")
+
+
 def test_drain():
     with chv.Site() as site:
         site.init()
