@@ -267,6 +267,7 @@ static enum chv_err open_token(struct pkcs11_ctx *c, const char *uri, struct chv
     if (err == CHV_OK && parsed.pin_file != NULL)
         err = chv_p11_token_login(c->token, NULL, NULL, why);
     c->private_keys = err == CHV_OK && chv_p11_token_logged_in(c->token);
+    c->objects_max = parsed.objects != 0 ? parsed.objects : OBJECTS_MAX;
     chv_p11_uri_free(&parsed);
     return err;
 }
@@ -332,7 +333,7 @@ static const char *pkcs11_lacks(void *ctx, uint32_t capability)
 static void pkcs11_health(void *ctx, struct chv_backend_health *health)
 {
     struct pkcs11_ctx *c = ctx;
-    health->worn = c->objects >= OBJECTS_MAX;
+    health->worn = c->objects >= c->objects_max;
     health->last = c->last.text;
 }
 

@@ -12,6 +12,7 @@ struct pkcs11_ctx {
     struct chv_p11_token *token;
     bool private_keys;          /* logged in: keys are CKA_PRIVATE */
     uint64_t objects;           /* session objects made, all in all */
+    uint64_t objects_max;       /* after so many the process should make way */
     struct chv_why last;        /* of the last call that failed */
     struct chv_why lacks[32];   /* for every capability bit that is not claimed */
     struct chv_crypto software; /* opened when first needed: public halves of imported keys, trials */

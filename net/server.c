@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 enum {
+    HEALTH_MS = 1000,      /* between two looks at the backend */
     DRAIN_SECONDS = 20,    /* chv_server_drain_seconds at most */
     OTHER_DESCRIPTORS = 64 /* of a process, beside connections, and as many per loop */
 };
@@ -167,6 +168,55 @@ static void on_wake(uv_async_t *async)
         uv_stop(&w->loop.uv);
 }
 
+/* What on_wake will find. */
+static void post(struct chv_worker *w, const struct chv_ipc_message *message, const int *fds, size_t fd_count,
+                 size_t index)
+{
+    pthread_mutex_lock(&w->mail.lock);
+    switch (message->kind) {
+    case CHV_IPC_KEEPERS:
+        if (w->mail.keeper && w->mail.keeper_fd >= 0)
+            close(w->mail.keeper_fd);
+        w->mail.keeper = true;
+        w->mail.keeper_fd = index < fd_count ? fds[index] : -1;
+        w->mail.keeper_generation = message->generation;
+        break;
+    case CHV_IPC_CONFIG:
+        w->mail.config = true;
+        w->mail.new_config = message->config;
+        break;
+    case CHV_IPC_DRAIN:
+        w->mail.drain = true;
+        break;
+    default:
+        break;
+    }
+    pthread_mutex_unlock(&w->mail.lock);
+    (void)uv_async_send(&w->wake);
+}
+
+/*
+ * A backend whose device leaks says when it is enough: the clients of all loops are let go, the process ends, and the
+ * supervisor, which has the listening sockets, starts a fresh one.
+ */
+static void on_health(uv_timer_t *timer)
+{
+    static const struct chv_ipc_message make_way = {.kind = CHV_IPC_DRAIN};
+    struct chv_worker *w = timer->data;
+    struct net_process *p = w->loop.uv.data;
+    struct chv_backend_health health;
+    chv_crypto_health(&w->loop.crypto, &health);
+    if (!health.worn)
+        return;
+    (void)uv_timer_stop(timer);
+    if (w->draining)
+        return;
+    chv_log(CHV_LOG_INFO, "backend %s has used up what its module leaks: a fresh process takes over",
+            w->loop.crypto.backend->name);
+    for (unsigned i = 0; i < p->worker_count; i++)
+        post(&p->workers[i], &make_way, NULL, 0, 0);
+}
+
 static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server, const struct chv_server_config *config,
                                 unsigned index, const struct chv_listeners *listeners, struct chv_why *why)
 {
@@ -184,6 +234,10 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     configure(w, config);
     (void)uv_timer_init(&w->loop.uv, &w->drain_limit);
     w->drain_limit.data = w;
+    (void)uv_timer_init(&w->loop.uv, &w->health);
+    w->health.data = w;
+    if (w->loop.crypto.backend->health != NULL)
+        (void)uv_timer_start(&w->health, on_health, HEALTH_MS, HEALTH_MS);
     if (uv_async_init(&w->loop.uv, &w->wake, on_wake) != 0 || pthread_mutex_init(&w->mail.lock, NULL) != 0)
         return chv_fail(why, CHV_ERR_IO, "cannot make an event loop");
     w->wake.data = w;
@@ -203,6 +257,7 @@ static void worker_end(struct chv_worker *w)
 {
     stop_accepting(w);
     uv_close((uv_handle_t *)&w->drain_limit, NULL);
+    uv_close((uv_handle_t *)&w->health, NULL);
     uv_close((uv_handle_t *)&w->wake, NULL);
     chv_keeper_client_close(&w->keeper);
     w->draining = true;
@@ -235,32 +290,6 @@ static unsigned bound_connections(const struct net_process *p, unsigned wanted)
         return wanted;
     chv_log(CHV_LOG_WARNING, "connections = %u, but the limit of open files leaves %lu", wanted, (unsigned long)most);
     return (unsigned)most;
-}
-
-static void post(struct chv_worker *w, const struct chv_ipc_message *message, const int *fds, size_t fd_count,
-                 size_t index)
-{
-    pthread_mutex_lock(&w->mail.lock);
-    switch (message->kind) {
-    case CHV_IPC_KEEPERS:
-        if (w->mail.keeper && w->mail.keeper_fd >= 0)
-            close(w->mail.keeper_fd);
-        w->mail.keeper = true;
-        w->mail.keeper_fd = index < fd_count ? fds[index] : -1;
-        w->mail.keeper_generation = message->generation;
-        break;
-    case CHV_IPC_CONFIG:
-        w->mail.config = true;
-        w->mail.new_config = message->config;
-        break;
-    case CHV_IPC_DRAIN:
-        w->mail.drain = true;
-        break;
-    default:
-        break;
-    }
-    pthread_mutex_unlock(&w->mail.lock);
-    (void)uv_async_send(&w->wake);
 }
 
 static void apply_limits(struct net_process *p, const struct chv_server_config *config)

@@ -273,8 +273,19 @@ static void on_drained(struct chv_conn *conn)
         c->service->drained(conn, c->state);
 }
 
+/* What a device said when the session's cryptography failed: the session itself knows no more than that it did. */
+static void say_backend(const struct chv_server_conn *c)
+{
+    struct chv_backend_health health;
+    chv_crypto_health(&c->worker->loop.crypto, &health);
+    if (health.last[0] != '\0')
+        say(c, CHV_LOG_ERROR, "backend %s: %s", c->worker->loop.crypto.backend->name, health.last);
+}
+
 static void say_end(const struct chv_server_conn *c, enum chv_err err)
 {
+    if (err == CHV_ERR_CRYPTO)
+        say_backend(c);
     const char *why = c->reason != NULL ? c->reason : chv_conn_why(c->conn);
     if (why[0] == '\0')
         why = chv_err_text(err);

@@ -48,6 +48,7 @@ struct chv_worker {
     int listen_fds[CHV_LISTENERS_MAX];
     bool accepting, draining;
     uv_timer_t drain_limit;
+    uv_timer_t health; /* of the backend */
     struct chv_server_conn *conns;
     pthread_t thread;
     uv_async_t wake;

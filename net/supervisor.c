@@ -329,6 +329,11 @@ static void child_ended(struct supervisor *s, struct child *child, int status)
         s->over = true;
         return;
     }
+    if (child == &s->net && WIFEXITED(status) && WEXITSTATUS(status) == EX_OK) {
+        chv_log(CHV_LOG_INFO, "the net process made way for a fresh one");
+        child->restart_at = now_ms(); /* it was asked for: no back-off */
+        return;
+    }
     chv_log(CHV_LOG_ERROR, "the %s process ended: %s", child->name, text);
     plan_restart(s, child);
 }

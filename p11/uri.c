@@ -37,6 +37,7 @@ static const struct attribute {
     {"chaveiro-derive", QUERY, 15, NULL},
     {"chaveiro-session-copy", QUERY, 3, NULL},
     {"chaveiro-final-try", QUERY, 3, NULL},
+    {"chaveiro-objects", QUERY, 9, NULL},
 };
 enum { ATTRIBUTE_COUNT = sizeof attributes / sizeof attributes[0] };
 
@@ -170,6 +171,19 @@ static enum chv_err take_switch(const P11KitUri *parsed, const char *name, bool 
     return CHV_OK;
 }
 
+/* At most nine digits (the table above), so it fits. */
+static enum chv_err take_objects(P11KitUri *parsed, unsigned long *objects, struct chv_why *why)
+{
+    const char *text = p11_kit_uri_get_vendor_query(parsed, "chaveiro-objects");
+    if (text == NULL)
+        return CHV_OK;
+    const unsigned long n = strtoul(text, NULL, 10);
+    if (strspn(text, "0123456789") != strlen(text) || n == 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "PKCS #11 URI: chaveiro-objects is a number from 1");
+    *objects = n;
+    return CHV_OK;
+}
+
 static enum chv_err take_options(struct chv_p11_uri *uri, struct chv_why *why)
 {
     P11KitUri *parsed = uri->parsed;
@@ -187,6 +201,8 @@ static enum chv_err take_options(struct chv_p11_uri *uri, struct chv_why *why)
     enum chv_err err = take_switch(parsed, "chaveiro-session-copy", &uri->session_copy, why);
     if (err == CHV_OK)
         err = take_switch(parsed, "chaveiro-final-try", &uri->final_try, why);
+    if (err == CHV_OK)
+        err = take_objects(parsed, &uri->objects, why);
     if (err == CHV_OK)
         err = copy_text(p11_kit_uri_get_vendor_query(parsed, "chaveiro-init"), &uri->init_args, why);
     if (err == CHV_OK)

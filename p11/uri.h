@@ -30,6 +30,7 @@ struct chv_p11_uri {
     char derive[16];                     /* chaveiro-derive=hmac|hkdf|sp800-108, "" if there is none */
     bool session_copy;                   /* chaveiro-session-copy=yes */
     bool final_try;                      /* chaveiro-final-try=yes: use the last try of a PIN too */
+    unsigned long objects; /* chaveiro-objects=N: a backend's bound on session objects, 0 if there is none */
 };
 
 /* CHV_ERR_CONFIG, and `why` names the attribute.  On success freed by chv_p11_uri_free. */

@@ -17,7 +17,7 @@ static void test_taken(void)
     struct chv_p11_uri uri;
     CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse("pkcs11:token=my%20token;object=cam1;serial=0123?module-path=/lib/x.so&"
                                             "pin-source=file:/etc/pin&chaveiro-init=a%3D%27b%27&chaveiro-derive=hkdf&"
-                                            "chaveiro-session-copy=yes&chaveiro-final-try=no",
+                                            "chaveiro-session-copy=yes&chaveiro-final-try=no&chaveiro-objects=77",
                                             &uri, NULL),
                           CHV_OK);
     CU_ASSERT_STRING_EQUAL(uri.module_path, "/lib/x.so");
@@ -26,6 +26,7 @@ static void test_taken(void)
     CU_ASSERT_STRING_EQUAL(uri.init_args, "a='b'");
     CU_ASSERT_STRING_EQUAL(uri.derive, "hkdf");
     CU_ASSERT(uri.session_copy && !uri.final_try);
+    CU_ASSERT_EQUAL(uri.objects, 77);
 
     CK_TOKEN_INFO info;
     memset(&info, ' ', sizeof info);
@@ -99,6 +100,9 @@ static void test_refused(void)
         {"pkcs11:token=x?chaveiro-derive=scrypt", "hmac, hkdf or sp800-108"},
         {"pkcs11:token=x?chaveiro-session-copy=may", "yes or no"},
         {"pkcs11:token=x?chaveiro-final-try=1", "yes or no"},
+        {"pkcs11:token=x?chaveiro-objects=0", "a number from 1"},
+        {"pkcs11:token=x?chaveiro-objects=1k", "a number from 1"},
+        {"pkcs11:token=x?chaveiro-objects=1234567890", "chaveiro-objects"},
         {"pkcs11:token=a b", "white space"},
         {"pkcs11:token=\xc3\xa9", "non-ASCII"},
         {"pkcs11:token=%zz", "PKCS #11 URI"},

@@ -55,7 +55,7 @@ def test_init_refuses_and_leaves_nothing():
                  (CONFIG, "nothing is run", ["--keystore", uri + "?pin-source=|cat"]),
                  (CONFIG, "names no token", ["--keystore", "pkcs11:object=x"]),
                  (CONFIG, "not known", ["--keystore", "pkcs11:token=x;colour=red"]),
-                 (NOINPUT, "by its label alone", ["--keystore", "pkcs11:serial=00ff"]),
+                 (NOINPUT, "by its label alone", ["--keystore", f"pkcs11:serial=00ff?module-path={site.tokens.module}"]),
                  (NOINPUT, "empty", ["--keystore", uri, "--pin-file", empty]),
                  (CONFIG, "chmod 600", ["--keystore", uri, "--pin-file", shared]),
                  (CONFIG, "chmod 600", ["--keystore", uri, "--so-pin-file", shared]),

@@ -51,6 +51,26 @@ def test_keystores_and_backends_in_every_pairing():
                 site.stop()
 
 
+def test_a_net_process_that_leaks_makes_way():
+    """What a module leaks for each session object is bounded: a fresh process takes over, and nobody is refused."""
+    with softhsm.TokenSite() as site:
+        crypto = backend_token(site)
+        site.init()
+        site.configure(workers="1")
+        server = site.start("--backend", crypto + "&chaveiro-objects=600")
+        key = site.add_client("cam1")
+        first = chv.process_named(server.pid, "chv-net")
+        sent = 0
+        while b"the net process made way for a fresh one" not in server.stderr and sent < 200:
+            site.send(key, str(sent))
+            sent += 1
+        server.wait_for("the net process made way for a fresh one")
+        server.wait_for("a fresh process takes over")
+        site.send(key, "after")
+        chv.check(chv.process_named(server.pid, "chv-net") != first, "the same process")
+        site.stop()
+
+
 def test_a_server_refuses_a_suite_that_its_token_lacks():
     with softhsm.TokenSite() as site:
         crypto = backend_token(site)
