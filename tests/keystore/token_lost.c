@@ -236,7 +236,8 @@ static void test_modules(void)
     /* a library that is no module: one that this program surely has */
     FILE *maps = fopen("/proc/self/maps", "re");
     char line[512], *path = NULL;
-    while (path == NULL && maps != NULL && fgets(line, sizeof line, maps) != NULL)
+    CU_ASSERT_PTR_NOT_NULL_FATAL(maps);
+    while (path == NULL && fgets(line, sizeof line, maps) != NULL)
         if (strstr(line, "/libc.so.6") != NULL)
             path = strchr(line, '/');
     CU_ASSERT_PTR_NOT_NULL_FATAL(path);
