@@ -13,6 +13,7 @@ keystore_tests = \
 	$(NULL)
 check_PROGRAMS += $(keystore_tests) tests/keystore/file_make
 dist_check_SCRIPTS += tests/keystore/file_format.py
+EXTRA_DIST += tests/keystore/tpm.py tests/support/swtpm.py
 TESTS += $(keystore_tests) tests/keystore/file_format.py
 
 tests_keystore_contract_SOURCES = tests/keystore/contract.c $(keystore_test_support)
