@@ -3,7 +3,7 @@
 #ifndef CHV_BENCH_HANDSHAKE_H
 #define CHV_BENCH_HANDSHAKE_H
 
-#include <chaveiro/backend.h>
+#include <chaveiro/session.h>
 
 #include <stdbool.h>
 
@@ -32,6 +32,9 @@ void noise_close(void);
 void session_open(const struct chv_crypto *crypto, const char *arg);
 void session_run(struct cost *cost);
 void session_close(void);
+/* Answers the server's questions, BATCH at once; its time counts as the server's.  NULL: a fixed PSK is used. */
+typedef void session_keeper(const struct chv_key_request *request, uint8_t psk[][CHV_KEY_LEN]);
+void session_set_keeper(session_keeper *keeper);
 
 /* arg: the TLS 1.3 cipher suite. */
 void tls_open(const struct chv_crypto *crypto, const char *arg);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A session of profile psk, from hello to the client's OPEN.  The PSK comes from elsewhere, as from the keeper. */
+/* A session of profile psk, from hello to the client's OPEN.  The PSK comes from elsewhere, as from the keeper process. */
 #include "bench/handshake.h"
 #include "core/credential.h"
 
@@ -14,6 +14,12 @@ static struct chv_session *session[2][BATCH];
 static uint8_t frame[BATCH][CHV_FIRST_FRAME_MAX];
 static size_t frame_len[BATCH];
 static uint8_t credential[CHV_CREDENTIAL_MAX];
+static session_keeper *keeper;
+
+void session_set_keeper(session_keeper *k)
+{
+    keeper = k;
+}
 
 void session_open(const struct chv_crypto *crypto, const char *arg)
 {
@@ -68,13 +74,16 @@ static void receive_all(int side)
 
 static void answer_all(int side)
 {
-    static const uint8_t psk[CHV_KEY_LEN] = {1};
-    struct chv_key_request request;
+    static uint8_t psk[BATCH][CHV_KEY_LEN] = {{1}}; /* the client has the server's */
+    struct chv_key_request request[BATCH];
 
     for (int i = 0; i < BATCH; i++)
-        require(chv_session_key_request(session[side][i], &request) == CHV_OK && request.kind == CHV_KEY_PSK &&
-                    chv_session_key_answer(session[side][i], psk) == CHV_OK,
-                "answer");
+        require(chv_session_key_request(session[side][i], &request[i]) == CHV_OK && request[i].kind == CHV_KEY_PSK,
+                "question");
+    if (side == SERVER && keeper != NULL)
+        keeper(request, psk);
+    for (int i = 0; i < BATCH; i++)
+        require(chv_session_key_answer(session[side][i], psk[i]) == CHV_OK, "answer");
 }
 
 static void seal_all(void)

@@ -4,6 +4,7 @@ bench_programs = \
 	bench/handshake \
 	bench/record \
 	bench/token_backend \
+	bench/token_keystore \
 	$(NULL)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
@@ -30,6 +31,14 @@ bench_token_backend_SOURCES = \
 	$(NULL)
 bench_token_backend_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(P11KIT_CFLAGS)
 bench_token_backend_LDADD = tests/support/libtokens.la libchaveiro-testable.la $(CRYPTO_LIBS)
+
+bench_token_keystore_SOURCES = \
+	bench/handshake.h \
+	bench/handshake_session.c \
+	bench/token_keystore.c \
+	$(NULL)
+bench_token_keystore_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(P11KIT_CFLAGS)
+bench_token_keystore_LDADD = tests/support/libtokens.la libchaveiro-testable.la $(CRYPTO_LIBS)
 
 .PHONY: bench
 bench: $(bench_programs)
