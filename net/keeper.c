@@ -7,13 +7,14 @@
 #include "core/credential.h"
 #include "core/hkdf.h"
 #include "net/keycheck.h"
+#include "p11/observe.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
-enum { LABEL_SIZE = 32, COMPLAINTS_MAX = 4 };
+enum { LABEL_SIZE = 32, COMPLAINTS_MAX = 16 };
 
 static void master_label(uint32_t epoch, char label[LABEL_SIZE])
 {
@@ -58,11 +59,39 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
     return CHV_OK;
 }
 
+static void note(struct chv_keeper *keeper, uint64_t now, enum chv_log_level level, const char *text)
+{
+    char beginning[sizeof keeper->complaint];
+    (void)snprintf(beginning, sizeof beginning, "%s", text);
+    bool same_second = now == keeper->complained;
+    if (same_second && (keeper->complaints >= COMPLAINTS_MAX || strcmp(beginning, keeper->complaint) == 0))
+        return;
+    keeper->complaints = same_second ? keeper->complaints + 1 : 1;
+    memcpy(keeper->complaint, beginning, sizeof beginning);
+    keeper->complained = now;
+    chv_log(level, "%s", text);
+}
+
+static void complain(struct chv_keeper *keeper, uint64_t now, const char *text)
+{
+    note(keeper, now, CHV_LOG_ERROR, text);
+}
+
+/* A token's way back is told as it goes; there is one keeper in a process. */
+static struct chv_keeper *watched;
+
+static void on_step(const char *text)
+{
+    if (watched != NULL)
+        note(watched, watched->asked, CHV_LOG_WARNING, text);
+}
+
 enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_config *config, chv_secret_fn secret,
                              void *secret_arg, struct chv_why *why)
 {
     const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_READ, .lock_seconds = 10};
     *keeper = (struct chv_keeper){.mark = {.folder = -1}};
+    chv_p11_observe(on_step);
     enum chv_err err = chv_keystore_open(config->keystore, &options, &keeper->keystore, why);
     if (err != CHV_OK)
         return err;
@@ -78,6 +107,8 @@ enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_
 
 void chv_keeper_close(struct chv_keeper *keeper)
 {
+    chv_p11_observe(NULL);
+    watched = NULL;
     chv_keystore_close(keeper->keystore);
     keeper->keystore = NULL;
     chv_clockmark_close(&keeper->mark);
@@ -101,19 +132,6 @@ static enum chv_verdict verdict_of(const struct chv_keeper *keeper, uint64_t now
 static bool random_bytes(uint8_t *out, size_t len)
 {
     return getrandom(out, len, 0) == (ssize_t)len;
-}
-
-static void complain(struct chv_keeper *keeper, uint64_t now, const char *text)
-{
-    char beginning[sizeof keeper->complaint];
-    (void)snprintf(beginning, sizeof beginning, "%s", text);
-    bool same_second = now == keeper->complained;
-    if (same_second && (keeper->complaints >= COMPLAINTS_MAX || strcmp(beginning, keeper->complaint) == 0))
-        return;
-    keeper->complaints = same_second ? keeper->complaints + 1 : 1;
-    memcpy(keeper->complaint, beginning, sizeof beginning);
-    keeper->complained = now;
-    chv_log(CHV_LOG_ERROR, "%s", text);
 }
 
 static enum chv_err derive_psk(struct chv_keeper *keeper, const struct chv_keeper_request *request, uint32_t epoch,
@@ -176,6 +194,8 @@ enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const vo
 {
     size_t n = len / sizeof(struct chv_keeper_request);
     struct chv_why why = {""};
+    keeper->asked = now;
+    watched = keeper;
     if (n == 0 || n > CHV_KEEPER_BATCH || len % sizeof(struct chv_keeper_request) != 0)
         return CHV_ERR_MALFORMED;
     enum chv_err clock = chv_clockmark_check(&keeper->mark, now, &why);

@@ -70,6 +70,7 @@ struct chv_keeper {
     uint64_t complained; /* when a failure was last logged: the same one at most once a second */
     unsigned complaints; /* in that second, if they differ: a few */
     char complaint[256]; /* the last one's beginning */
+    uint64_t asked;      /* when it was last asked something */
     bool failing;        /* the keystore did not answer the last time */
 };
 

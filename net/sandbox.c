@@ -10,6 +10,8 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -85,6 +87,18 @@ enum chv_err chv_sandbox_user(const char *user, struct chv_why *why)
     (void)prctl(PR_SET_DUMPABLE, 0);
 #endif
     return drop_capabilities(why);
+}
+
+void chv_sandbox_exit(bool module, int code)
+{
+#ifndef CHV_SANITIZED /* leaks are looked for at exit */
+    if (module) {
+        (void)fflush(NULL);
+        _exit(code);
+    }
+#endif
+    (void)module;
+    exit(code);
 }
 
 #ifdef CHV_SANITIZED

@@ -35,4 +35,7 @@ enum chv_err chv_sandbox_user(const char *user, struct chv_why *why) CHV_MUST_CH
  */
 enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_why *why) CHV_MUST_CHECK;
 
+/* exit(3), or at once where a `module` was in use: it and what it brought may trip over each other's last words. */
+void chv_sandbox_exit(bool module, int code) __attribute__((noreturn));
+
 #endif

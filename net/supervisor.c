@@ -110,19 +110,6 @@ static int run_net(struct supervisor *s)
     return chv_server_main(&s->config, &s->setup->parts, s->net.control, &s->listeners);
 }
 
-/* A module and the libraries that it brought may trip over each other at exit: there is nothing left for them to do. */
-static void end_process(const struct supervisor *s, int code)
-{
-#ifndef CHV_SANITIZED /* the leak check is done at exit */
-    if (chv_keeper_has_token(&s->config) || strncmp(s->config.backend, "pkcs11", strlen("pkcs11")) == 0) {
-        (void)fflush(NULL);
-        _exit(code);
-    }
-#endif
-    (void)s;
-    exit(code);
-}
-
 static void start_child(struct supervisor *s, struct child *child)
 {
     bool keeper = child == &s->keeper;
@@ -146,7 +133,8 @@ static void start_child(struct supervisor *s, struct child *child)
         child->control = ends[1];
         if (!chv_sandbox_child(keeper ? "chv-keeper" : "chv-net", (int)s->self))
             _exit(EX_OK);
-        end_process(s, keeper ? run_keeper(s) : run_net(s));
+        bool module = chv_keeper_has_token(&s->config) || strncmp(s->config.backend, "pkcs11", strlen("pkcs11")) == 0;
+        chv_sandbox_exit(module, keeper ? run_keeper(s) : run_net(s));
     }
     close(ends[1]);
     if (pid < 0) {

@@ -9,6 +9,7 @@ p11_libp11layer_la_SOURCES = \
 	p11/module.h \
 	p11/object.c \
 	p11/object.h \
+	p11/observe.h \
 	p11/pin.c \
 	p11/pin.h \
 	p11/pkcs11_extra.h \

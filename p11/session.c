@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pool of a token's sessions, and the way back when one, or the token, is lost. */
+#include "p11/observe.h"
 #include "p11/token_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -227,6 +229,22 @@ static enum chv_err try_work(struct chv_p11_token *token, chv_p11_work_fn work, 
     return err;
 }
 
+static chv_p11_step_fn observer;
+
+void chv_p11_observe(chv_p11_step_fn step)
+{
+    observer = step;
+}
+
+static void tell(const struct chv_p11_token *token, const char *what, const char *detail)
+{
+    char text[400];
+    if (observer == NULL)
+        return;
+    (void)snprintf(text, sizeof text, "%s: %s%s", token->name, what, detail);
+    observer(text);
+}
+
 enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work, void *arg, struct chv_why *why)
 {
     struct chv_p11_module *m = token->module;
@@ -237,6 +255,8 @@ enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work
         unsigned long restarts = m->restarts;
         (void)pthread_mutex_unlock(&m->lock);
         enum chv_err err = try_work(token, work, arg, &rv, why);
+        if (err == CHV_OK && (tries > 0 || restarted))
+            tell(token, "is back", restarted ? ", after a restart of the module" : ", by another session");
         if (err == CHV_OK || !chv_p11_rv_lost(rv) || restarted)
             return err;
         (void)pthread_mutex_lock(&m->lock);
@@ -245,10 +265,12 @@ enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work
         /* first another session and login (an operation left open by the failure may cost one more), then a restart */
         if (tries == 0 || (tries == 1 && rv == CKR_OPERATION_ACTIVE)) {
             tries++;
+            tell(token, "another session and login are tried after ", chv_p11_rv_name(rv));
             continue;
         }
         if (!restart_pays(token) || chv_p11_module_restart(m, restarts, NULL) != CHV_OK)
             return err;
+        tell(token, "the module was restarted after ", chv_p11_rv_name(rv));
         restarted = true;
     }
 }

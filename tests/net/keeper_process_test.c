@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -180,18 +182,30 @@ static void test_bad_start(void)
     CU_ASSERT_EQUAL(end(), 78);
 }
 
-static int in_sandbox(enum chv_sandbox kind)
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+/* With a module in the process: files, locks, sockets of a client, threads; no programs, no processes, no listening. */
+static int in_sandbox(enum chv_sandbox kind, bool module)
 {
     pid_t pid = fork();
     if (pid == 0) {
         struct chv_why why;
-        if (!chv_sandbox_child("chv-test", getppid()) || chv_sandbox_enter(kind, false, &why) != CHV_OK)
+        if (!chv_sandbox_child("chv-test", getppid()) || chv_sandbox_enter(kind, module, &why) != CHV_OK)
             _exit(10);
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (kind == CHV_SANDBOX_NET ? fd >= 0 || errno != EPERM : fd < 0)
+        if (kind == CHV_SANDBOX_NET && !module ? fd >= 0 || errno != EPERM : fd < 0)
             _exit(11);
-        if (socket(AF_INET, SOCK_STREAM, 0) >= 0 || errno != EPERM)
+        int sock = socket(AF_INET, SOCK_STREAM, 0);
+        if (module ? sock < 0 : sock >= 0 || errno != EPERM)
             _exit(12);
+        if (module && (flock(fd, LOCK_SH) != 0 || listen(sock, 1) == 0 || errno != EPERM))
+            _exit(15);
+        pthread_t thread;
+        if (module && (pthread_create(&thread, NULL, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0))
+            _exit(16);
         if (fork() >= 0 || errno != EPERM)
             _exit(13);
         char *const arguments[] = {NULL};
@@ -209,8 +223,10 @@ static void test_sandbox(void)
 #ifdef CHV_SANITIZED
     (void)in_sandbox; /* there is no filter */
 #else
-    CU_ASSERT_EQUAL(in_sandbox(CHV_SANDBOX_NET), 0);
-    CU_ASSERT_EQUAL(in_sandbox(CHV_SANDBOX_KEEPER), 0);
+    CU_ASSERT_EQUAL(in_sandbox(CHV_SANDBOX_NET, false), 0);
+    CU_ASSERT_EQUAL(in_sandbox(CHV_SANDBOX_KEEPER, false), 0);
+    CU_ASSERT_EQUAL(in_sandbox(CHV_SANDBOX_NET, true), 0);
+    CU_ASSERT_EQUAL(in_sandbox(CHV_SANDBOX_KEEPER, true), 0);
 #endif
 }
 

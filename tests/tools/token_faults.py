@@ -36,6 +36,9 @@ def test_folder_gone_and_back():
         site.tokens.show()
         site.send_until_served(key, "after")
         site.server.wait_for("the keystore answers again")
+        # the way there stands in the log
+        site.server.wait_for(r"warning keeper\[\d+\]: token .*: another session and login are tried after CKR_\w+")
+        site.server.wait_for(r"warning keeper\[\d+\]: token .*: the module was restarted after CKR_\w+")
 
 
 def test_folder_unreadable_and_back():
