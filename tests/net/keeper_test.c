@@ -2,6 +2,7 @@
 /* What the keeper answers: called directly, with a keystore file and with one that fails. */
 #include "config.h"
 
+#include "base/encode.h"
 #include "base/memory.h"
 #include "net/keeper.h"
 #include "tests/net/keeper_support.h"
@@ -204,6 +205,27 @@ static void test_configure(void)
     chv_keeper_close(&keeper);
 }
 
+/* A keystore with another master than the configuration knows is refused, at the start and when loaded again. */
+static void test_key_check(void)
+{
+    keeper_config(&config);
+    config.check_count = 1;
+    config.checks[0] = (struct chv_key_check){.epoch = config.epochs[0], .value = {0xab}};
+    CU_ASSERT_EQUAL(open_keeper(), CHV_ERR_KEY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "ab000000000000000000000000000000"));
+    char *value = strstr(why.text, "key check value ");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(value);
+    size_t len = CHV_KEY_CHECK_LEN;
+    CU_ASSERT_EQUAL(chv_hex_decode(value + strlen("key check value "), 32, config.checks[0].value, &len), CHV_OK);
+    CU_ASSERT_EQUAL(open_keeper(), CHV_OK); /* the value that was named is the right one */
+    config.checks[0].value[15] ^= 1;
+    CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_ERR_KEY);
+    CU_ASSERT_NOT_EQUAL(keeper.checks[0].value[15], config.checks[0].value[15]);
+    config.checks[0].epoch = 9; /* another epoch's */
+    CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_OK);
+    chv_keeper_close(&keeper);
+}
+
 /* --- a keystore that fails --------------------------------------------------------------------------------------- */
 
 struct chv_keystore {
@@ -319,5 +341,5 @@ TEST_MAIN("keeper", {"good", test_good}, {"expired gets its true PSK", test_expi
           {"lifetime", test_lifetime}, {"unknown epoch", test_unknown_epoch},
           {"malformed requests", test_malformed_requests}, {"packets", test_packets},
           {"own server name", test_own_server_name}, {"open failures", test_open_failures},
-          {"configure", test_configure}, {"keystore fault", test_keystore_fault}, {"clock", test_clock},
-          {"clock mark file", test_clock_mark_file})
+          {"configure", test_configure}, {"key check", test_key_check}, {"keystore fault", test_keystore_fault},
+          {"clock", test_clock}, {"clock mark file", test_clock_mark_file})

@@ -158,6 +158,60 @@ static void test_repeatable(void)
     CU_ASSERT_FALSE(chv_secret_repeatable(&prompt));
 }
 
+/* Which source a command line means for a token and for a file. */
+static void test_for(void)
+{
+    static const char token[] = "pkcs11:token=t", file[] = "file:/x", with_pin[] = "pkcs11:token=t?pin-source=file:/p";
+    struct chv_secret_source source;
+    const struct chv_secret_options none = {NULL, NULL, NULL}, pin = {.pin_file = "p"}, both = {"a", "p", NULL},
+                                    closed = {.pin_fd = "999"}, odd = {.pin_fd = "1x"},
+                                    phrase = {.passphrase_file = "a"};
+    CU_ASSERT_EQUAL(chv_secret_for(file, &none, &source, NULL), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(source.credential, CHV_SECRET_CREDENTIAL);
+    CU_ASSERT_EQUAL(chv_secret_for(token, &none, &source, NULL), CHV_OK);
+    CU_ASSERT(source.kind == CHV_SECRET_DEFAULT && strcmp(source.credential, CHV_SECRET_PIN_CREDENTIAL) == 0);
+    CU_ASSERT_EQUAL(chv_secret_for(token, &pin, &source, NULL), CHV_OK);
+    CU_ASSERT(source.kind == CHV_SECRET_FILE && strcmp(source.path, "p") == 0);
+    CU_ASSERT_EQUAL(chv_secret_for(token, &phrase, &source, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_secret_for(file, &pin, &source, NULL), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_secret_for(token, &both, &source, NULL), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_secret_for(with_pin, &pin, &source, NULL), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_secret_for(with_pin, &none, &source, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_secret_for(token, &closed, &source, NULL), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_secret_for(token, &odd, &source, NULL), CHV_ERR_ARGUMENT);
+}
+
+/* A file behind a descriptor can be read again, a pipe cannot; others must not be able to read it. */
+static void test_descriptor(void)
+{
+    char out[64], number[16];
+    size_t len = 0;
+    int ends[2];
+    struct chv_secret_source source;
+    const struct chv_secret_options options = {.pin_fd = number};
+    make("again", "1234\nmore", 9, 0600);
+    int fd = open(path_of("again"), O_RDONLY | O_CLOEXEC);
+    (void)snprintf(number, sizeof number, "%d", fd);
+    CU_ASSERT_EQUAL(chv_secret_for("pkcs11:token=t", &options, &source, NULL), CHV_OK);
+    CU_ASSERT_TRUE(chv_secret_repeatable(&source));
+    for (int i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(chv_secret_get(&source, "p", 0, out, sizeof out, &len, NULL), CHV_OK);
+        CU_ASSERT(len == 4 && memcmp(out, "1234", 4) == 0);
+    }
+    CU_ASSERT_EQUAL(chmod(path_of("again"), 0640), 0);
+    CU_ASSERT_EQUAL(chv_secret_get(&source, "p", 0, out, sizeof out, &len, NULL), CHV_ERR_NO_SECRET);
+    (void)close(fd);
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    CU_ASSERT_EQUAL(write(ends[1], "abc\ndef", 7), 7);
+    (void)close(ends[1]);
+    (void)snprintf(number, sizeof number, "%d", ends[0]);
+    CU_ASSERT_EQUAL(chv_secret_for("pkcs11:token=t", &options, &source, NULL), CHV_OK);
+    CU_ASSERT_FALSE(chv_secret_repeatable(&source));
+    CU_ASSERT_EQUAL(chv_secret_get(&source, "p", 0, out, sizeof out, &len, NULL), CHV_OK);
+    CU_ASSERT(len == 3 && memcmp(out, "abc", 3) == 0);
+    (void)close(ends[0]);
+}
+
 static void run_in_folder(void (*test)(void))
 {
     static const char *const names[] = {
@@ -171,6 +225,11 @@ static void run_in_folder(void (*test)(void))
         (void)unlink(path_of(names[i]));
     (void)rmdir(path_of("dir"));
     CU_ASSERT_EQUAL(rmdir(folder), 0);
+}
+
+static void all_descriptor(void)
+{
+    run_in_folder(test_descriptor);
 }
 
 static void all_file(void)
@@ -199,4 +258,5 @@ static void all_repeatable(void)
 }
 
 TEST_MAIN("secret", {"file", all_file}, {"file refused", all_refused}, {"small room", all_room}, {"stdin", test_stdin},
-          {"credential", all_credential}, {"repeatable", all_repeatable})
+          {"credential", all_credential}, {"repeatable", all_repeatable}, {"options", test_for},
+          {"descriptor", all_descriptor})

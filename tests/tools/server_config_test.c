@@ -103,6 +103,16 @@ static void test_lists(void)
     CU_ASSERT_STRING_EQUAL(config.listen[0], "127.0.0.1:0");
     CU_ASSERT_STRING_EQUAL(config.listen[1], "[::1]:7040");
     CU_ASSERT_STRING_EQUAL(config.listen[2], "unix:/run/s");
+    good("", "key-check = 2:00112233445566778899aabbccddeeff, 1:FFEEDDCCBBAA99887766554433221100");
+    CU_ASSERT_EQUAL(config.check_count, 2);
+    CU_ASSERT(config.checks[0].epoch == 2 && config.checks[0].value[1] == 0x11 && config.checks[0].value[15] == 0xff);
+    CU_ASSERT(config.checks[1].epoch == 1 && config.checks[1].value[0] == 0xff);
+    bad_value("", "key-check = 00112233445566778899aabbccddeeff", "EPOCH:VALUE");
+    bad_value("", "key-check = 0:00112233445566778899aabbccddeeff", "EPOCH:VALUE");
+    bad_value("", "key-check = 1:00112233", "EPOCH:VALUE");
+    bad_value("", "key-check = 1:00112233445566778899aabbccddeeff00", "EPOCH:VALUE");
+    bad_value("", "key-check = 1:00112233445566778899aabbccddeefg", "EPOCH:VALUE");
+    bad_value("", "key-check = 1:00112233445566778899aabbccddeeff, 1:00112233445566778899aabbccddeeff", "EPOCH:VALUE");
     good("", "suites = p256-aesgcm-sha256, x25519-aesgcm-sha256");
     CU_ASSERT_EQUAL(config.suites,
                     CHV_SUITE_BIT(CHV_SUITE_P256_AESGCM_SHA256) | CHV_SUITE_BIT(CHV_SUITE_X25519_AESGCM_SHA256));
