@@ -16,7 +16,7 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "\n"
      "Examples:\n"
      "  keyadmin init --name gate.example --listen 0.0.0.0:7040 --address gate.example:7040\n"
-     "  keyadmin init --dir /etc/chaveiro --passphrase-file /root/pass\n"
+     "  keyadmin init --dir /etc/chaveiro --passphrase-file server.pass\n"
      "  keyadmin init --keystore pkcs11:token=chaveiro\n"
      "  keyadmin init --keystore 'pkcs11:token=hsm1' --module /usr/lib/vendor/p11.so --pin-file /etc/hsm.pin\n",
      0, 0, keyadmin_init},
