@@ -180,7 +180,7 @@ static void print_handshakes(size_t n, size_t repetitions)
            repetitions, ROUNDS * BATCH);
     printf("%-26s %8s %10s %8s %14s %8s\n", "us per handshake", "net", "keeper", "sum", "handshakes/s", ": file");
     for (size_t i = 0; i < n; i++) {
-        double sums[REPETITIONS_MAX];
+        double sums[REPETITIONS_MAX] = {0};
         for (size_t r = 0; r < repetitions; r++)
             sums[r] = stores[i].net[r] + stores[i].keeper[r];
         whole[i] = bench_median(sums, repetitions);
