@@ -4,6 +4,9 @@
 #include "tests/support/pkcs11_fault.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +18,40 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list);
 #pragma GCC visibility pop
 
 static CK_FUNCTION_LIST *real;
+
+/*
+ * The order of $CHV_FAULT_FOLDER for this call, which counts in the file beside it across processes.  A call that is to
+ * hang does so here, for as long as the order is there.
+ */
+static int ordered(const char *name, CK_RV *rv)
+{
+    char path[4096], text[80] = "", what[32] = "";
+    unsigned long first = 0, times = 0;
+    const char *folder = getenv("CHV_FAULT_FOLDER");
+    if (folder == NULL)
+        return 0;
+    (void)snprintf(path, sizeof path, "%s/%s.calls", folder, name);
+    int calls = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    off_t n = calls >= 0 && write(calls, ".", 1) == 1 ? lseek(calls, 0, SEEK_CUR) : 0;
+    if (calls >= 0)
+        (void)close(calls);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    int order = open(path, O_RDONLY | O_CLOEXEC);
+    if (order < 0)
+        return 0;
+    ssize_t len = read(order, text, sizeof text - 1);
+    (void)close(order);
+    if (len <= 0 || sscanf(text, "%lu %lu %31s", &first, &times, what) != 3 || (unsigned long)n < first ||
+        (unsigned long)n - first >= times)
+        return 0;
+    if (strcmp(what, "hang") != 0) {
+        *rv = strtoul(what, NULL, 0);
+        return 1;
+    }
+    while (access(path, F_OK) == 0)
+        (void)poll(NULL, 0, 20);
+    return 0;
+}
 
 /* Whether this call is one to be hit. */
 static int hit(const char *name)
@@ -46,6 +83,9 @@ static CK_RV bend(CK_RV rv, CK_ULONG *len)
 /* One call with its fault; `len` is the length that it gives, or NULL. */
 #define PASS(name, len, ...)                                                                                           \
     do {                                                                                                               \
+        CK_RV order_;                                                                                                  \
+        if (ordered(#name, &order_))                                                                                   \
+            return order_;                                                                                             \
         int is_hit = hit(#name);                                                                                       \
         if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)                                                              \
             return chv_fault.rv;                                                                                       \
@@ -76,6 +116,9 @@ static CK_RV f_C_GetSlotList(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n)
 
 static CK_RV f_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
+    CK_RV order;
+    if (ordered("C_GetTokenInfo", &order))
+        return order;
     int is_hit = hit("C_GetTokenInfo");
     if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)
         return chv_fault.rv;
@@ -95,6 +138,9 @@ static CK_RV f_C_GetMechanismInfo(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_ME
 
 static CK_RV f_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY notify, CK_SESSION_HANDLE *session)
 {
+    CK_RV order;
+    if (ordered("C_OpenSession", &order))
+        return order;
     int is_hit = hit("C_OpenSession");
     if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)
         return chv_fault.rv;

@@ -2,6 +2,10 @@
 /*
  * pkcs11_fault.so: a PKCS #11 module for tests that hands every call to the module in $CHV_FAULT_MODULE, and fails, cuts or
  * holds one on demand.  A test finds `chv_fault` by test_fault_module().
+ *
+ * Programs are told by files in $CHV_FAULT_FOLDER, whatever the process: NAME holds the order for the call NAME,
+ * "FIRST TIMES WHAT", from which call on (1 is the first), how many in a row, and what: "hang" (until the order is taken
+ * away) or the answer, a number.  NAME.calls has a byte for each call that was made; a test may take it away.
  */
 #ifndef CHV_TESTS_SUPPORT_PKCS11_FAULT_H
 #define CHV_TESTS_SUPPORT_PKCS11_FAULT_H
