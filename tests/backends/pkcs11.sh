@@ -7,6 +7,7 @@ trap 'rm -rf "$work"' EXIT
 shared=$top_srcdir/../shared/vectors
 vectors=$top_builddir/tests/noise-vectors
 ran=0
+softhsm_uri='' nss_uri=''
 
 fail()
 {
@@ -80,7 +81,8 @@ if [ -n "$softhsm" ] && command -v softhsm2-util >/dev/null; then
     softhsm2-util --init-token --free --label T --so-pin 'battery staple' --pin 'correct horse' >/dev/null
     (umask 077 && echo 'correct horse' >"$work/pin")
     run_token 'SoftHSM, logged in' "pkcs11:token=T?module-path=$softhsm&pin-source=file:$work/pin" ChaCha '*.json'
-    run_token 'SoftHSM, without a PIN' "pkcs11:token=T?module-path=$softhsm" ChaCha 'snow.json'
+    softhsm_uri="pkcs11:token=T?module-path=$softhsm"
+    run_token 'SoftHSM, without a PIN' "$softhsm_uri" ChaCha 'snow.json'
 else
     echo 'SoftHSM is not installed'
 fi
@@ -90,10 +92,21 @@ nss=$(find_module /usr/lib/x86_64-linux-gnu/libsoftokn3.so /usr/lib/aarch64-linu
 if [ -n "$nss" ]; then
     # configdir='' flags=noCertDB,noModDB,readOnly: no database at all, only its token for session keys
     arguments='configdir%3D%27%27%20flags%3DnoCertDB%2CnoModDB%2CreadOnly'
-    run_token 'NSS' "pkcs11:token=NSS%20Generic%20Crypto%20Services?module-path=$nss&chaveiro-init=$arguments" '' \
-        '*.json'
+    nss_uri="pkcs11:token=NSS%20Generic%20Crypto%20Services?module-path=$nss&chaveiro-init=$arguments"
+    run_token 'NSS' "$nss_uri" '' '*.json'
 else
     echo 'NSS is not installed'
+fi
+
+# Two modules that share no code, against each other and without software between them.
+if [ -n "$softhsm_uri" ] && [ -n "$nss_uri" ]; then
+    echo '== SoftHSM and NSS'
+    ran=$((ran + 1))
+    for program in contract pkcs11_session; do
+        "$top_builddir/tests/backends/$program" "$softhsm_uri" "$nss_uri" >"$work/out" 2>&1 ||
+            { cat "$work/out"; fail "SoftHSM and NSS: $program"; }
+        grep -E '^ +tests|suites \.\.\.|asserts' "$work/out"
+    done
 fi
 
 [ $ran -gt 0 ] || exit 77

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whole sessions between a token and OpenSSL, both ways, and between a token and itself: every suite and profile that
- * the token has, refused by name where it has not.  Afterwards the token has as many objects as before.
+ * Whole sessions of every suite and profile that a token has, refused by name where it has not: with one URI between the
+ * token and OpenSSL, both ways, and between the token and itself; with several between any two of them, both ways.
+ * Afterwards the token has as many objects as before.
  * Usage: pkcs11_session URI...
  */
 #include "tests/core/pair.h"
@@ -62,15 +63,22 @@ static void run_session(void)
 
 enum way { TOKEN_CLIENT, TOKEN_SERVER, TOKEN_BOTH, WAYS };
 
-static void run_way(const struct chv_crypto *token, enum chv_profile profile, enum chv_suite suite, enum way way)
+static bool has(const struct chv_crypto *crypto, enum chv_suite suite)
+{
+    return (crypto->capabilities & needs(suite)) == needs(suite);
+}
+
+/* NULL: OpenSSL on that side. */
+static void run_between(const struct chv_crypto *client, const struct chv_crypto *server, enum chv_profile profile,
+                        enum chv_suite suite)
 {
     pair_open(&p, profile, suite);
     pair_stop(&p);
-    if (way != TOKEN_SERVER)
-        p.client_crypto = *token;
-    if (way != TOKEN_CLIENT)
-        p.server_crypto = *token;
-    if ((token->capabilities & needs(suite)) == needs(suite)) {
+    if (client != NULL)
+        p.client_crypto = *client;
+    if (server != NULL)
+        p.server_crypto = *server;
+    if (has(&p.client_crypto, suite) && has(&p.server_crypto, suite)) {
         CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
         run_session();
     } else {
@@ -103,18 +111,37 @@ static size_t count_objects(const char *uri)
     return count.n;
 }
 
+static const enum chv_profile profiles[] = {CHV_PROFILE_PSK, CHV_PROFILE_KEY, CHV_PROFILE_KEY_PSK};
+
+/* One token against another: no software in between. */
+static void test_between(void)
+{
+    for (size_t a = 0; a < token_count; a++)
+        for (size_t b = 0; b < token_count; b++) {
+            unsigned suites = 0;
+            if (a == b)
+                continue;
+            for (unsigned suite = 1; chv_suite_parts((enum chv_suite)suite) != NULL; suite++) {
+                suites += has(&tokens[a], (enum chv_suite)suite) && has(&tokens[b], (enum chv_suite)suite);
+                for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++)
+                    run_between(&tokens[a], &tokens[b], profiles[i], (enum chv_suite)suite);
+            }
+            CU_ASSERT_TRUE(suites > 0);
+            printf("%u shared suites ... ", suites);
+        }
+}
+
 static void test_sessions(void)
 {
     for (size_t t = 0; t < token_count; t++) {
         unsigned suites = 0;
         size_t before = count_objects(uris[t]);
         for (unsigned suite = 1; chv_suite_parts((enum chv_suite)suite) != NULL; suite++) {
-            suites += (tokens[t].capabilities & needs((enum chv_suite)suite)) == needs((enum chv_suite)suite);
-            for (unsigned way = 0; way < WAYS; way++) {
-                run_way(&tokens[t], CHV_PROFILE_PSK, (enum chv_suite)suite, (enum way)way);
-                run_way(&tokens[t], CHV_PROFILE_KEY, (enum chv_suite)suite, (enum way)way);
-                run_way(&tokens[t], CHV_PROFILE_KEY_PSK, (enum chv_suite)suite, (enum way)way);
-            }
+            suites += has(&tokens[t], (enum chv_suite)suite);
+            for (unsigned way = 0; way < WAYS; way++)
+                for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++)
+                    run_between(way != TOKEN_SERVER ? &tokens[t] : NULL, way != TOKEN_CLIENT ? &tokens[t] : NULL,
+                                profiles[i], (enum chv_suite)suite);
         }
         CU_ASSERT_TRUE(suites > 0);
         CU_ASSERT_EQUAL(count_objects(uris[t]), before);
@@ -150,7 +177,8 @@ static void test_refusal(void)
 
 int main(int argc, char **argv)
 {
-    static const struct test_case cases[] = {{"sessions", test_sessions}, {"refusal", test_refusal}};
+    static const struct test_case one[] = {{"sessions", test_sessions}, {"refusal", test_refusal}};
+    static const struct test_case several[] = {{"between tokens", test_between}};
     int result = EXIT_FAILURE;
     for (int i = 1; i < argc && token_count < TOKENS_MAX; i++) {
         struct chv_why why = {{0}};
@@ -160,8 +188,10 @@ int main(int argc, char **argv)
         }
         uris[token_count++] = argv[i];
     }
-    if (token_count > 0)
-        result = test_main("sessions in a token", cases, sizeof cases / sizeof cases[0]);
+    if (token_count == 1)
+        result = test_main("sessions in a token", one, sizeof one / sizeof one[0]);
+    else if (token_count > 1)
+        result = test_main("sessions between tokens", several, sizeof several / sizeof several[0]);
 out:
     for (size_t i = 0; i < token_count; i++)
         chv_backend_close(&tokens[i]);

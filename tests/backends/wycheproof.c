@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs Wycheproof's test vectors (C2SP/wycheproof, testvectors_v1) through a backend.
- * Usage: wycheproof [--backend SPEC] FILE...
+ * Runs Wycheproof's test vectors (C2SP/wycheproof, testvectors_v1) through a backend, or HKDF-SHA256 and HMAC-SHA256
+ * through a keystore: the vector's key is imported, derives, and is removed.
+ * Usage: wycheproof [--backend SPEC | --keystore URI] FILE...
+ * A file keystore is made (in memory: nothing is committed); a token has its PIN in its URI's pin-source.
  * A line per failure and per skip, then the sums.  Exit 1 on a failure, on an unreadable file, and if no test was run.
  */
 #include "base/encode.h"
@@ -9,6 +11,7 @@
 #include "core/hkdf.h"
 
 #include <chaveiro/backend.h>
+#include <chaveiro/keystore.h>
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -36,6 +39,7 @@ struct bytes {
 
 struct run {
     struct chv_crypto crypto;
+    struct chv_keystore *keystore; /* NULL: the backend is tested */
     unsigned long passed;
     unsigned long failed;
     unsigned long skipped;
@@ -314,21 +318,118 @@ out:
     return outcome;
 }
 
+/* ---- the same by a key that a keystore holds ---- */
+
+/* Expand(key, info) of 32 bytes by the keystore. */
+static enum outcome keystore_expand(struct run *r, const uint8_t key[CHV_SECRET_LEN], const uint8_t *info, size_t len,
+                                    uint8_t out[CHV_SECRET_LEN])
+{
+    static struct chv_why why;
+    enum chv_err err = chv_keystore_import(r->keystore, "wycheproof", key, &why);
+    if (err != CHV_OK)
+        return say(r, BROKEN, why.text);
+    err = chv_keystore_derive(r->keystore, "wycheproof", info, len, out, &why);
+    if (err == CHV_OK)
+        err = chv_keystore_remove(r->keystore, "wycheproof", &why);
+    return err == CHV_OK ? SAME : say(r, BROKEN, why.text);
+}
+
+/* Expand's key is Extract's output, which has 32 bytes always; T(1), which is all that derive gives, begins the OKM. */
+static enum outcome keystore_hkdf(struct run *r, const json_t *group, const json_t *test)
+{
+    (void)group;
+    enum outcome outcome = BROKEN;
+    uint8_t prk[CHV_HASH_MAX];
+    uint8_t got[CHV_SECRET_LEN];
+    json_int_t size = json_integer_value(json_object_get(test, "size"));
+    if (size > 255 * CHV_SECRET_LEN)
+        return say(r, SKIPPED, "derive has no length to refuse: it gives 32 bytes");
+    struct bytes ikm = get(test, "ikm");
+    struct bytes salt = get(test, "salt");
+    struct bytes info = get(test, "info");
+    struct bytes okm = get(test, "okm");
+    r->why = "unreadable test";
+    if (ikm.ptr == NULL || salt.ptr == NULL || info.ptr == NULL || okm.ptr == NULL || size < 0 ||
+        okm.len != (size_t)size)
+        goto out;
+    if (info.len > CHV_INFO_MAX) {
+        outcome = say(r, SKIPPED, "info is longer than derive takes");
+        goto out;
+    }
+    if (chv_hkdf_extract(&r->crypto, CHV_HASH_SHA256, salt.ptr, salt.len, ikm.ptr, ikm.len, prk) != CHV_OK) {
+        r->why = "extract failed";
+        goto out;
+    }
+    outcome = keystore_expand(r, prk, info.ptr, info.len, got);
+    if (outcome == SAME && memcmp(got, okm.ptr, okm.len < sizeof got ? okm.len : sizeof got) != 0)
+        outcome = DIFFERS;
+out:
+    free(ikm.ptr);
+    free(salt.ptr);
+    free(info.ptr);
+    free(okm.ptr);
+    return outcome;
+}
+
+/* derive(info) is the HMAC of info || 0x01: where the message ends so the tag is the vector's, else by software that
+ * gives the vector's tag to its message. */
+static enum outcome keystore_tag(struct run *r, struct bytes key, struct bytes msg, struct bytes tag)
+{
+    static const uint8_t counter = 1;
+    uint8_t want[CHV_HASH_MAX];
+    uint8_t got[CHV_SECRET_LEN];
+    const bool ends = msg.len > 0 && msg.ptr[msg.len - 1] == counter;
+    const struct chv_part parts[] = {{msg.ptr, msg.len}, {&counter, ends ? 0 : sizeof counter}};
+    if (chv_crypto_hmac(&r->crypto, CHV_HASH_SHA256, key.ptr, key.len, parts, 1, want) != CHV_OK ||
+        !chv_equal(tag.ptr, want, tag.len))
+        return say(r, BROKEN, "the software that stands beside the keystore is wrong");
+    if (chv_crypto_hmac(&r->crypto, CHV_HASH_SHA256, key.ptr, key.len, parts, 2, want) != CHV_OK)
+        return say(r, BROKEN, "HMAC failed");
+    enum outcome outcome = keystore_expand(r, key.ptr, msg.ptr, ends ? msg.len - 1 : msg.len, got);
+    return outcome == SAME && !chv_equal(want, got, sizeof got) ? DIFFERS : outcome;
+}
+
+static enum outcome keystore_hmac(struct run *r, const json_t *group, const json_t *test)
+{
+    (void)group;
+    const char *result = json_string_value(json_object_get(test, "result"));
+    struct bytes key = get(test, "key");
+    struct bytes msg = get(test, "msg");
+    struct bytes tag = get(test, "tag");
+    enum outcome outcome = say(r, BROKEN, "unreadable test");
+    if (key.ptr == NULL || msg.ptr == NULL || tag.ptr == NULL || tag.len > CHV_SECRET_LEN || tag.len == 0)
+        goto out;
+    if (key.len != CHV_SECRET_LEN)
+        outcome = say(r, SKIPPED, "a keystore's key has 32 bytes, this one has not");
+    else if (result != NULL && strcmp(result, "valid") != 0)
+        outcome = say(r, SKIPPED, "a wrong tag: a keystore gives tags, it compares none");
+    else if (msg.len > CHV_INFO_MAX)
+        outcome = say(r, SKIPPED, "the message is longer than derive takes");
+    else
+        outcome = keystore_tag(r, key, msg, tag);
+out:
+    free(key.ptr);
+    free(msg.ptr);
+    free(tag.ptr);
+    return outcome;
+}
+
 /* ---- files ---- */
 
 static const struct {
     const char *algorithm; /* the file's */
     enum outcome (*run)(struct run *, const json_t *group, const json_t *test);
     unsigned number;
+    enum outcome (*keystore)(struct run *, const json_t *group, const json_t *test); /* NULL: no keystore does it */
 } types[] = {
-    {"AES-GCM", run_aead, CHV_AEAD_AES256GCM},
-    {"CHACHA20-POLY1305", run_aead, CHV_AEAD_CHACHA20POLY1305},
-    {"HKDF-SHA-256", run_hkdf, CHV_HASH_SHA256},
-    {"HKDF-SHA-512", run_hkdf, CHV_HASH_SHA512},
-    {"HMACSHA256", run_hmac, CHV_HASH_SHA256},
-    {"HMACSHA512", run_hmac, CHV_HASH_SHA512},
-    {"XDH", run_xdh, 0},
-    {"ECDH", run_ecdh, 0},
+    {"AES-GCM", run_aead, CHV_AEAD_AES256GCM, NULL},
+    {"CHACHA20-POLY1305", run_aead, CHV_AEAD_CHACHA20POLY1305, NULL},
+    {"HKDF-SHA-256", run_hkdf, CHV_HASH_SHA256, keystore_hkdf},
+    {"HKDF-SHA-512", run_hkdf, CHV_HASH_SHA512, NULL},
+    {"HMACSHA256", run_hmac, CHV_HASH_SHA256, keystore_hmac},
+    {"HMACSHA512", run_hmac, CHV_HASH_SHA512, NULL},
+    {"XDH", run_xdh, 0, NULL},
+    {"ECDH", run_ecdh, 0, NULL},
 };
 
 static void judge(struct run *r, const char *file, const json_t *test, enum outcome outcome)
@@ -382,9 +483,10 @@ static bool run_file(struct run *r, const char *file)
     }
     while (type < sizeof types / sizeof types[0] && strcmp(types[type].algorithm, algorithm) != 0)
         type++;
-    if (type == sizeof types / sizeof types[0]) {
+    if (type == sizeof types / sizeof types[0] || (r->keystore != NULL && types[type].keystore == NULL)) {
         size_t n = count_tests(groups);
-        printf("%s: %zu tests skipped: %s is no algorithm of the engine\n", file, n, algorithm);
+        printf("%s: %zu tests skipped: %s is no algorithm of %s\n", file, n, algorithm,
+               r->keystore != NULL ? "a keystore" : "the engine");
         r->skipped += n;
         json_decref(top);
         return true;
@@ -396,16 +498,39 @@ static bool run_file(struct run *r, const char *file)
         for (size_t t = 0; t < json_array_size(tests); t++) {
             const json_t *test = json_array_get(tests, t);
             r->why = "";
-            judge(r, file, test, types[type].run(r, group, test));
+            judge(r, file, test, (r->keystore != NULL ? types[type].keystore : types[type].run)(r, group, test));
         }
     }
     json_decref(top);
     return true;
 }
 
+/* ---- program ---- */
+
+static enum chv_err give_passphrase(void *arg, const char *prompt, int confirm, char *out, size_t cap, size_t *len,
+                                    struct chv_why *why)
+{
+    static const char text[] = "correct horse";
+    (void)arg;
+    (void)prompt;
+    (void)confirm;
+    if (cap < sizeof text)
+        return chv_fail(why, CHV_ERR_SPACE, "no room");
+    memcpy(out, text, sizeof text);
+    *len = sizeof text - 1;
+    return CHV_OK;
+}
+
+static enum chv_err open_keystore(const char *uri, struct chv_keystore **ks, struct chv_why *why)
+{
+    const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_CREATE, .scrypt_n = UINT64_C(1) << 14};
+    enum chv_err err = chv_keystore_open(uri, &options, ks, why);
+    return err == CHV_OK ? chv_keystore_unlock(*ks, give_passphrase, NULL, why) : err;
+}
+
 int main(int argc, char **argv)
 {
-    const char *spec = "openssl";
+    const char *spec = "openssl", *keystore = NULL;
     struct chv_why why = {{0}};
     struct run r = {.why = ""};
     bool readable = true;
@@ -413,13 +538,19 @@ int main(int argc, char **argv)
     if (argc >= 3 && strcmp(argv[1], "--backend") == 0) {
         spec = argv[2];
         first = 3;
+    } else if (argc >= 3 && strcmp(argv[1], "--keystore") == 0) {
+        keystore = argv[2];
+        first = 3;
     }
     if (first >= argc || argv[first][0] == '-') {
-        fprintf(stderr, "Usage: wycheproof [--backend SPEC] FILE...\n");
+        fprintf(stderr, "Usage: wycheproof [--backend SPEC | --keystore URI] FILE...\n");
         return EXIT_FAILURE;
     }
-    if (chv_backend_open(spec, &r.crypto, &why) != CHV_OK) {
+    if (chv_backend_open(spec, &r.crypto, &why) != CHV_OK ||
+        (keystore != NULL && open_keystore(keystore, &r.keystore, &why) != CHV_OK)) {
         fprintf(stderr, "wycheproof: %s\n", why.text);
+        chv_keystore_close(r.keystore);
+        chv_backend_close(&r.crypto);
         return EXIT_FAILURE;
     }
     r.out = malloc(OUT_MAX);
@@ -427,6 +558,7 @@ int main(int argc, char **argv)
         if (!run_file(&r, argv[i]))
             readable = false;
     free(r.out);
+    chv_keystore_close(r.keystore);
     chv_backend_close(&r.crypto);
     printf("%lu passed, %lu failed, %lu skipped\n", r.passed, r.failed, r.skipped);
     return readable && r.failed == 0 && r.passed > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
