@@ -38,4 +38,6 @@ void test_fault_disarm(struct chv_fault *fault)
 {
     fault->first = 0;
     fault->only = NULL;
+    fault->with = 0;
+    fault->grant = 0;
 }

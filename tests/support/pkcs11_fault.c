@@ -53,6 +53,10 @@ static int ordered(const char *name, CK_RV *rv)
     return 0;
 }
 
+/* PKCS #11 3.0, 2.62; NSS, pkcs11n.h. */
+#define HKDF_DATA 0x402bUL
+#define NSS_SP800_108_COUNTER_KDF_DATA (0xce534350UL + 42)
+
 /* Whether this call is one to be hit. */
 static int hit(const char *name)
 {
@@ -80,18 +84,19 @@ static CK_RV bend(CK_RV rv, CK_ULONG *len)
     return rv;
 }
 
-/* One call with its fault; `len` is the length that it gives, or NULL. */
-#define PASS(name, len, ...)                                                                                           \
+/* One call by `function` with its fault, if it is `chosen` at all; `len` is the length that it gives, or NULL. */
+#define PASS_BY(name, chosen, function, len, ...)                                                                      \
     do {                                                                                                               \
         CK_RV order_;                                                                                                  \
         if (ordered(#name, &order_))                                                                                   \
             return order_;                                                                                             \
-        int is_hit = hit(#name);                                                                                       \
+        int is_hit = (chosen) && hit(#name);                                                                           \
         if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)                                                              \
             return chv_fault.rv;                                                                                       \
-        CK_RV rv_ = real->name(__VA_ARGS__);                                                                           \
+        CK_RV rv_ = function(__VA_ARGS__);                                                                             \
         return is_hit ? bend(rv_, (len)) : rv_;                                                                        \
     } while (0)
+#define PASS(name, len, ...) PASS_BY(name, 1, real->name, len, __VA_ARGS__)
 
 #define S CK_SESSION_HANDLE s
 #define H CK_OBJECT_HANDLE
@@ -166,6 +171,70 @@ static CK_RV f_C_Login(S, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG len)
     PASS(C_Login, NULL, s, user, pin, len);
 }
 
+/* ---- giving keys out, and refusing to ---- */
+
+/* A session object that can be read, of bytes that are nobody's. */
+static CK_RV make_up(S, H *object)
+{
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_GENERIC_SECRET;
+    CK_BBOOL no = CK_FALSE;
+    CK_BYTE value[32] = {0xfa};
+    CK_ATTRIBUTE t[] = {{CKA_CLASS, &class, sizeof class},
+                        {CKA_KEY_TYPE, &type, sizeof type},
+                        {CKA_TOKEN, &no, sizeof no},
+                        {CKA_VALUE, value, sizeof value}};
+    return real->C_CreateObject(s, t, sizeof t / sizeof t[0], object);
+}
+
+/* NSS has both derivations to a data object too, which can be read: the same bytes. */
+static CK_RV derive_data(S, const CK_MECHANISM *m, CK_MECHANISM_TYPE type, H b, const CK_ATTRIBUTE *t, CK_ULONG n, H *k)
+{
+    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_BBOOL no = CK_FALSE;
+    CK_MECHANISM as_data = {type, m->pParameter, m->ulParameterLen};
+    CK_ATTRIBUTE data[3] = {{CKA_CLASS, &class, sizeof class}, {CKA_TOKEN, &no, sizeof no}};
+    for (CK_ULONG i = 0; i < n; i++)
+        if (t[i].type == CKA_VALUE_LEN)
+            data[2] = t[i];
+    return real->C_DeriveKey(s, &as_data, b, data, 3, k);
+}
+
+static CK_RV derive(S, CK_MECHANISM *m, H b, CK_ATTRIBUTE *t, CK_ULONG n, H *k)
+{
+    if (chv_fault.grant != 0 && m->mechanism == chv_fault.grant)
+        return make_up(s, k);
+    if (!chv_fault.sealed)
+        return real->C_DeriveKey(s, m, b, t, n, k);
+    if (m->mechanism == CKM_HKDF_DERIVE)
+        return derive_data(s, m, HKDF_DATA, b, t, n, k);
+    if (m->mechanism == CKM_SP800_108_COUNTER_KDF)
+        return derive_data(s, m, NSS_SP800_108_COUNTER_KDF_DATA, b, t, n, k);
+    return CKR_MECHANISM_INVALID;
+}
+
+static CK_RV wrap(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
+{
+    if (chv_fault.grant != 0 && m->mechanism == chv_fault.grant)
+        return CKR_OK;
+    return chv_fault.sealed ? CKR_KEY_UNEXTRACTABLE : real->C_WrapKey(s, m, w, k, o, ol);
+}
+
+static int chosen(const CK_MECHANISM *m)
+{
+    return chv_fault.with == 0 || chv_fault.with == m->mechanism;
+}
+
+static CK_RV f_C_DeriveKey(S, CK_MECHANISM *m, H b, CK_ATTRIBUTE *t, CK_ULONG n, H *k)
+{
+    PASS_BY(C_DeriveKey, chosen(m), derive, NULL, s, m, b, t, n, k);
+}
+
+static CK_RV f_C_WrapKey(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
+{
+    PASS_BY(C_WrapKey, chosen(m), wrap, ol, s, m, w, k, o, ol);
+}
+
 /* X(name, the length that it gives or NULL, (parameters), arguments) */
 #define PLAIN(X)                                                                                                       \
     X(C_GetSessionInfo, NULL, (S, CK_SESSION_INFO * i), s, i)                                                          \
@@ -193,8 +262,6 @@ static CK_RV f_C_Login(S, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG len)
     X(C_GenerateKeyPair, NULL,                                                                                         \
       (S, CK_MECHANISM * m, CK_ATTRIBUTE * p, CK_ULONG pn, CK_ATTRIBUTE * q, CK_ULONG qn, H * pk, H * qk), s, m, p,    \
       pn, q, qn, pk, qk)                                                                                               \
-    X(C_WrapKey, ol, (S, CK_MECHANISM * m, H w, H k, CK_BYTE * o, CK_ULONG * ol), s, m, w, k, o, ol)                   \
-    X(C_DeriveKey, NULL, (S, CK_MECHANISM * m, H b, CK_ATTRIBUTE * t, CK_ULONG n, H * k), s, m, b, t, n, k)            \
     X(C_GenerateRandom, NULL, (S, CK_BYTE * o, CK_ULONG n), s, o, n)
 
 #define DEFINE(name, len, params, ...)                                                                                 \
@@ -228,6 +295,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
     SET(C_OpenSession)
     SET(C_CloseSession)
     SET(C_Login)
+    SET(C_DeriveKey)
+    SET(C_WrapKey)
     *list = &functions;
     return CKR_OK;
 }

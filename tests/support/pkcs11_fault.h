@@ -13,6 +13,7 @@
 #include "p11/pkcs11_extra.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 enum chv_fault_mode {
     CHV_FAULT_BEFORE, /* the call is not made, the answer is `rv` */
@@ -29,11 +30,19 @@ struct chv_fault {
     atomic_ulong fired;  /* how many were */
     enum chv_fault_mode mode;
     CK_RV rv;
-    const char *only; /* calls of this name only count; NULL: all */
+    const char *only;       /* calls of this name only count; NULL: all */
+    CK_MECHANISM_TYPE with; /* of C_DeriveKey and C_WrapKey, those by this mechanism only; 0: all */
     int hang_read, hang_write;
 
     CK_FLAGS token_flags;  /* added to what C_GetTokenInfo says */
     CK_ULONG max_sessions; /* said and enforced; 0: as the module has it */
+    /* C_DeriveKey or C_WrapKey by this mechanism succeeds, whatever the module would say; 0: none */
+    CK_MECHANISM_TYPE grant;
+    /*
+     * NSS as a token that keeps its keys: what gives a key out is refused, and HKDF and SP 800-108, computed by NSS, give
+     * bytes that can be read though the key cannot.
+     */
+    bool sealed;
     /* counted always */
     atomic_ulong logins, initialised, finalised, open_sessions, most_sessions;
 };
