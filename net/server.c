@@ -236,6 +236,7 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     w->drain_limit.data = w;
     (void)uv_timer_init(&w->loop.uv, &w->health);
     w->health.data = w;
+    chv_server_expiry_init(&w->expiry, &w->loop.uv, chv_server_expire);
     if (w->loop.crypto.backend->health != NULL)
         (void)uv_timer_start(&w->health, on_health, HEALTH_MS, HEALTH_MS);
     if (uv_async_init(&w->loop.uv, &w->wake, on_wake) != 0 || pthread_mutex_init(&w->mail.lock, NULL) != 0)
@@ -258,6 +259,7 @@ static void worker_end(struct chv_worker *w)
     stop_accepting(w);
     uv_close((uv_handle_t *)&w->drain_limit, NULL);
     uv_close((uv_handle_t *)&w->health, NULL);
+    chv_server_expiry_close(&w->expiry);
     uv_close((uv_handle_t *)&w->wake, NULL);
     chv_keeper_client_close(&w->keeper);
     w->draining = true;

@@ -173,6 +173,31 @@ static enum chv_err refuse_verdict(struct chv_server_conn *c)
     return refuse_open(c, 403, text);
 }
 
+/* The session has outlived its credential: STATUS goes out behind what is under way, and nothing after it. */
+static void expire(struct chv_server_conn *c)
+{
+    char text[160], when[TIME_TEXT];
+    time_text(c->client->not_after, when);
+    snprintf(text, sizeof text, "credential expired at %s: the session ends, it must be issued again", when);
+    if (refuse_open(c, 403, text) != CHV_OK) /* such as CHV_ERR_STATE: this direction is closed already */
+        chv_conn_shutdown(c->conn);
+}
+
+uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now)
+{
+    struct chv_worker *w = (struct chv_worker *)(void *)((char *)expiry - offsetof(struct chv_worker, expiry));
+    uint64_t earliest = CHV_EXPIRY_NEVER;
+    for (struct chv_server_conn *c = w->conns; c != NULL; c = c->next) { /* none is freed before the loop runs on */
+        if (c->stage != STAGE_OPEN || c->client->not_after == 0)
+            continue;
+        if (c->client->not_after <= now)
+            expire(c);
+        else if (c->client->not_after < earliest)
+            earliest = c->client->not_after;
+    }
+    return earliest;
+}
+
 static const struct chv_service *find_service(const struct chv_server *server, const char *name)
 {
     for (const struct chv_service *const *s = server->parts->services; *s != NULL; s++)
@@ -237,6 +262,7 @@ static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size
     }
     c->service = service;
     c->stage = STAGE_OPEN;
+    chv_server_expiry_add(&c->worker->expiry, c->client->not_after);
     say(c, CHV_LOG_INFO, "opened service '%s'", service->name);
     return CHV_OK;
 }

@@ -8,6 +8,7 @@
 #include "net/listener.h"
 #include "net/ratelimit.h"
 #include "net/server.h"
+#include "net/server_expiry.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -49,6 +50,7 @@ struct chv_worker {
     bool accepting, draining;
     uv_timer_t drain_limit;
     uv_timer_t health; /* of the backend */
+    struct chv_server_expiry expiry;
     struct chv_server_conn *conns;
     pthread_t thread;
     uv_async_t wake;
@@ -66,6 +68,8 @@ struct chv_worker {
 void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct sockaddr *address);
 /* Lets every client of this loop go. */
 void chv_server_drain(struct chv_worker *worker);
+/* A chv_server_expire_fn. */
+uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
 /* For chv_keeper_client_init. */
 void chv_server_verdict(struct chv_conn *conn, enum chv_verdict verdict);
 void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason);

@@ -15,6 +15,7 @@ net_tests = \
 	tests/net/listener_test \
 	tests/net/log_test \
 	tests/net/ratelimit_test \
+	tests/net/server_expiry_test \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
 TESTS += $(net_tests)
@@ -65,3 +66,7 @@ tests_net_keyqueue_test_LDADD = $(net_test_libs)
 tests_net_ratelimit_test_SOURCES = tests/net/ratelimit_test.c
 tests_net_ratelimit_test_CFLAGS = $(net_test_cflags)
 tests_net_ratelimit_test_LDADD = $(net_test_libs)
+
+tests_net_server_expiry_test_SOURCES = tests/net/server_expiry_test.c
+tests_net_server_expiry_test_CFLAGS = $(net_test_cflags)
+tests_net_server_expiry_test_LDADD = $(net_test_libs)

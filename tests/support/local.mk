@@ -6,3 +6,8 @@ tests_support_libsupport_la_SOURCES = \
 	tests/support/fixed_backend.c \
 	tests/support/test_backend.h \
 	$(NULL)
+
+# For LD_PRELOAD; -rpath makes it shared.
+check_LTLIBRARIES += tests/support/clock.la
+tests_support_clock_la_SOURCES = tests/support/clock.c
+tests_support_clock_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere

@@ -32,6 +32,7 @@ tools_test_scripts = \
 	tests/tools/token_admin.py \
 	tests/tools/token_faults.py \
 	tests/tools/token_site.py \
+	tests/tools/server_expiry.py \
 	tests/tools/server_hostile.py \
 	tests/tools/server_life.py \
 	tests/tools/server_processes.py \
@@ -39,4 +40,4 @@ tools_test_scripts = \
 	$(NULL)
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/fakeserver.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
