@@ -12,7 +12,7 @@ AC_DEFUN([CHV_TRY_FLAG], [
 AC_DEFUN([CHV_WARNING_FLAGS], [
   CHV_CFLAGS="-std=gnu11 -fvisibility=hidden"
   for chv_flag in -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-                  -Wformat=2 -Wvla -Wundef -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough; do
+                  -Wformat=2 -Wdate-time -Wvla -Wundef -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough; do
     CHV_TRY_FLAG([CHV_CFLAGS], [$chv_flag])
   done
   AS_IF([test "x$enable_werror" = xyes], [CHV_CFLAGS="$CHV_CFLAGS -Werror"])

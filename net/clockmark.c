@@ -85,7 +85,7 @@ enum chv_err chv_clockmark_check(struct chv_clockmark *mark, uint64_t now, struc
 {
     if (now < CHV_TIME_FLOOR)
         return chv_fail(why, CHV_ERR_UNAVAILABLE,
-                        "the clock shows a time before this program was written: set it right");
+                        "the clock shows a time before this program was released: set it right");
     if (now + CHV_CLOCKMARK_TOLERANCE < mark->mark)
         return chv_fail(why, CHV_ERR_UNAVAILABLE,
                         "the clock is %" PRIu64

@@ -189,6 +189,13 @@ static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv
     answer->verdict = (uint16_t)verdict;
 }
 
+void chv_keeper_watch_clock(struct chv_keeper *keeper, uint64_t now)
+{
+    struct chv_why why = {""};
+    if (chv_clockmark_check(&keeper->mark, now, &why) != CHV_OK)
+        complain(keeper, now, why.text);
+}
+
 enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const void *packet, size_t len,
                                struct chv_keeper_answer answers[CHV_KEEPER_BATCH], size_t *count)
 {

@@ -94,6 +94,9 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
 enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const void *packet, size_t len,
                                struct chv_keeper_answer answers[CHV_KEEPER_BATCH], size_t *count) CHV_MUST_CHECK;
 
+/* Once in a while when nobody asks: what the clock shows then is not forgotten. */
+void chv_keeper_watch_clock(struct chv_keeper *keeper, uint64_t now);
+
 /* Whether the keystore is in a token. */
 bool chv_keeper_has_token(const struct chv_server_config *config);
 

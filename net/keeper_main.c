@@ -114,12 +114,15 @@ static void loop(struct keeper_process *p)
         polls[0] = (struct pollfd){.fd = p->control, .events = POLLIN};
         for (size_t i = 0; i < n; i++)
             polls[1 + i] = (struct pollfd){.fd = p->nets[i], .events = POLLIN};
-        if (poll(polls, 1 + n, -1) < 0) {
+        int ready = poll(polls, 1 + n, CHV_CLOCKMARK_INTERVAL * 1000);
+        if (ready < 0) {
             if (errno == EINTR)
                 continue;
             chv_log(CHV_LOG_ERROR, "poll: %s", strerror(errno));
             return;
         }
+        if (ready == 0)
+            chv_keeper_watch_clock(&p->keeper, now());
         if (polls[0].revents != 0) {
             on_control(p); /* first: what comes behind it is answered by it; the sockets may be others now */
             continue;

@@ -2,9 +2,9 @@
 # One folder of tests per layer. A test is a program or script that exits with 0, 77 (skipped: it says why) or else failed.
 # Programs print CUnit's summary, scripts (*.py, on tests/support/chv.py) end with "N passed, N failed".
 EXTRA_DIST += tests/harness.h tests/support/chv.py
-dist_check_SCRIPTS += tests/layers tests/exports tests/installed tests/summary
+dist_check_SCRIPTS += tests/build_time.py tests/layers tests/exports tests/installed tests/summary
 dist_check_SCRIPTS += tests/support/harness.py tests/support/summary_test.py
-TESTS += tests/layers tests/exports tests/support/harness.py tests/support/summary_test.py
+TESTS += tests/build_time.py tests/layers tests/exports tests/support/harness.py tests/support/summary_test.py
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = $(PYTHON3)
 AM_TESTS_ENVIRONMENT = \

@@ -281,6 +281,19 @@ static void test_clock(void)
     chv_keeper_close(&keeper);
 }
 
+/* A quiet night is not forgotten: what expired in it stays expired. */
+static void test_clock_while_nobody_asks(void)
+{
+    start();
+    CU_ASSERT_EQUAL(status_at(NOW), CHV_KEEPER_OK);
+    chv_keeper_watch_clock(&keeper, NOW + DAY);
+    CU_ASSERT_EQUAL(status_at(NOW + DAY - CHV_CLOCKMARK_TOLERANCE - 1), CHV_KEEPER_UNAVAILABLE);
+    chv_keeper_watch_clock(&keeper, NOW); /* what it shows now does not make it forget */
+    CU_ASSERT_EQUAL(status_at(NOW), CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_EQUAL(status_at(NOW + DAY), CHV_KEEPER_OK);
+    chv_keeper_close(&keeper);
+}
+
 static void write_file(const char *folder, const char *text)
 {
     char path[PATH_MAX];
@@ -342,4 +355,5 @@ TEST_MAIN("keeper", {"good", test_good}, {"expired gets its true PSK", test_expi
           {"malformed requests", test_malformed_requests}, {"packets", test_packets},
           {"own server name", test_own_server_name}, {"open failures", test_open_failures},
           {"configure", test_configure}, {"key check", test_key_check}, {"keystore fault", test_keystore_fault},
-          {"clock", test_clock}, {"clock mark file", test_clock_mark_file})
+          {"clock", test_clock}, {"clock while nobody asks", test_clock_while_nobody_asks},
+          {"clock mark file", test_clock_mark_file})
