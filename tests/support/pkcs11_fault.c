@@ -19,84 +19,119 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list);
 
 static CK_FUNCTION_LIST *real;
 
-/*
- * The order of $CHV_FAULT_FOLDER for this call, which counts in the file beside it across processes.  A call that is to
- * hang does so here, for as long as the order is there.
- */
-static int ordered(const char *name, CK_RV *rv)
+/* What befalls one call. */
+struct fault {
+    bool hits;
+    enum chv_fault_mode mode;
+    CK_RV rv;
+};
+
+/* The text of a file in $CHV_FAULT_FOLDER; false if there is none. */
+static bool read_told(const char *name, char *text, size_t size)
 {
-    char path[4096], text[80] = "", what[32] = "";
-    unsigned long first = 0, times = 0;
+    char path[4096];
     const char *folder = getenv("CHV_FAULT_FOLDER");
-    if (folder == NULL)
-        return 0;
-    (void)snprintf(path, sizeof path, "%s/%s.calls", folder, name);
+    (void)snprintf(path, sizeof path, "%s/%s", folder != NULL ? folder : "", name);
+    int fd = folder != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return false;
+    ssize_t len = read(fd, text, size - 1);
+    (void)close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    return len > 0;
+}
+
+/* Which call of its name this is, from 1, counted across processes. */
+static unsigned long count_call(const char *name)
+{
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/%s.calls", getenv("CHV_FAULT_FOLDER"), name);
     int calls = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     off_t n = calls >= 0 && write(calls, ".", 1) == 1 ? lseek(calls, 0, SEEK_CUR) : 0;
     if (calls >= 0)
         (void)close(calls);
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    int order = open(path, O_RDONLY | O_CLOEXEC);
-    if (order < 0)
-        return 0;
-    ssize_t len = read(order, text, sizeof text - 1);
-    (void)close(order);
-    if (len <= 0 || sscanf(text, "%lu %lu %31s", &first, &times, what) != 3 || (unsigned long)n < first ||
-        (unsigned long)n - first >= times)
-        return 0;
-    if (strcmp(what, "hang") != 0) {
-        *rv = strtoul(what, NULL, 0);
-        return 1;
-    }
-    while (access(path, F_OK) == 0)
+    return (unsigned long)n;
+}
+
+static struct fault fault_of(const char *what)
+{
+    if (strcmp(what, "short") == 0)
+        return (struct fault){true, CHV_FAULT_SHORT, CKR_OK};
+    if (strcmp(what, "long") == 0)
+        return (struct fault){true, CHV_FAULT_LONG, CKR_OK};
+    if (strncmp(what, "after=", 6) == 0)
+        return (struct fault){true, CHV_FAULT_AFTER, strtoul(what + 6, NULL, 0)};
+    return (struct fault){true, CHV_FAULT_BEFORE, strtoul(what, NULL, 0)};
+}
+
+/* What the order of this name says of call `n`, which hangs here for as long as the order is there. */
+static struct fault ordered(const char *order, unsigned long n)
+{
+    char text[80], what[32] = "";
+    unsigned long first = 0, times = 0;
+    const struct fault none = {.hits = false};
+    if (!read_told(order, text, sizeof text) || sscanf(text, "%lu %lu %31s", &first, &times, what) != 3 || n < first ||
+        n - first >= times)
+        return none;
+    if (strcmp(what, "hang") != 0)
+        return fault_of(what);
+    while (read_told(order, text, sizeof text))
         (void)poll(NULL, 0, 20);
-    return 0;
+    return none;
 }
 
 /* PKCS #11 3.0, 2.62; NSS, pkcs11n.h. */
 #define HKDF_DATA 0x402bUL
 #define NSS_SP800_108_COUNTER_KDF_DATA (0xce534350UL + 42)
 
-/* Whether this call is one to be hit. */
-static int hit(const char *name)
+/* By order, else by the test in this process. */
+static struct fault find_fault(const char *name, bool chosen)
 {
-    if (chv_fault.only != NULL && strcmp(chv_fault.only, name) != 0)
-        return 0;
+    struct fault found = {.hits = false};
+    char text[80];
+    if (getenv("CHV_FAULT_FOLDER") != NULL) {
+        found = ordered(name, count_call(name));
+        if (!found.hits && read_told("any", text, sizeof text))
+            found = ordered("any", count_call("any"));
+    }
+    if (found.hits || !chosen || (chv_fault.only != NULL && strcmp(chv_fault.only, name) != 0))
+        return found;
     unsigned long n = ++chv_fault.calls;
     if (chv_fault.first == 0 || n < chv_fault.first || n - chv_fault.first >= chv_fault.times)
-        return 0;
+        return found;
     chv_fault.fired++;
     if (chv_fault.mode == CHV_FAULT_HANG) {
         char byte = 'h';
         if (write(chv_fault.hang_write, &byte, 1) != 1 || read(chv_fault.hang_read, &byte, 1) < 0)
             abort();
-        return 0;
+        return found;
     }
-    return 1;
+    return (struct fault){true, chv_fault.mode, chv_fault.rv};
 }
 
-static CK_RV bend(CK_RV rv, CK_ULONG *len)
+static CK_RV bend(const struct fault *fault, CK_RV rv, CK_ULONG *len)
 {
-    if (rv == CKR_OK && len != NULL && (chv_fault.mode == CHV_FAULT_SHORT || chv_fault.mode == CHV_FAULT_LONG))
-        *len += chv_fault.mode == CHV_FAULT_LONG ? 1 : (CK_ULONG)-1;
-    else if (chv_fault.mode == CHV_FAULT_AFTER)
-        rv = chv_fault.rv;
+    if (!fault->hits)
+        return rv;
+    if (rv == CKR_OK && len != NULL && (fault->mode == CHV_FAULT_SHORT || fault->mode == CHV_FAULT_LONG))
+        *len += fault->mode == CHV_FAULT_LONG ? 1 : (CK_ULONG)-1;
+    else if (fault->mode == CHV_FAULT_AFTER)
+        rv = fault->rv;
     return rv;
+}
+
+static bool not_made(const struct fault *fault)
+{
+    return fault->hits && fault->mode == CHV_FAULT_BEFORE;
 }
 
 /* One call by `function` with its fault, if it is `chosen` at all; `len` is the length that it gives, or NULL. */
 #define PASS_BY(name, chosen, function, len, ...)                                                                      \
     do {                                                                                                               \
-        CK_RV order_;                                                                                                  \
-        if (ordered(#name, &order_))                                                                                   \
-            return order_;                                                                                             \
-        int is_hit = (chosen) && hit(#name);                                                                           \
-        if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)                                                              \
-            return chv_fault.rv;                                                                                       \
-        CK_RV rv_ = function(__VA_ARGS__);                                                                             \
-        return is_hit ? bend(rv_, (len)) : rv_;                                                                        \
+        struct fault fault_ = find_fault(#name, (chosen));                                                             \
+        return not_made(&fault_) ? fault_.rv : bend(&fault_, function(__VA_ARGS__), (len));                            \
     } while (0)
-#define PASS(name, len, ...) PASS_BY(name, 1, real->name, len, __VA_ARGS__)
+#define PASS(name, len, ...) PASS_BY(name, true, real->name, len, __VA_ARGS__)
 
 #define S CK_SESSION_HANDLE s
 #define H CK_OBJECT_HANDLE
@@ -121,19 +156,19 @@ static CK_RV f_C_GetSlotList(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n)
 
 static CK_RV f_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
-    CK_RV order;
-    if (ordered("C_GetTokenInfo", &order))
-        return order;
-    int is_hit = hit("C_GetTokenInfo");
-    if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)
-        return chv_fault.rv;
+    struct fault fault = find_fault("C_GetTokenInfo", true);
+    char told[80];
+    if (not_made(&fault))
+        return fault.rv;
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     if (rv == CKR_OK) {
         info->flags |= chv_fault.token_flags;
+        if (read_told("token-flags", told, sizeof told))
+            info->flags |= strtoul(told, NULL, 0);
         if (chv_fault.max_sessions != 0)
             info->ulMaxSessionCount = chv_fault.max_sessions;
     }
-    return is_hit ? bend(rv, NULL) : rv;
+    return bend(&fault, rv, NULL);
 }
 
 static CK_RV f_C_GetMechanismInfo(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info)
@@ -143,18 +178,15 @@ static CK_RV f_C_GetMechanismInfo(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_ME
 
 static CK_RV f_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY notify, CK_SESSION_HANDLE *session)
 {
-    CK_RV order;
-    if (ordered("C_OpenSession", &order))
-        return order;
-    int is_hit = hit("C_OpenSession");
-    if (is_hit && chv_fault.mode == CHV_FAULT_BEFORE)
-        return chv_fault.rv;
+    struct fault fault = find_fault("C_OpenSession", true);
+    if (not_made(&fault))
+        return fault.rv;
     if (chv_fault.max_sessions != 0 && chv_fault.open_sessions >= chv_fault.max_sessions)
         return CKR_SESSION_COUNT;
     CK_RV rv = real->C_OpenSession(slot, flags, app, notify, session);
     if (rv == CKR_OK && ++chv_fault.open_sessions > chv_fault.most_sessions)
         chv_fault.most_sessions = chv_fault.open_sessions;
-    return is_hit ? bend(rv, NULL) : rv;
+    return bend(&fault, rv, NULL);
 }
 
 static CK_RV f_C_CloseSession(S)
@@ -220,7 +252,7 @@ static CK_RV wrap(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
     return chv_fault.sealed ? CKR_KEY_UNEXTRACTABLE : real->C_WrapKey(s, m, w, k, o, ol);
 }
 
-static int chosen(const CK_MECHANISM *m)
+static bool chosen(const CK_MECHANISM *m)
 {
     return chv_fault.with == 0 || chv_fault.with == m->mechanism;
 }
@@ -237,6 +269,9 @@ static CK_RV f_C_WrapKey(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
 
 /* X(name, the length that it gives or NULL, (parameters), arguments) */
 #define PLAIN(X)                                                                                                       \
+    X(C_InitToken, NULL, (CK_SLOT_ID i, CK_BYTE * p, CK_ULONG n, CK_BYTE * l), i, p, n, l)                             \
+    X(C_InitPIN, NULL, (S, CK_BYTE * p, CK_ULONG n), s, p, n)                                                          \
+    X(C_SetPIN, NULL, (S, CK_BYTE * p, CK_ULONG n, CK_BYTE * q, CK_ULONG m), s, p, n, q, m)                            \
     X(C_GetSessionInfo, NULL, (S, CK_SESSION_INFO * i), s, i)                                                          \
     X(C_CreateObject, NULL, (S, CK_ATTRIBUTE * t, CK_ULONG n, H * o), s, t, n, o)                                      \
     X(C_CopyObject, NULL, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n, H * c), s, o, t, n, c)                                \

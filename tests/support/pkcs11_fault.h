@@ -5,7 +5,9 @@
  *
  * Programs are told by files in $CHV_FAULT_FOLDER, whatever the process: NAME holds the order for the call NAME,
  * "FIRST TIMES WHAT", from which call on (1 is the first), how many in a row, and what: "hang" (until the order is taken
- * away) or the answer, a number.  NAME.calls has a byte for each call that was made; a test may take it away.
+ * away), the answer, a number, "after=" and a number (the call is made all the same), "short" or "long" (a length that it
+ * gives is wrong by one).  NAME.calls has a byte for each call that was made; a test may take it away.  The order "any" is
+ * for all calls, and counts while it is there; "token-flags" holds a number that is added to what C_GetTokenInfo says.
  */
 #ifndef CHV_TESTS_SUPPORT_PKCS11_FAULT_H
 #define CHV_TESTS_SUPPORT_PKCS11_FAULT_H

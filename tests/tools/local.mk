@@ -41,3 +41,4 @@ tools_test_scripts = \
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
 EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/faulty.py

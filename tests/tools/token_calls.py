@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls of the token's module fail under a running server: served by the retry or told 503, named in the log, mended."""
+import chv
+import faulty
+
+UNAVAILABLE = 69
+CANNOT = ["CKR_DEVICE_REMOVED", "CKR_DEVICE_ERROR", "CKR_SESSION_HANDLE_INVALID", "CKR_USER_NOT_LOGGED_IN",
+          "CKR_KEY_HANDLE_INVALID", "CKR_GENERAL_ERROR"]
+# What to do, as the log says it (p11/error.c).
+ADVICE = {"CKR_DEVICE_REMOVED": "put it back", "CKR_DEVICE_ERROR": "check device and cables",
+          "CKR_SESSION_HANDLE_INVALID": "was the token taken out", "CKR_USER_NOT_LOGGED_IN": "give the PIN again",
+          "CKR_KEY_HANDLE_INVALID": "was the token initialised again", "CKR_GENERAL_ERROR": "see its own log"}
+
+
+class Serving(faulty.FaultySite):
+    """A site that serves, with one client."""
+
+    def __enter__(self):
+        super().__enter__()
+        self.init()
+        self.start()
+        self.key = self.add_client("cam1")
+        self.send(self.key, "before")
+        self.first = self.keeper()
+        return self
+
+    def refused(self):
+        """503 for the client; what the server logged meanwhile."""
+        mark = len(self.server.stderr)
+        done = self.send(self.key, "x", "--retries", "0", code=UNAVAILABLE)
+        chv.check_in("503", done.stderr, "what the client is told")
+        chv.check(self.server.running(), "the server ended")
+        return self.server.stderr[mark:]
+
+    def healed(self):
+        """The same keeper serves again: nothing was restarted."""
+        self.tokens.heal()
+        self.send_until_served(self.key, "after")
+        chv.check_equal(self.keeper(), self.first, "the keeper")
+
+    def named(self, log, call, rv, token=True):
+        for part in [call + ":" if call != "C_Sign" else "C_Sign with CKM_SHA256_HMAC:", rv, ADVICE[rv],
+                     *(['token "chaveiro"'] if token else [])]:
+            chv.check_in(part, log, f"the log of {call}")
+
+
+def test_one_failed_call_is_mended_unseen():
+    with Serving() as site:
+        for rv in CANNOT:
+            for call in ("C_Sign", "C_SignInit"):
+                site.tokens.fail(call, rv, times=1)
+                site.send(site.key, rv, "--retries", "0")
+                chv.check_equal(site.control.fired, 1, f"{call} failed")
+                site.server.wait_for(f"another session and login are tried after {rv}")
+        chv.check_equal(site.keeper(), site.first, "the keeper")
+
+
+def test_every_sign_fails():
+    with Serving() as site:
+        for rv in CANNOT:
+            site.tokens.fail("C_Sign", rv)
+            site.named(site.refused(), "C_Sign", rv)
+            site.healed()
+
+
+def test_the_nth_sign_fails():
+    """Call 2, 3 and 4 after the fault began: whatever way back is being gone, it goes on or says 503."""
+    with Serving() as site:
+        for first in (2, 3, 4):
+            site.tokens.fail("C_Sign", "CKR_DEVICE_REMOVED", first=first, times=3)
+            for _ in range(8):
+                done = site.send(site.key, "x", "--retries", "0", code=None)
+                chv.check(done.code in (0, UNAVAILABLE), f"served or told: {done.stderr}")
+            chv.check_equal(site.control.fired, 3, "failed calls")
+            site.healed()
+
+
+def test_wrong_lengths():
+    """A token that gives 31 or 33 bytes is not believed, and is no reason to log in again."""
+    with Serving() as site:
+        for mode, size in ((faulty.SHORT, 31), (faulty.LONG, 33)):
+            logins = site.control.logins
+            site.tokens.fail("C_Sign", mode=mode)
+            log = site.refused()
+            chv.check_in(f"gave {size} bytes, 32 are right", log, "the log")
+            chv.check_equal(site.control.logins, logins, "logins")
+            site.healed()
+
+
+def reopen(call, rvs):
+    """What the way back needs fails as well: the log names it, and service is back when it works again."""
+    with Serving() as site:
+        for rv in rvs:
+            site.tokens.fail(f"C_SignInit {call}", rv)
+            site.named(site.refused(), call, rv)
+            site.healed()
+
+
+def test_no_session_on_the_way_back():
+    reopen("C_OpenSession", ["CKR_DEVICE_REMOVED", "CKR_DEVICE_ERROR"])
+
+
+def test_no_login_on_the_way_back():
+    reopen("C_Login", ["CKR_DEVICE_REMOVED", "CKR_GENERAL_ERROR"])
+
+
+def test_no_slots_on_the_way_back():
+    with Serving() as site:
+        site.tokens.fail("C_SignInit C_GetSlotList", "CKR_DEVICE_ERROR")
+        site.named(site.refused(), "C_GetSlotList", "CKR_DEVICE_ERROR", token=False)
+        site.healed()
+
+
+def test_the_module_does_not_start_again():
+    with Serving() as site:
+        site.tokens.fail("C_SignInit C_Initialize", "CKR_GENERAL_ERROR")
+        site.refused()
+        log = site.refused()  # there is no module now
+        site.named(log, "C_Initialize", "CKR_GENERAL_ERROR")
+        site.healed()
+
+
+def test_no_key_on_the_way_back():
+    reopen("C_FindObjectsInit", ["CKR_USER_NOT_LOGGED_IN", "CKR_SESSION_HANDLE_INVALID"])
+    reopen("C_FindObjects", ["CKR_DEVICE_ERROR"])
+
+
+def test_a_search_that_cannot_be_ended():
+    with Serving() as site:
+        site.tokens.fail("C_SignInit C_FindObjectsFinal", "CKR_GENERAL_ERROR")
+        site.named(site.refused(), "C_FindObjectsFinal", "CKR_GENERAL_ERROR")
+        site.healed()
+
+
+def test_everything_fails_in_turn():
+    """Each call from the first on, three in a row: no crash, no other answer than served and 503."""
+    with Serving() as site:
+        for first in range(1, 24, 2):
+            site.tokens.fail("", "CKR_DEVICE_ERROR", first=first, times=3)
+            done = site.send(site.key, "x", "--retries", "0", code=None)
+            chv.check(done.code in (0, UNAVAILABLE), f"served or told: {done.stderr}")
+        site.healed()
+
+
+def test_a_locked_pin_without_a_flag():
+    """Some tokens say so at the try only: named, and the PIN is not tried again."""
+    with Serving() as site:
+        site.tokens.fail("C_SignInit", "CKR_SESSION_HANDLE_INVALID")
+        site.tokens.fail("C_Login", "CKR_PIN_LOCKED")
+        site.stop()
+        logins = site.control.logins
+        done = chv.run("chaveirod", "-c", site.config, env=site.env, code=77)
+        chv.check_in("C_Login: CKR_PIN_LOCKED", done.stderr, "what is wrong")
+        chv.check_in("security officer must set a new one", done.stderr, "what to do")
+        chv.check_equal(site.control.logins, logins + 1, "tries")
+
+
+def test_flags_are_read_before_a_try():
+    with faulty.FaultySite() as site:
+        site.init()
+        logins = site.control.logins
+        for flag, advice in (("CKF_USER_PIN_LOCKED", "security officer must set a new one"),
+                             ("CKF_USER_PIN_FINAL_TRY", "chaveiro-final-try=yes")):
+            site.control.token_flags = faulty.FLAGS[flag]
+            for done in (chv.run("chaveirod", "-c", site.config, env=site.env, code=77),
+                         site.keyadmin("check", site.uri, code=77)):
+                for part in (flag, advice, "nothing was tried"):
+                    chv.check_in(part, done.stderr, "what is wrong")
+        chv.check_equal(site.control.logins, logins, "tries")
+        site.control.token_flags = 0
+        site.keyadmin("check", site.uri)
+
+
+if __name__ == "__main__":
+    chv.main()
