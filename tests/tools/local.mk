@@ -30,6 +30,7 @@ tools_test_scripts = \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
 	tests/tools/token_admin.py \
+	tests/tools/token_calls.py \
 	tests/tools/token_faults.py \
 	tests/tools/token_site.py \
 	tests/tools/server_expiry.py \
