@@ -57,6 +57,7 @@ struct chv_server_config {
     size_t listen_count;
     char listen[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT", "unix:/PATH" */
     char backend[CHV_BACKEND_SPEC_MAX];
+    char module[PATH_MAX]; /* of a token whose URI names none; "": p11-kit's */
     unsigned suites;       /* CHV_SUITE_BIT mask; 0: all that the backend has */
     unsigned workers;      /* loops; 0: one per processor */
     char user[64];         /* to become when started as root; "": stay */

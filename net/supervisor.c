@@ -358,6 +358,7 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
         {"pin-hold", a->pin_hold != b->pin_hold},
         {"listen", a->listen_count != b->listen_count || memcmp(a->listen, b->listen, sizeof a->listen) != 0},
         {"backend", strcmp(a->backend, b->backend) != 0},
+        {"module", strcmp(a->module, b->module) != 0},
         {"suites", a->suites != b->suites},
         {"workers", a->workers != b->workers},
         {"user", strcmp(a->user, b->user) != 0},

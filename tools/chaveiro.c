@@ -46,6 +46,10 @@ static const struct chv_cli_option chaveiro_options[] = {
      "the PIN of the token that the key is in, likewise (systemd\ncredential " CHV_SECRET_PIN_CREDENTIAL ")",
      CHV_CLI_ALL, false},
     {"pin-fd", 0, "N", "the PIN is the first line of descriptor N", CHV_CLI_ALL, false},
+    {"module", 0, "PATH",
+     "the PKCS #11 module of the tokens of --key and --backend, where\ntheir URIs have none (default: all that p11-kit "
+     "knows)",
+     CHV_CLI_ALL, false},
     {"server", 's', "ADDR", "HOST:PORT, [IPv6]:PORT or unix:/PATH (default: what the key says)", CHV_CLI_ALL, false},
     {"suite", 0, "NAME",
      "x25519-aesgcm-sha256 (default), x25519-chachapoly-sha256,\np256-aesgcm-sha256; never changed on the server's "

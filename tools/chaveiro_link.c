@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "tools/provision.h"
 #include "tools/times.h"
+#include "tools/token.h"
 
 enum {
     LINK_RETRIES = 4,
@@ -286,6 +287,13 @@ static enum chv_err link_suite(const struct chv_cli_args *args, enum chv_suite *
                     chv_suite_name(CHV_SUITE_P256_AESGCM_SHA256));
 }
 
+/* A token, and its URI does not say by which module. */
+static bool link_wants_module(const struct chv_cli_args *args, const char *option)
+{
+    const char *uri = chv_cli_value(args, option);
+    return uri != NULL && chv_token_uri_is(uri) && strstr(uri, "module-path=") == NULL;
+}
+
 /* Options that need no file. */
 static enum chv_err link_options(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
 {
@@ -301,6 +309,10 @@ static enum chv_err link_options(const struct chv_cli_args *args, struct chaveir
         err = chv_provision_address(link->address, why);
     if (err == CHV_OK && !chv_cli_given(args, "key"))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "which key? Give -k FILE, made by 'keyadmin client add'");
+    if (err == CHV_OK && chv_cli_given(args, "module") && !link_wants_module(args, "key") &&
+        !link_wants_module(args, "backend"))
+        err = chv_fail(why, CHV_ERR_ARGUMENT,
+                       "--module: neither --key nor --backend is a token whose URI has no module-path: leave it out");
     link->retries = (unsigned)retries;
     return err;
 }
@@ -311,9 +323,11 @@ static enum chv_err link_open_key(const struct chv_cli_args *args, struct chavei
                                              .pin_file = chv_cli_value(args, "pin-file"),
                                              .pin_fd = chv_cli_value(args, "pin-fd")};
     struct chv_secret_source secret;
-    const struct chv_provision_store store = {
-        .uri = chv_cli_value(args, "key"), .secret = chv_secret_get, .secret_arg = &secret};
-    enum chv_err err = chv_secret_for(store.uri, &given, &secret, why);
+    char uri[CHV_TOKEN_URI_SIZE];
+    const struct chv_provision_store store = {.uri = uri, .secret = chv_secret_get, .secret_arg = &secret};
+    enum chv_err err = chv_token_uri_default(chv_cli_value(args, "key"), chv_cli_value(args, "module"), uri, why);
+    if (err == CHV_OK)
+        err = chv_secret_for(uri, &given, &secret, why);
     if (err == CHV_OK)
         err = chv_provision_open(&store, CHV_KEYSTORE_READ, &link->keystore, why);
     if (err == CHV_OK)
@@ -328,10 +342,14 @@ static enum chv_err link_open_key(const struct chv_cli_args *args, struct chavei
 static enum chv_err link_open_loop(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
 {
     const char *backend = chv_cli_value(args, "backend");
+    char spec[CHV_TOKEN_URI_SIZE];
     unsigned seconds = (unsigned)((link->timeout + 999) / 1000);
     const struct chv_loop_limits limits = {.handshake_seconds = seconds, .idle_seconds = 0, .stall_seconds = seconds};
     link->pool.limit = LINK_POOL;
-    enum chv_err err = chv_loop_init(&link->loop, backend != NULL ? backend : link_backend, &link->pool, &limits, why);
+    enum chv_err err =
+        chv_token_uri_default(backend != NULL ? backend : link_backend, chv_cli_value(args, "module"), spec, why);
+    if (err == CHV_OK)
+        err = chv_loop_init(&link->loop, spec, &link->pool, &limits, why);
     if (err != CHV_OK)
         return err;
     (void)uv_timer_init(&link->loop.uv, &link->timer);

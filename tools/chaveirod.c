@@ -40,6 +40,8 @@ static enum chv_err load(void *arg, struct chv_server_config *config, struct chv
         err = chv_server_config_backend(config, backend, why);
     if (err == CHV_OK)
         err = apply_listen(args, config, why);
+    if (err == CHV_OK)
+        err = chv_server_config_complete(config, why);
     if (err == CHV_OK && chv_cli_given(args, "verbose"))
         config->log_level = CHV_LOG_DEBUG;
     return err;

@@ -76,12 +76,16 @@ enum chv_err keyadmin_open_operand(const struct chv_cli_args *args, struct chv_k
     return err == CHV_OK ? chv_provision_open(&store, CHV_KEYSTORE_READ, ks, why) : err;
 }
 
-/* --module may be meant for the client's token only. */
-static const char *keyadmin_server_module(const struct chv_cli_args *args, const char *uri)
+/* The keystore's URI with its module: --module, unless that can be meant for the client's token only, else the file's.
+ */
+static enum chv_err keyadmin_server_uri(const struct chv_cli_args *args, const char *uri,
+                                        struct keyadmin_server *server, struct chv_why *why)
 {
-    bool complete = !chv_token_uri_is(uri) || strstr(uri, "module-path=") != NULL;
+    const char *said = chv_cli_value(args, "module"), *file = server->config != NULL ? server->config->module : "";
+    bool complete = !chv_token_uri_is(uri) || strstr(uri, "module-path=") != NULL || file[0] != '\0';
     bool client = args->command->run == keyadmin_client_add && chv_cli_given(args, "to");
-    return complete && client ? NULL : chv_cli_value(args, "module");
+    return said == NULL || (complete && client) ? chv_token_uri_default(uri, file, server->uri, why)
+                                                : chv_token_uri(uri, said, NULL, server->uri, why);
 }
 
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server, struct chv_why *why)
@@ -104,7 +108,7 @@ enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadm
             server->config->passphrase_file[0] != 0)
             secrets.passphrase_file = server->config->passphrase_file;
     }
-    err = chv_token_uri(store.uri, keyadmin_server_module(args, store.uri), NULL, server->uri, why);
+    err = keyadmin_server_uri(args, store.uri, server, why);
     if (err == CHV_OK)
         err = chv_secret_for(server->uri, &secrets, &server->secret, why);
     if (err != CHV_OK)

@@ -3,6 +3,7 @@
 
 #include "base/encode.h"
 #include "core/credential.h"
+#include "tools/token.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+
+#define SECTIONS "[server], [pkcs11], [limits], [log]"
 
 /* A line of the file, its newline and what libinih adds. */
 enum { LINE_SIZE = 8192 };
@@ -43,7 +46,8 @@ enum kind {
     KIND_SECONDS64, /* uint64_t */
     KIND_SIZE,      /* size_t */
     KIND_LEVEL,
-    KIND_TARGET
+    KIND_TARGET,
+    KIND_MODULE
 };
 
 struct key {
@@ -74,6 +78,7 @@ static const struct key keys[] = {
     {"server", "max-lifetime", KIND_SECONDS64, AT(max_lifetime), 0, UINT64_C(86400) * 36525,
      "0 (no limit) to 36525d, as in: 90d, 12h"},
     {"server", "backlog", KIND_NUMBER, AT(backlog), 1, 65535, "1 to 65535"},
+    {"pkcs11", "module", KIND_MODULE, AT(module), 0, 0, "an absolute path"},
     {"limits", "connections", KIND_NUMBER, AT(limits.connections), 1, 10000000, "1 to 10000000"},
     {"limits", "client-connections", KIND_NUMBER, AT(limits.client_connections), 1, 10000000, "1 to 10000000"},
     {"limits", "handshake-timeout", KIND_SECONDS, AT(limits.loop.handshake_seconds), 1, 3600, "1s to 1h"},
@@ -358,6 +363,8 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
         return chv_log_level_find(value, &config->log_level) == CHV_OK;
     case KIND_TARGET:
         return set_target(&config->log_target, value);
+    case KIND_MODULE:
+        return value[0] == '/' && copy_text(config->module, sizeof config->module, value);
     case KIND_NUMBER:
     case KIND_SECONDS:
     case KIND_SECONDS64:
@@ -398,7 +405,7 @@ static int handle(void *arg, const char *section, const char *name, const char *
     if (p->failed)
         return 0;
     if (section[0] == '\0') {
-        fail(p, "key '%.64s' stands before the first section ([server], [limits], [log])", name);
+        fail(p, "key '%.64s' stands before the first section (" SECTIONS ")", name);
         return 0;
     }
     size_t i = 0;
@@ -430,7 +437,7 @@ static void check_section(struct parse *p, const char *line)
     const char *end = strchr(line, ']');
     size_t len = end != NULL ? (size_t)(end - line) - 1 : 0;
     if (end == NULL || len >= sizeof name) {
-        fail(p, "not a section; known are: [server], [limits], [log]");
+        fail(p, "not a section; known are: " SECTIONS);
         return;
     }
     memcpy(name, line + 1, len);
@@ -438,7 +445,7 @@ static void check_section(struct parse *p, const char *line)
     end++;
     end += strspn(end, " \t\r\n");
     if (!section_known(name))
-        fail(p, "unknown section [%s]; known are: [server], [limits], [log]", name);
+        fail(p, "unknown section [%s]; known are: " SECTIONS, name);
     else if (*end != '\0' && *end != ';' && *end != '#')
         fail(p, "text behind section [%s]", name);
 }
@@ -555,4 +562,22 @@ enum chv_err chv_server_config_backend(struct chv_server_config *config, const c
     if (!set_backend(config, spec))
         return chv_fail(why, CHV_ERR_CONFIG, "--backend '%s' is not known; known are: %s", spec, chv_backend_names());
     return CHV_OK;
+}
+
+enum chv_err chv_server_config_complete(struct chv_server_config *config, struct chv_why *why)
+{
+    char keystore[CHV_TOKEN_URI_SIZE], backend[CHV_TOKEN_URI_SIZE];
+    _Static_assert(sizeof keystore <= sizeof config->keystore, "a completed URI fits");
+    enum chv_err err = CHV_OK;
+    if (chv_token_uri_is(config->keystore)) {
+        err = chv_token_uri_default(config->keystore, config->module, keystore, why);
+        if (err == CHV_OK)
+            memcpy(config->keystore, keystore, sizeof keystore);
+    }
+    if (err == CHV_OK && chv_token_uri_is(config->backend)) {
+        err = chv_token_uri_default(config->backend, config->module, backend, why);
+        if (err == CHV_OK && !copy_text(config->backend, sizeof config->backend, backend))
+            err = chv_fail(why, CHV_ERR_CONFIG, "backend: the URI is too long with the [pkcs11] module in it");
+    }
+    return err == CHV_ERR_ARGUMENT ? CHV_ERR_CONFIG : err;
 }

@@ -31,6 +31,12 @@ enum chv_err chv_server_config_listen(struct chv_server_config *config, const ch
 enum chv_err chv_server_config_backend(struct chv_server_config *config, const char *spec,
                                        struct chv_why *why) CHV_MUST_CHECK;
 
+/*
+ * Puts the [pkcs11] module into the keystore's and the backend's URI, where they are tokens' and name none; after all that
+ * may change them.  CHV_ERR_CONFIG if a URI becomes too long.
+ */
+enum chv_err chv_server_config_complete(struct chv_server_config *config, struct chv_why *why) CHV_MUST_CHECK;
+
 /* What a new configuration file sets; every other key stands in it as a comment with its default. */
 struct chv_server_config_values {
     const char *name;            /* server name */

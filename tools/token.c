@@ -87,6 +87,13 @@ enum chv_err chv_token_uri(const char *uri, const char *module, const char *pin_
     return CHV_OK;
 }
 
+enum chv_err chv_token_uri_default(const char *uri, const char *module, char out[CHV_TOKEN_URI_SIZE],
+                                   struct chv_why *why)
+{
+    bool add = module != NULL && module[0] != '\0' && chv_token_uri_is(uri) && !token_has(uri, "module-path=");
+    return chv_token_uri(uri, add ? module : NULL, NULL, out, why);
+}
+
 /* --- finding -------------------------------------------------------------------------------------------------------
  */
 

@@ -20,6 +20,10 @@ bool chv_token_uri_is(const char *uri);
 enum chv_err chv_token_uri(const char *uri, const char *module, const char *pin_file, char out[CHV_TOKEN_URI_SIZE],
                            struct chv_why *why) CHV_MUST_CHECK;
 
+/* `uri` with module-path= added where it is a token's and has none, and `module` is neither NULL nor "". */
+enum chv_err chv_token_uri_default(const char *uri, const char *module, char out[CHV_TOKEN_URI_SIZE],
+                                   struct chv_why *why) CHV_MUST_CHECK;
+
 /* What is asked for; NULL: not said. */
 struct chv_token_wish {
     const char *uri, *module;

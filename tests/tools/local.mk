@@ -15,7 +15,7 @@ tests_tools_cli_test_LDADD = $(tools_test_libs)
 tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
 tests_tools_secret_test_LDADD = $(tools_test_libs)
 tests_tools_server_config_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
-tests_tools_server_config_test_LDADD = tools/libserverconfig.la $(net_test_libs)
+tests_tools_server_config_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
 
@@ -32,6 +32,7 @@ tools_test_scripts = \
 	tests/tools/token_admin.py \
 	tests/tools/token_calls.py \
 	tests/tools/token_faults.py \
+	tests/tools/token_module.py \
 	tests/tools/token_site.py \
 	tests/tools/server_expiry.py \
 	tests/tools/server_hostile.py \

@@ -28,13 +28,13 @@ static bool same(const struct chv_server_config *a, const struct chv_server_conf
            strcmp(a->passphrase_file, b->passphrase_file) == 0 && a->pin_hold == b->pin_hold &&
            a->epoch_count == b->epoch_count && memcmp(a->epochs, b->epochs, sizeof a->epochs) == 0 &&
            a->listen_count == b->listen_count && memcmp(a->listen, b->listen, sizeof a->listen) == 0 &&
-           strcmp(a->backend, b->backend) == 0 && a->suites == b->suites && a->workers == b->workers &&
-           strcmp(a->user, b->user) == 0 && strcmp(a->state, b->state) == 0 && a->max_lifetime == b->max_lifetime &&
-           a->backlog == b->backlog && la->connections == lb->connections && la->rate == lb->rate &&
-           la->burst == lb->burst && la->keeper_queue == lb->keeper_queue && la->memory == lb->memory &&
-           la->loop.handshake_seconds == lb->loop.handshake_seconds && la->loop.idle_seconds == lb->loop.idle_seconds &&
-           la->loop.stall_seconds == lb->loop.stall_seconds && a->log_level == b->log_level &&
-           a->log_target == b->log_target;
+           strcmp(a->backend, b->backend) == 0 && strcmp(a->module, b->module) == 0 && a->suites == b->suites &&
+           a->workers == b->workers && strcmp(a->user, b->user) == 0 && strcmp(a->state, b->state) == 0 &&
+           a->max_lifetime == b->max_lifetime && a->backlog == b->backlog && la->connections == lb->connections &&
+           la->rate == lb->rate && la->burst == lb->burst && la->keeper_queue == lb->keeper_queue &&
+           la->memory == lb->memory && la->loop.handshake_seconds == lb->loop.handshake_seconds &&
+           la->loop.idle_seconds == lb->loop.idle_seconds && la->loop.stall_seconds == lb->loop.stall_seconds &&
+           a->log_level == b->log_level && a->log_target == b->log_target;
 }
 
 static void good(const char *section, const char *line)
@@ -138,6 +138,33 @@ static void test_server_keys(void)
     CU_ASSERT_EQUAL(config.backlog, 5);
 }
 
+static void test_module(void)
+{
+    static const char uri[] = "pkcs11:token=T?pin-source=file:/p", own[] = "pkcs11:token=T?module-path=/own.so";
+    good("[pkcs11]", "module = /usr/lib/m.so");
+    CU_ASSERT_STRING_EQUAL(config.module, "/usr/lib/m.so");
+    CU_ASSERT_EQUAL(chv_server_config_complete(&config, &why), CHV_OK); /* no token at all */
+    CU_ASSERT_STRING_EQUAL(config.keystore, "file:/etc/x/keys");
+    CU_ASSERT_STRING_EQUAL(config.backend, "openssl");
+    snprintf(config.keystore, sizeof config.keystore, "%s", uri);
+    snprintf(config.backend, sizeof config.backend, "%s", own);
+    CU_ASSERT_EQUAL(chv_server_config_complete(&config, &why), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.keystore, "pkcs11:token=T?pin-source=file:/p&module-path=/usr/lib/m.so");
+    CU_ASSERT_STRING_EQUAL(config.backend, own);
+    CU_ASSERT_EQUAL(chv_server_config_complete(&config, &why), CHV_OK); /* once is enough */
+    CU_ASSERT_STRING_EQUAL(config.keystore, "pkcs11:token=T?pin-source=file:/p&module-path=/usr/lib/m.so");
+    CU_ASSERT_EQUAL(chv_server_config_backend(&config, "pkcs11:token=B", &why), CHV_OK); /* --backend */
+    CU_ASSERT_EQUAL(chv_server_config_complete(&config, &why), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.backend, "pkcs11:token=B?module-path=/usr/lib/m.so");
+    snprintf(config.backend, sizeof config.backend, "pkcs11:token=%02000d", 1);
+    snprintf(config.module, sizeof config.module, "/%0100d", 1);
+    CU_ASSERT_EQUAL(chv_server_config_complete(&config, &why), CHV_ERR_CONFIG);
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    snprintf(config.keystore, sizeof config.keystore, "%s", uri);
+    CU_ASSERT_EQUAL(chv_server_config_complete(&config, &why), CHV_OK); /* no module said: p11-kit's */
+    CU_ASSERT_STRING_EQUAL(config.keystore, uri);
+}
+
 static void test_limits_and_log(void)
 {
     good("[limits]", "client-connections = 3");
@@ -210,6 +237,7 @@ static void test_bad_values(void)
         {"[limits]", "rate = fast", "no limit"},
         {"[limits]", "burst = 0", "1 to"},
         {"[limits]", "keeper-queue = 0", "1 to"},
+        {"[pkcs11]", "module = lib/m.so", "an absolute path"},
         {"[log]", "level = loud", "debug"},
         {"[log]", "target = file", "syslog"},
     };
@@ -335,6 +363,7 @@ static void test_load(void)
 }
 
 TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
-          {"lists", test_lists}, {"[server]", test_server_keys}, {"[limits], [log]", test_limits_and_log},
-          {"bad values", test_bad_values}, {"bad form", test_bad_form}, {"template", test_template},
-          {"template values", test_template_values}, {"command line", test_command_line}, {"load", test_load})
+          {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
+          {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
+          {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
+          {"load", test_load})
