@@ -91,6 +91,7 @@ int chv_cli_exit_code(enum chv_err err)
     case CHV_ERR_AUTH:
     case CHV_ERR_PASSPHRASE:
         return EX_NOPERM;
+    case CHV_ERR_DAMAGED:
     case CHV_ERR_STORE_TRUNCATED:
     case CHV_ERR_STORE_DAMAGED:
     case CHV_ERR_STORE_COST:

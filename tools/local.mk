@@ -28,7 +28,7 @@ tools_libserverconfig_la_LIBADD = $(INIH_LIBS)
 
 tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
 tool_cppflags = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"'
-tool_libs = tools/libtools.la net/libnet.la libchaveiro-testable.la
+tool_libs = tools/libtools.la net/libnet.la registry/libregistry.la libchaveiro-testable.la
 
 bin_PROGRAMS += tools/keyadmin
 tools_keyadmin_SOURCES = \

@@ -41,6 +41,7 @@ extern "C" {
     X(-11, CONFIG, "bad configuration")                                                                                \
     X(-12, UNAVAILABLE, "not available at the moment")                                                                 \
     X(-13, TIMEOUT, "timed out")                                                                                       \
+    X(-14, DAMAGED, "damaged data")                                                                                    \
     X(-30, MALFORMED, "malformed data")                                                                                \
     X(-31, AUTH, "authentication failed")                                                                              \
     X(-32, PROTOCOL, "protocol violated by the peer")                                                                  \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 net_test_cflags = $(test_cflags) $(UV_CFLAGS) $(CBOR_CFLAGS)
-net_test_libs = net/libnet.la $(test_libs) $(UV_LIBS) $(CBOR_LIBS)
+net_test_libs = net/libnet.la registry/libregistry.la $(test_libs) $(UV_LIBS) $(CBOR_LIBS)
 conn_support = tests/net/conn_support.c tests/net/conn_support.h
 
 net_tests = \

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+# Who the clients are: SQLite, PostgreSQL or a text file.  For the programs, not in the library.
+noinst_LTLIBRARIES += registry/libregistry.la
+registry_libregistry_la_SOURCES = \
+	registry/audit.c \
+	registry/client.c \
+	registry/internal.h \
+	registry/pending.c \
+	registry/registry.c \
+	registry/registry.h \
+	$(NULL)
+registry_libregistry_la_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(PQ_CFLAGS)
+registry_libregistry_la_LIBADD = $(SQLITE_LIBS) $(PQ_LIBS)
