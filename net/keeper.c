@@ -176,6 +176,7 @@ static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv
         if (ok && keeper->failing)
             chv_log(CHV_LOG_INFO, "the keystore answers again");
         keeper->failing = !ok;
+        keeper->refused = err == CHV_ERR_PASSPHRASE;
         if (!ok && why.text[0] == '\0')
             (void)chv_fail(&why, err, "keystore: %s", chv_err_text(err));
     }

@@ -71,7 +71,8 @@ struct chv_keeper {
     unsigned complaints; /* in that second, if they differ: a few */
     char complaint[256]; /* the last one's beginning */
     uint64_t asked;      /* when it was last asked something */
-    bool failing;        /* the keystore did not answer the last time */
+    bool failing;        /* the keystore did not answer the last time, */
+    bool refused;        /* for its PIN was wrong or is locked */
 };
 
 /*

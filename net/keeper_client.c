@@ -14,11 +14,11 @@
 _Static_assert((CHV_KEEPER_OUTSTANDING & (CHV_KEEPER_OUTSTANDING - 1)) == 0, "the low bits of a tag are its slot");
 _Static_assert(offsetof(struct chv_keeper_ask, entry) == 0, "an entry is its ask");
 
-enum { TIMER_MS = 500 };
+enum { TIMER_MS = 200, TELL_MS = 1000 };
 
 static void refuse(struct chv_keeper_client *client, struct chv_keeper_ask *ask, unsigned code, const char *reason)
 {
-    client->refused(ask->conn, code, reason);
+    client->events->refused(ask->conn, code, reason);
     if (chv_conn_key_refuse(ask->conn, code) != CHV_OK)
         chv_conn_abort(ask->conn, CHV_ERR_UNAVAILABLE);
 }
@@ -39,7 +39,7 @@ static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answ
     } else if (answer->status != CHV_KEEPER_OK) {
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper cannot answer (its log says why)");
     } else {
-        client->verdict(ask->conn, (enum chv_verdict)answer->verdict);
+        client->events->verdict(ask->conn, (enum chv_verdict)answer->verdict);
         enum chv_err err = chv_conn_key_answer(ask->conn, answer->psk);
         (void)err; /* a failure ends the connection, which `closed` tells */
     }
@@ -48,7 +48,7 @@ static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answ
 static void lose(struct chv_keeper_client *client)
 {
     chv_keeper_client_connect(client, -1);
-    client->lost(client);
+    client->events->lost(client);
 }
 
 static void flush(struct chv_keeper_client *client);
@@ -117,7 +117,7 @@ static size_t fill_packet(struct chv_keeper_client *client)
             chv_conn_abort(ask->conn, CHV_ERR_STATE);
             continue;
         }
-        client->slots[i] = (struct chv_keeper_slot){.used = true, .tag = tag, .ask = ask};
+        client->slots[i] = (struct chv_keeper_slot){.used = true, .tag = tag, .sent = uv_now(client->loop), .ask = ask};
         ask->slot = (unsigned)i + 1;
         client->outstanding++;
         n++;
@@ -168,6 +168,26 @@ static void on_turn(uv_check_t *handle)
         flush(client);
 }
 
+/* Their slots stay taken: the keeper may answer yet, and is not to get more than it can. */
+static void expire_sent(struct chv_keeper_client *client, uint64_t now)
+{
+    bool silent = false;
+    for (size_t i = 0; i < CHV_KEEPER_OUTSTANDING; i++) {
+        struct chv_keeper_slot *slot = &client->slots[i];
+        struct chv_keeper_ask *ask = slot->ask;
+        silent |= slot->used && now - slot->sent >= CHV_KEEPER_SILENT_MS;
+        if (ask == NULL || ask->entry.deadline > now)
+            continue;
+        slot->ask = NULL;
+        ask->slot = 0;
+        refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper does not answer");
+    }
+    if (silent && now - client->told >= TELL_MS) {
+        client->told = now;
+        client->events->silent(client);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct chv_keeper_client *client = timer->data;
@@ -175,8 +195,9 @@ static void on_timer(uv_timer_t *timer)
     while ((entry = chv_keyqueue_expire(&client->queue, uv_now(client->loop))) != NULL)
         refuse(client, (struct chv_keeper_ask *)(void *)entry, CHV_REFUSE_UNAVAILABLE,
                "the keeper did not answer in time");
+    expire_sent(client, uv_now(client->loop));
     flush(client);
-    if (client->queue.count == 0 && client->packet_count == 0)
+    if (client->queue.count == 0 && client->packet_count == 0 && client->outstanding == 0)
         (void)uv_timer_stop(timer);
 }
 
@@ -187,11 +208,9 @@ static void start_timer(struct chv_keeper_client *client)
 }
 
 enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
-                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused,
-                                    chv_keeper_lost_fn lost)
+                                    const struct chv_keeper_events *events)
 {
-    *client = (struct chv_keeper_client){
-        .loop = loop, .fd = -1, .wait_ms = 5000, .verdict = verdict, .refused = refused, .lost = lost};
+    *client = (struct chv_keeper_client){.loop = loop, .fd = -1, .wait_ms = 5000, .events = events};
     client->packet = calloc(CHV_KEEPER_BATCH, sizeof *client->packet);
     if (client->packet == NULL || chv_keyqueue_init(&client->queue, capacity, seed) != CHV_OK) {
         free(client->packet);

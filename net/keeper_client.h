@@ -10,7 +10,10 @@
 #include "net/keeper.h"
 #include "net/keyqueue.h"
 
-enum { CHV_KEEPER_OUTSTANDING = 64 }; /* of one loop; a power of two */
+enum {
+    CHV_KEEPER_OUTSTANDING = 64, /* of one loop; a power of two */
+    CHV_KEEPER_SILENT_MS = 2000
+};
 
 struct chv_keeper_client;
 
@@ -24,16 +27,24 @@ struct chv_keeper_ask {
 /* The verdict on a connection's credential, told before chv_conn_key_answer is called. */
 typedef void (*chv_keeper_verdict_fn)(struct chv_conn *conn, enum chv_verdict verdict);
 
-/* The socket to the keeper was lost, though nobody took it away: somebody is to give another. */
-typedef void (*chv_keeper_lost_fn)(struct chv_keeper_client *client);
-
 /* Why a question was refused, told before chv_conn_key_refuse is called with `code`. */
 typedef void (*chv_keeper_refused_fn)(struct chv_conn *conn, unsigned code, const char *reason);
+
+typedef void (*chv_keeper_state_fn)(struct chv_keeper_client *client);
+
+/* None may be NULL. */
+struct chv_keeper_events {
+    chv_keeper_verdict_fn verdict;
+    chv_keeper_refused_fn refused;
+    chv_keeper_state_fn lost;   /* the socket was lost, though nobody took it away: somebody is to give another */
+    chv_keeper_state_fn silent; /* a question is out for CHV_KEEPER_SILENT_MS; again each second while that lasts */
+};
 
 struct chv_keeper_slot {
     bool used;
     uint64_t tag;
-    struct chv_keeper_ask *ask; /* NULL: its connection is gone */
+    uint64_t sent;              /* ms */
+    struct chv_keeper_ask *ask; /* NULL: its connection is gone, or was refused: an answer is too late */
 };
 
 struct chv_keeper_client {
@@ -41,23 +52,21 @@ struct chv_keeper_client {
     uv_poll_t *poll; /* NULL: there is no keeper */
     int fd;
     uv_check_t turn;
-    uv_timer_t timer; /* of the queue's deadlines */
+    uv_timer_t timer; /* of the questions' deadlines */
     struct chv_keyqueue queue;
-    uint64_t wait_ms; /* how long a question may wait in the queue */
+    uint64_t wait_ms; /* how long a question may take, in the queue and at the keeper together */
     uint64_t round;   /* makes tags differ */
+    uint64_t told;    /* ms: when `silent` was last told */
     size_t outstanding;
     struct chv_keeper_slot slots[CHV_KEEPER_OUTSTANDING];
-    chv_keeper_verdict_fn verdict;
-    chv_keeper_refused_fn refused;
-    chv_keeper_lost_fn lost;
+    const struct chv_keeper_events *events;
     struct chv_keeper_request *packet; /* CHV_KEEPER_BATCH */
     size_t packet_count;               /* requests in it that the socket has not taken yet */
 };
 
-/* `capacity`: of the queue. The client's handles keep no loop alive. */
+/* `capacity`: of the queue. The client's handles keep no loop alive. `events` must outlive it. */
 enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
-                                    chv_keeper_verdict_fn verdict, chv_keeper_refused_fn refused,
-                                    chv_keeper_lost_fn lost) CHV_MUST_CHECK;
+                                    const struct chv_keeper_events *events) CHV_MUST_CHECK;
 /* Closes the handles; the loop must run once more before the memory goes. No question may be out any more. */
 void chv_keeper_client_close(struct chv_keeper_client *client);
 /* After the loop has run: frees. */
@@ -70,8 +79,8 @@ void chv_keeper_client_free(struct chv_keeper_client *client);
 void chv_keeper_client_connect(struct chv_keeper_client *client, int fd);
 
 /*
- * A connection's CHV_KEY_PSK question. It is answered or refused (429: the queue is full, 503) later, or at once. `ask`
- * must be cancelled before the connection goes.
+ * A connection's CHV_KEY_PSK question. It is answered or refused (429: the queue is full, 503) within wait_ms, or at
+ * once. `ask` must be cancelled before the connection goes.
  */
 void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_ask *ask, struct chv_conn *conn,
                            uint64_t source);

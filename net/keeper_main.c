@@ -15,12 +15,19 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { LOOK_MS = 100 }; /* how long packets may be answered before the supervisor is listened to again */
+
 struct keeper_process {
     struct chv_keeper keeper;
     int control;
     size_t net_count;
     int nets[CHV_WORKERS_MAX];
+    unsigned sets;   /* of sockets, that came so far */
+    uint64_t looked; /* at the supervisor's socket: ms */
+    bool refused;    /* as the supervisor knows it */
     bool over;
+    chv_secret_fn secret;
+    void *secret_arg;
 };
 
 static uint64_t now(void)
@@ -28,6 +35,32 @@ static uint64_t now(void)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* To the supervisor; a failure ends the loop. */
+static void say(struct keeper_process *p, enum chv_ipc_kind kind, unsigned generation)
+{
+    const struct chv_ipc_message message = {.kind = kind, .generation = generation};
+    if (chv_ipc_send(p->control, &message, NULL, 0) != CHV_OK)
+        p->over = true;
+}
+
+/* A chv_secret_fn: the supervisor does not count the time that a person takes. */
+static enum chv_err ask(void *arg, const char *prompt, int confirm, char *out, size_t cap, size_t *len,
+                        struct chv_why *why)
+{
+    struct keeper_process *p = arg;
+    say(p, CHV_IPC_ASKS, 1);
+    enum chv_err err = p->secret(p->secret_arg, prompt, confirm, out, cap, len, why);
+    say(p, CHV_IPC_ASKS, 0);
+    return err;
 }
 
 static void close_nets(struct keeper_process *p)
@@ -62,6 +95,7 @@ static void on_control(struct keeper_process *p)
     struct chv_ipc_message message;
     int fds[CHV_WORKERS_MAX];
     size_t fd_count;
+    p->looked = now_ms();
     switch (chv_ipc_receive(p->control, &message, fds, &fd_count)) {
     case CHV_OK:
         break;
@@ -75,12 +109,15 @@ static void on_control(struct keeper_process *p)
         close_nets(p);
         memcpy(p->nets, fds, fd_count * sizeof(int));
         p->net_count = fd_count;
+        p->sets++;
         return;
     }
     while (fd_count > 0)
         close(fds[--fd_count]);
     if (message.kind == CHV_IPC_CONFIG)
         configure(p, &message);
+    else if (message.kind == CHV_IPC_PING)
+        say(p, CHV_IPC_PONG, message.generation);
 }
 
 /* False: this loop of the net process is gone, or misbehaves; the socket is to be closed. */
@@ -100,10 +137,27 @@ static bool serve(struct keeper_process *p, int net)
                 n);
         return false;
     }
+    if (p->refused != p->keeper.refused) {
+        p->refused = p->keeper.refused;
+        say(p, CHV_IPC_REFUSED, p->refused);
+    }
     /* The asker bounds what it has outstanding so that answers always fit: one who does not read is at fault. */
     ssize_t sent = send(net, answers, count * sizeof answers[0], MSG_DONTWAIT | MSG_NOSIGNAL);
     chv_wipe(answers, sizeof answers);
     return sent >= 0;
+}
+
+static void serve_all(struct keeper_process *p, const struct pollfd *polls, size_t n)
+{
+    const unsigned sets = p->sets;
+    for (size_t i = 0; i < n && p->sets == sets && !p->over; i++) {
+        if (polls[i].revents != 0 && !serve(p, p->nets[i])) {
+            close(p->nets[i]);
+            p->nets[i] = -1; /* poll passes over it */
+        }
+        if (now_ms() - p->looked >= LOOK_MS) /* a slow token: who asks whether this process lives is not to wait */
+            on_control(p);
+    }
 }
 
 static void loop(struct keeper_process *p)
@@ -115,6 +169,7 @@ static void loop(struct keeper_process *p)
         for (size_t i = 0; i < n; i++)
             polls[1 + i] = (struct pollfd){.fd = p->nets[i], .events = POLLIN};
         int ready = poll(polls, 1 + n, CHV_CLOCKMARK_INTERVAL * 1000);
+        p->looked = now_ms();
         if (ready < 0) {
             if (errno == EINTR)
                 continue;
@@ -127,11 +182,7 @@ static void loop(struct keeper_process *p)
             on_control(p); /* first: what comes behind it is answered by it; the sockets may be others now */
             continue;
         }
-        for (size_t i = 0; i < n; i++)
-            if (polls[1 + i].revents != 0 && !serve(p, p->nets[i])) {
-                close(p->nets[i]);
-                p->nets[i] = -1; /* poll passes over it */
-            }
+        serve_all(p, polls + 1, n);
     }
 }
 
@@ -162,7 +213,7 @@ static int exit_code(enum chv_err err)
 
 int chv_keeper_main(const struct chv_server_config *config, int control, chv_secret_fn secret, void *secret_arg)
 {
-    struct keeper_process p = {.control = control};
+    struct keeper_process p = {.control = control, .secret = secret, .secret_arg = secret_arg};
     struct chv_why why = {""};
     const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
     const bool token = chv_keeper_has_token(config);
@@ -170,7 +221,7 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
     /* A token's module opens its files again at every use: it must be able to as who it will be then. */
     enum chv_err err = token ? chv_sandbox_user(config->user, &why) : CHV_OK;
     if (err == CHV_OK)
-        err = chv_keeper_open(&p.keeper, config, secret, secret_arg, &why);
+        err = chv_keeper_open(&p.keeper, config, ask, &p, &why);
     if (err == CHV_OK) {
         chv_sandbox_ignore_signals();
         if (!token)

@@ -19,6 +19,8 @@ net_libnet_la_SOURCES = \
 	net/deadline.c \
 	net/ipc.c \
 	net/ipc.h \
+	net/filemark.c \
+	net/filemark.h \
 	net/keeper.c \
 	net/keeper.h \
 	net/keeper_client.c \
@@ -50,6 +52,9 @@ net_libnet_la_SOURCES = \
 	net/source.h \
 	net/supervisor.c \
 	net/supervisor.h \
+	net/supervisor_child.c \
+	net/supervisor_config.c \
+	net/supervisor_internal.h \
 	net/text.c \
 	net/text.h \
 	$(NULL)

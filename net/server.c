@@ -136,14 +136,28 @@ static void configure(struct chv_worker *w, const struct chv_server_config *conf
     w->keeper.wait_ms = UINT64_C(500) * config->limits.loop.handshake_seconds;
 }
 
-/* A chv_keeper_lost_fn. While the keeper itself is gone the supervisor will know better. */
-static void keeper_lost(struct chv_keeper_client *client)
+static enum chv_err tell_of_keeper(struct chv_keeper_client *client, enum chv_ipc_kind kind)
 {
     struct chv_worker *w = (struct chv_worker *)(void *)((char *)client - offsetof(struct chv_worker, keeper));
-    const struct chv_ipc_message message = {.kind = CHV_IPC_LOST, .generation = w->keeper_generation};
-    if (chv_ipc_send(w->server->control_fd, &message, NULL, 0) != CHV_OK)
+    const struct chv_ipc_message message = {.kind = kind, .generation = w->keeper_generation};
+    return chv_ipc_send(w->server->control_fd, &message, NULL, 0);
+}
+
+/* While the keeper itself is gone the supervisor will know better. */
+static void keeper_lost(struct chv_keeper_client *client)
+{
+    if (tell_of_keeper(client, CHV_IPC_LOST) != CHV_OK)
         chv_log(CHV_LOG_ERROR, "the supervisor cannot be told that the keeper's socket is lost: restart");
 }
+
+static void keeper_silent(struct chv_keeper_client *client)
+{
+    enum chv_err err = tell_of_keeper(client, CHV_IPC_SILENT);
+    (void)err; /* it is told again */
+}
+
+static const struct chv_keeper_events keeper_events = {
+    .verdict = chv_server_verdict, .refused = chv_server_refused, .lost = keeper_lost, .silent = keeper_silent};
 
 static void on_wake(uv_async_t *async)
 {
@@ -227,8 +241,7 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     enum chv_err err = chv_loop_init(&w->loop, config->backend, &server->pool, &config->limits.loop, why);
     if (err != CHV_OK)
         return err;
-    err = chv_keeper_client_init(&w->keeper, &w->loop.uv, config->limits.keeper_queue, seed, chv_server_verdict,
-                                 chv_server_refused, keeper_lost);
+    err = chv_keeper_client_init(&w->keeper, &w->loop.uv, config->limits.keeper_queue, seed, &keeper_events);
     if (err != CHV_OK)
         return chv_fail(why, err, "no memory for the keeper's queue");
     configure(w, config);
@@ -396,6 +409,20 @@ static enum chv_err start_threads(struct net_process *p, const struct chv_server
     return CHV_OK;
 }
 
+static int exit_code(enum chv_err err)
+{
+    switch (err) {
+    case CHV_ERR_PASSPHRASE: /* of the backend's token */
+    case CHV_ERR_NO_SECRET:
+    case CHV_ERR_STORE_MODE:
+        return EX_NOPERM;
+    case CHV_ERR_CONFIG:
+        return EX_CONFIG;
+    default:
+        return EX_OSERR;
+    }
+}
+
 int chv_server_main(const struct chv_server_config *config, const struct chv_server_parts *parts, int control,
                     const struct chv_listeners *listeners)
 {
@@ -415,7 +442,7 @@ int chv_server_main(const struct chv_server_config *config, const struct chv_ser
         err = chv_ipc_send(control, &ready, NULL, 0);
     if (err != CHV_OK) {
         chv_log(CHV_LOG_ERROR, "%s", why.text[0] != '\0' ? why.text : chv_err_text(err));
-        _exit(err == CHV_ERR_CONFIG ? EX_CONFIG : EX_OSERR);
+        _exit(exit_code(err));
     }
     (void)uv_run(&p.workers[0].loop.uv, UV_RUN_DEFAULT);
     uv_close((uv_handle_t *)&p.control, NULL);

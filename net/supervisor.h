@@ -4,6 +4,9 @@
  * other, starts again the one that dies, and turns signals into commands. It reads nothing from peers and has no
  * keystore open; it knows a passphrase only with pin-hold = yes.
  *
+ * A PIN or passphrase that was wrong is not tried again before its file changes; a child that hangs in a PKCS #11 module
+ * is killed and started again (doc/architecture.md, section 3).
+ *
  *   SIGTERM, SIGINT  drain: accept no more, let the clients go, exit 0; the second one: at once
  *   SIGHUP           load the configuration again; a bad one is said and the old one stays
  */
@@ -21,8 +24,9 @@ struct chv_supervisor_setup {
     void *load_arg;
     chv_secret_fn secret;
     void *secret_arg;
-    bool secret_repeatable; /* asking again needs no person: a file, a systemd credential */
-    int secret_fd;          /* a descriptor that the secret comes from, for the keeper only; -1 */
+    bool secret_repeatable;  /* asking again needs no person: a file, a systemd credential */
+    const char *secret_file; /* its path; NULL: it is in none, or the keystore's URI names it */
+    int secret_fd;           /* a descriptor that the secret comes from, for the keeper only; -1 */
 };
 
 /* Runs the server to its end. Call with one thread. Returns the exit code (sysexits.h). */

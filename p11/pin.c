@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "p11/uri.h"
 
 /* The PIN, a line end, and one byte more to see that there is more. */
 enum { READ_MAX = CHV_P11_PIN_MAX + 3 };
@@ -78,4 +80,15 @@ out:
     chv_wipe(buf, sizeof buf);
     (void)close(fd);
     return err;
+}
+
+void chv_p11_pin_path(const char *uri, char *out, size_t size)
+{
+    struct chv_p11_uri parsed;
+    out[0] = '\0';
+    if (strncmp(uri, "pkcs11:", strlen("pkcs11:")) != 0 || chv_p11_uri_parse(uri, &parsed, NULL) != CHV_OK)
+        return;
+    if (parsed.pin_file != NULL && strlen(parsed.pin_file) < size)
+        (void)snprintf(out, size, "%s", parsed.pin_file);
+    chv_p11_uri_free(&parsed);
 }

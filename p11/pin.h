@@ -5,6 +5,7 @@
 
 #include <chaveiro/error.h>
 
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -22,5 +23,8 @@ struct chv_p11_pin_mark {
  */
 enum chv_err chv_p11_pin_read(const char *path, char out[CHV_P11_PIN_MAX + 1], size_t *len,
                               struct chv_p11_pin_mark *mark, struct chv_why *why) CHV_MUST_CHECK;
+
+/* The path of a token URI's PIN file; "" if it names none, is no token's, or is longer than `size`. */
+void chv_p11_pin_path(const char *uri, char *out, size_t size);
 
 #endif

@@ -3,9 +3,13 @@
 #include "p11/observe.h"
 #include "p11/token_private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { WAIT_SECONDS = 5 }; /* for a session that another thread has */
 
 enum chv_err chv_p11_session_fail(const struct chv_p11_session *s, struct chv_why *why)
 {
@@ -75,14 +79,35 @@ static enum chv_err connect_session(struct chv_p11_session *s, bool login, CK_RV
     return err;
 }
 
-/* A session from the pool, or an empty one to be connected; NULL if the token has fewer than was thought. */
+/* Until a session may be taken; false if none was given back in time.  The caller has module->lock. */
+static bool wait_for_room(struct chv_p11_token *t)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += WAIT_SECONDS;
+    while (t->module->exclusive || (t->idle == NULL && t->open >= t->limit))
+        if (pthread_cond_timedwait(&t->module->changed, &t->module->lock, &until) == ETIMEDOUT)
+            return !t->module->exclusive && (t->idle != NULL || t->open < t->limit);
+    return true;
+}
+
+/* A session from the pool, or an empty one to be connected. */
 static enum chv_err reserve(struct chv_p11_token *t, struct chv_p11_session **session, bool *fresh, struct chv_why *why)
 {
     struct chv_p11_module *m = t->module;
     struct chv_p11_session *s = NULL;
     (void)pthread_mutex_lock(&m->lock);
-    while (m->exclusive || (t->idle == NULL && t->open >= t->limit))
-        (void)pthread_cond_wait(&m->changed, &m->lock);
+    if (!wait_for_room(t)) {
+        enum chv_err err =
+            m->exclusive
+                ? chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: its module has been restarting for %d s", t->name,
+                           WAIT_SECONDS)
+                : chv_fail(why, CHV_ERR_UNAVAILABLE,
+                           "%s: no session was free for %d s (it has %u): a call hangs, or the token is too slow",
+                           t->name, WAIT_SECONDS, t->limit);
+        (void)pthread_mutex_unlock(&m->lock);
+        return err;
+    }
     *fresh = t->idle == NULL;
     if (!*fresh) {
         s = t->idle;
@@ -126,7 +151,7 @@ static bool unreserve(struct chv_p11_session *s, CK_RV rv)
 enum chv_err chv_p11_session_take_rv(struct chv_p11_token *token, bool login, struct chv_p11_session **session,
                                      CK_RV *rv, struct chv_why *why)
 {
-    struct chv_p11_session *s;
+    struct chv_p11_session *s = NULL;
     *rv = CKR_OK;
     enum chv_err err = chv_p11_module_check_process(token->module, why);
     while (err == CHV_OK) {

@@ -106,8 +106,8 @@ enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work
                                struct chv_why *why) CHV_MUST_CHECK;
 
 /*
- * The parts of run, for callers that do their own.  take waits while all sessions are out: a thread that has one must
- * not take another.  give looks at s->rv and closes the session if it is dead.
+ * The parts of run, for callers that do their own.  take waits while all sessions are out, 5 s at most
+ * (CHV_ERR_UNAVAILABLE): a thread that has one must not take another.  give looks at s->rv and closes the session if it is dead.
  */
 enum chv_err chv_p11_session_take(struct chv_p11_token *token, struct chv_p11_session **session,
                                   struct chv_why *why) CHV_MUST_CHECK;

@@ -119,12 +119,15 @@ static int serve(const struct chv_cli_args *args)
         code = chv_cli_why(err, &why);
         goto out;
     }
+    char secret_file[PATH_MAX];
+    bool in_file = chv_secret_path(&secret, secret_file);
     const struct chv_supervisor_setup setup = {.parts = {.services = services},
                                                .load = load,
                                                .load_arg = &ours,
                                                .secret = chv_secret_get,
                                                .secret_arg = &secret,
                                                .secret_repeatable = repeatable(config, &secret),
+                                               .secret_file = in_file ? secret_file : NULL,
                                                .secret_fd = secret.kind == CHV_SECRET_FD ? secret.fd : -1};
     code = chv_supervisor_run(config, &setup);
 out:

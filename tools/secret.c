@@ -115,6 +115,15 @@ bool chv_secret_repeatable(const struct chv_secret_source *source)
     return false;
 }
 
+bool chv_secret_path(const struct chv_secret_source *source, char path[PATH_MAX])
+{
+    if (source->kind == CHV_SECRET_FILE) {
+        int n = snprintf(path, PATH_MAX, "%s", source->path);
+        return n > 0 && n < PATH_MAX;
+    }
+    return source->kind == CHV_SECRET_DEFAULT && secret_credential_path(source, path);
+}
+
 /* systemd hands credentials out as root's, 0400 or, where an ACL lets the service's user in, 0440 (systemd.exec(5)). */
 static bool secret_is_credential(const char *path, const struct stat *st)
 {

@@ -9,6 +9,7 @@
 #include <chaveiro/error.h>
 #include <chaveiro/keystore.h>
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -54,6 +55,9 @@ enum chv_err chv_secret_for(const char *uri, const struct chv_secret_options *op
 /* Whether asking a second time gives the passphrase again without a person or a pipe: a file (also one behind a
  * descriptor) or a credential. */
 bool chv_secret_repeatable(const struct chv_secret_source *source);
+
+/* The file that it comes from, by its path.  False: it is in none. */
+bool chv_secret_path(const struct chv_secret_source *source, char path[PATH_MAX]);
 
 /*
  * A chv_secret_fn; `arg` is a struct chv_secret_source.  Blocks until the passphrase is there.  Signals that end or

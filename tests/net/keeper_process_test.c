@@ -35,8 +35,10 @@ static enum chv_ipc_kind receive_kind(void)
 {
     int fds[CHV_WORKERS_MAX];
     size_t count;
-    if (!readable(control) || chv_ipc_receive(control, &message, fds, &count) != CHV_OK)
-        return 0;
+    do
+        if (!readable(control) || chv_ipc_receive(control, &message, fds, &count) != CHV_OK)
+            return 0;
+    while (message.kind == CHV_IPC_ASKS);
     return message.kind;
 }
 

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration while the server runs: SIGHUP, and what of it the keeper takes. */
+#include "config.h"
+
+#include "net/supervisor_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void take_epochs(struct chv_server_config *config, const struct chv_server_config *from)
+{
+    config->max_lifetime = from->max_lifetime;
+    config->epoch_count = from->epoch_count;
+    memcpy(config->epochs, from->epochs, sizeof config->epochs);
+    config->check_count = from->check_count;
+    memcpy(config->checks, from->checks, sizeof config->checks);
+}
+
+static void send_config(const struct child *child, const struct chv_server_config *config)
+{
+    const struct chv_ipc_message message = {.kind = CHV_IPC_CONFIG, .config = *config};
+    if (child->control >= 0 && chv_ipc_send(child->control, &message, NULL, 0) != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "the %s process does not take the configuration: SIGHUP again, or restart", child->name);
+}
+
+void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config)
+{
+    uint64_t before = s->config.max_lifetime;
+    take_epochs(&s->config, config);
+    if (s->config.max_lifetime != before)
+        send_config(&s->children[CHILD_NET], &s->config);
+}
+
+/* Keys whose change needs a restart; "" if none changed. */
+static void restart_keys(const struct chv_server_config *a, const struct chv_server_config *b, char *out, size_t size)
+{
+    const struct {
+        const char *key;
+        bool changed;
+    } keys[] = {
+        {"name", strcmp(a->name, b->name) != 0},
+        {"keystore", strcmp(a->keystore, b->keystore) != 0},
+        {"passphrase-file", strcmp(a->passphrase_file, b->passphrase_file) != 0},
+        {"pin-hold", a->pin_hold != b->pin_hold},
+        {"listen", a->listen_count != b->listen_count || memcmp(a->listen, b->listen, sizeof a->listen) != 0},
+        {"backend", strcmp(a->backend, b->backend) != 0},
+        {"module", strcmp(a->module, b->module) != 0},
+        {"suites", a->suites != b->suites},
+        {"workers", a->workers != b->workers},
+        {"user", strcmp(a->user, b->user) != 0},
+        {"state", strcmp(a->state, b->state) != 0},
+        {"backlog", a->backlog != b->backlog},
+        {"memory", a->limits.memory != b->limits.memory},
+        {"keeper-queue", a->limits.keeper_queue != b->limits.keeper_queue},
+        {"target", a->log_target != b->log_target},
+    };
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (keys[i].changed && len < size)
+            len += (size_t)snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", keys[i].key);
+}
+
+/* What may change while running, and needs no answer of the keeper. */
+static void take_over(struct chv_server_config *config, const struct chv_server_config *new_config)
+{
+    size_t memory = config->limits.memory;
+    unsigned keeper_queue = config->limits.keeper_queue;
+    config->limits = new_config->limits;
+    config->limits.memory = memory;
+    config->limits.keeper_queue = keeper_queue;
+    config->log_level = new_config->log_level;
+}
+
+void chv_supervisor_reload(struct supervisor *s)
+{
+    struct chv_why why = {""};
+    char keys[300];
+    struct chv_server_config *loaded = malloc(sizeof *loaded);
+    if (loaded == NULL)
+        return;
+    enum chv_err err = s->setup->load(s->setup->load_arg, loaded, &why);
+    if (err != CHV_OK) {
+        chv_log(CHV_LOG_ERROR, "the configuration stays as it was: %s",
+                why.text[0] != '\0' ? why.text : chv_err_text(err));
+        free(loaded);
+        return;
+    }
+    restart_keys(&s->config, loaded, keys, sizeof keys);
+    take_over(&s->config, loaded);
+    chv_log_set_level(s->config.log_level);
+    send_config(&s->children[CHILD_NET], &s->config);
+    if (s->children[CHILD_KEEPER].control >= 0) {
+        struct chv_server_config asked = s->config; /* its epochs are in effect once the keeper says so */
+        take_epochs(&asked, loaded);
+        send_config(&s->children[CHILD_KEEPER], &asked);
+        chv_child_ping(&s->children[CHILD_KEEPER]); /* it computes key checks: that may hang too */
+    } else {
+        take_epochs(&s->config, loaded);
+    }
+    free(loaded);
+    if (keys[0] != '\0')
+        chv_log(CHV_LOG_WARNING, "configuration loaded; these take a restart: %s", keys);
+    else
+        chv_log(CHV_LOG_INFO, "configuration loaded");
+}
