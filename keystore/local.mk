@@ -16,6 +16,7 @@ keystore_libkeystore_la_SOURCES = \
 	keystore/token_check.h \
 	keystore/token_derive.c \
 	keystore/token_object.c \
+	keystore/token_probe.c \
 	$(NULL)
 keystore_libkeystore_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(P11KIT_CFLAGS)
 

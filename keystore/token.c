@@ -93,6 +93,8 @@ static enum chv_err token_unlock(struct chv_keystore *ks, chv_secret_fn secret, 
     enum chv_err err = chv_p11_token_login(store->token, secret, arg, why);
     if (err == CHV_OK && store->mode == CHV_KEYSTORE_CREATE && !store->unlocked)
         err = check_new(store, why);
+    else if (err == CHV_OK)
+        err = chv_token_inspect(store, why);
     store->unlocked = store->unlocked || err == CHV_OK;
     return err;
 }

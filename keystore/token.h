@@ -68,6 +68,12 @@ void chv_token_forget(struct chv_token_store *store, const char *label);
 enum chv_err chv_token_list(struct chv_token_store *store, chv_key_fn each, void *arg,
                             struct chv_why *why) CHV_MUST_CHECK;
 
+/*
+ * Looks at every key of this keystore, by one search of the token: CHV_ERR_KEY, naming key and attribute, if one is not as
+ * its use wants it.  Above HMAC the secrets are probed, too.
+ */
+enum chv_err chv_token_inspect(struct chv_token_store *store, struct chv_why *why) CHV_MUST_CHECK;
+
 /* ---- token_derive.c: the rungs ---- */
 
 /* CHV_ERR_CONFIG for an unknown name; "" is CHV_TOKEN_HMAC. */
@@ -76,11 +82,15 @@ enum chv_err chv_token_rung_find(const char *name, enum chv_token_rung *rung, st
 enum chv_err chv_token_expand(struct chv_p11_session *s, CK_OBJECT_HANDLE key, enum chv_token_rung rung,
                               const uint8_t *info, size_t info_len, uint8_t out[CHV_SECRET_LEN],
                               struct chv_why *why) CHV_MUST_CHECK;
+/* ---- token_probe.c: what a key that may derive must stand ---- */
+
 /*
- * Tries to get at a key that may derive, by every mechanism that gives out its bytes or makes a key that does.
- * CHV_ERR_KEY, naming the mechanism, if one works: the rungs above HMAC must not be used with this token.
+ * Tries to get at the key by every mechanism that gives out its bytes or makes a key that does: C_DeriveKey, and C_WrapKey
+ * by each way that the token has.  CHV_ERR_KEY if one works, and *way (NULL if not wanted) is its name, static storage;
+ * another error, and *way NULL, if the token's answer is no refusal.  Either way the rungs above HMAC must not be used.
+ * Makes session objects and destroys them; an RSA key pair among them can take a second.
  */
-enum chv_err chv_token_probe(struct chv_p11_session *s, CK_OBJECT_HANDLE key, const char *label,
+enum chv_err chv_token_probe(struct chv_p11_session *s, CK_OBJECT_HANDLE key, const char *label, const char **way,
                              struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

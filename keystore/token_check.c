@@ -72,14 +72,16 @@ static enum chv_err check_rung(struct chv_p11_session *s, struct check_job *job,
     return err;
 }
 
-static void check_probe(struct chv_p11_session *s, CK_OBJECT_HANDLE key, char leak[64])
+/* What works on the key at `leak`; why that is not known at `unproved`. */
+static void check_probe(struct chv_p11_session *s, CK_OBJECT_HANDLE key, char leak[64], char unproved[256])
 {
     struct chv_why why = {""};
-    if (chv_token_probe(s, key, "test", &why) == CHV_ERR_KEY) {
-        /* "...: key 'test' is refused for derive mechanisms: WAY gives its bytes out; leave ..." */
-        const char *way = strstr(why.text, "mechanisms: ");
-        way = way != NULL ? way + strlen("mechanisms: ") : why.text;
-        (void)snprintf(leak, 64, "%.*s", (int)strcspn(way, " ;"), way);
+    const char *way = NULL;
+    if (chv_token_probe(s, key, "test", &way, &why) != CHV_OK) {
+        if (way != NULL)
+            (void)snprintf(leak, 64, "%s", way);
+        else
+            (void)snprintf(unproved, 256, "%s", why.text);
     }
     s->rv = CKR_OK;
 }
@@ -112,7 +114,7 @@ static enum chv_err check_keys(struct chv_p11_session *s, void *arg, struct chv_
     }
     enum chv_err err = check_rung(s, job, key, CHV_TOKEN_HMAC, &check->rungs[CHV_TOKEN_HMAC].answer);
     if (err == CHV_OK)
-        check_probe(s, key, check->leak);
+        check_probe(s, key, check->leak, check->unproved);
     if (err == CHV_OK)
         check_measure(s, key, &check->hmac_rate);
     (void)s->fn->C_DestroyObject(s->handle, key);
@@ -120,7 +122,7 @@ static enum chv_err check_keys(struct chv_p11_session *s, void *arg, struct chv_
     if (err == CHV_OK && chv_p11_secret_make(s, &wanted, &key, NULL) == CHV_OK) {
         for (unsigned i = CHV_TOKEN_HKDF; err == CHV_OK && i < CHV_TOKEN_RUNGS; i++)
             err = check_rung(s, job, key, (enum chv_token_rung)i, &check->rungs[i].answer);
-        check_probe(s, key, check->derive_leak);
+        check_probe(s, key, check->derive_leak, check->unproved);
         (void)s->fn->C_DestroyObject(s->handle, key);
     }
     s->rv = CKR_OK;

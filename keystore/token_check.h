@@ -27,8 +27,9 @@ struct chv_token_check {
         const char *name; /* "hmac", as chaveiro-derive= has it */
         enum chv_token_answer answer;
     } rungs[CHV_TOKEN_RUNGS];
-    char leak[64];        /* "", or what gave the bytes of a key out that may only sign: "C_WrapKey" */
+    char leak[64];        /* "", or what gave the bytes of a key out that may only sign: "CKM_AES_KEY_WRAP" */
     char derive_leak[64]; /* the same for one that may derive */
+    char unproved[256];   /* "", or the answer that was neither a refusal nor a key's bytes */
     double hmac_rate;     /* C_Sign per second, a key of the session; 0: not measured */
     double derive_rate;   /* chv_keystore_derive per second by the first secret in it; 0: there is none */
     char derive_label[65];

@@ -110,32 +110,55 @@ static const struct chv_p11_rule receipt_rules[] = {
 static const struct chv_p11_rule deriving_rule[] = {RULE(CKA_DERIVE, true)};
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
-/* Above HMAC the key must derive, so it is looked at twice as hard. */
-static enum chv_err check_secret(struct chv_token_store *store, struct chv_p11_session *s, CK_OBJECT_HANDLE object,
-                                 const char *label, struct chv_why *why)
+/* What the key may be used by, where the token keeps that. */
+static const CK_MECHANISM_TYPE rung_mechanisms[][2] = {
+    [CHV_TOKEN_HMAC] = {CKM_SHA256_HMAC, CKM_SHA256_HMAC},
+    [CHV_TOKEN_HKDF] = {CKM_SHA256_HMAC, CKM_HKDF_DERIVE},
+    [CHV_TOKEN_SP800_108] = {CKM_SHA256_HMAC, CKM_SP800_108_COUNTER_KDF},
+};
+
+static enum chv_err check_secret(const struct chv_token_store *store, struct chv_p11_session *s,
+                                 CK_OBJECT_HANDLE object, const char *label, struct chv_why *why)
 {
     struct chv_p11_rule rules[16];
     size_t n = 0;
+    CK_KEY_TYPE type = CKK_GENERIC_SECRET;
+    enum chv_err err = chv_p11_get_ulong(s, object, CKA_KEY_TYPE, &type, why);
+    if (err == CHV_OK && type != CKK_GENERIC_SECRET && type != CKK_SHA256_HMAC)
+        err = chv_fail(why, CHV_ERR_KEY, "%s: key '%s' is refused: its type is 0x%lx, no secret for HMAC", store->where,
+                       label, type);
     for (size_t i = 0; i < chv_p11_secret_rule_count && n < COUNT(rules); i++)
         if (store->rung == CHV_TOKEN_HMAC || chv_p11_secret_rules[i].type != CKA_DERIVE)
             rules[n++] = chv_p11_secret_rules[i];
-    enum chv_err err = chv_p11_check(s, object, label, rules, n, why);
-    if (err != CHV_OK || store->rung == CHV_TOKEN_HMAC)
-        return err;
-    err = chv_p11_check(s, object, label, deriving_rule, COUNT(deriving_rule), why);
-    return err != CHV_OK ? err : chv_token_probe(s, object, label, why);
+    if (err == CHV_OK)
+        err = chv_p11_check(s, object, label, rules, n, why);
+    if (err == CHV_OK && store->rung != CHV_TOKEN_HMAC)
+        err = chv_p11_check(s, object, label, deriving_rule, COUNT(deriving_rule), why);
+    if (err == CHV_OK)
+        err = chv_p11_check_allowed(s, object, label, rung_mechanisms[store->rung], 2, why);
+    return err;
 }
 
+static enum chv_err check_pair(struct chv_p11_session *s, CK_OBJECT_HANDLE private_key, const char *label, bool *sign,
+                               struct chv_why *why)
+{
+    CK_BBOOL signs = CK_FALSE;
+    size_t len = sizeof signs;
+    enum chv_err err = chv_p11_get(s, private_key, CKA_SIGN, &signs, &len, why);
+    if (err != CHV_OK)
+        return err;
+    *sign = signs != CK_FALSE;
+    return *sign ? chv_p11_check(s, private_key, label, receipt_rules, COUNT(receipt_rules), why)
+                 : chv_p11_check(s, private_key, label, identity_rules, COUNT(identity_rules), why);
+}
+
+/* Above HMAC the key must derive, so it is looked at twice as hard. */
 static enum chv_err load_secret(struct chv_token_store *store, struct chv_p11_session *s,
                                 const struct chv_token_found *found, struct chv_token_entry *entry, struct chv_why *why)
 {
-    CK_KEY_TYPE type = CKK_GENERIC_SECRET;
-    enum chv_err err = chv_p11_get_ulong(s, found->secret, CKA_KEY_TYPE, &type, why);
-    if (err == CHV_OK && type != CKK_GENERIC_SECRET && type != CKK_SHA256_HMAC)
-        err = chv_fail(why, CHV_ERR_KEY, "%s: key '%s' is refused: its type is 0x%lx, no secret for HMAC", store->where,
-                       entry->label, type);
-    if (err == CHV_OK)
-        err = check_secret(store, s, found->secret, entry->label, why);
+    enum chv_err err = check_secret(store, s, found->secret, entry->label, why);
+    if (err == CHV_OK && store->rung != CHV_TOKEN_HMAC)
+        err = chv_token_probe(s, found->secret, entry->label, NULL, why);
     if (err != CHV_OK)
         return err;
     entry->use = CHV_USE_SECRET;
@@ -152,13 +175,9 @@ static enum chv_err load_secret(struct chv_token_store *store, struct chv_p11_se
 static enum chv_err load_pair(struct chv_token_store *store, struct chv_p11_session *s,
                               const struct chv_token_found *found, struct chv_token_entry *entry, struct chv_why *why)
 {
-    CK_BBOOL sign = CK_FALSE;
-    size_t len = sizeof sign;
+    bool sign = false;
     CK_OBJECT_HANDLE params_of = found->public_keys > 0 ? found->public_key : found->private_key;
-    enum chv_err err = chv_p11_get(s, found->private_key, CKA_SIGN, &sign, &len, why);
-    if (err == CHV_OK)
-        err = sign ? chv_p11_check(s, found->private_key, entry->label, receipt_rules, COUNT(receipt_rules), why)
-                   : chv_p11_check(s, found->private_key, entry->label, identity_rules, COUNT(identity_rules), why);
+    enum chv_err err = check_pair(s, found->private_key, entry->label, &sign, why);
     if (err == CHV_OK)
         err = chv_p11_pair_curve(s, params_of, &entry->curve, why);
     if (err == CHV_OK && sign && entry->curve != CHV_CURVE_P256)
@@ -290,23 +309,35 @@ static enum chv_err describe_pair(struct chv_p11_session *s, struct chv_token_st
     return err;
 }
 
-static enum chv_err note_info(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
+/* The label of an object of this keystore; "" for a stranger. */
+static enum chv_err own_label(const struct chv_token_store *store, struct chv_p11_session *s, CK_OBJECT_HANDLE object,
+                              char label[CHV_LABEL_MAX + 1], struct chv_why *why)
 {
-    struct listing *l = arg;
-    struct chv_key_info info = {.use = CHV_USE_SECRET};
-    char label[CHV_TOKEN_LABEL_MAX + 1];
-    size_t len = sizeof label - 1, prefix = strlen(l->store->name);
-    enum chv_err err = chv_p11_get(s, object, CKA_LABEL, label, &len, why);
-    if (err == CHV_ERR_SPACE || err == CHV_ERR_NOT_FOUND) { /* a stranger's label */
+    char full[CHV_TOKEN_LABEL_MAX + 1];
+    size_t len = sizeof full - 1, prefix = strlen(store->name);
+    enum chv_err err = chv_p11_get(s, object, CKA_LABEL, full, &len, why);
+    label[0] = '\0';
+    if (err == CHV_ERR_SPACE || err == CHV_ERR_NOT_FOUND) { /* a stranger's */
         s->rv = CKR_OK;
         return CHV_OK;
     }
     if (err != CHV_OK)
         return err;
-    if (len <= prefix + 1 || memcmp(label, l->store->name, prefix) != 0 || label[prefix] != ':' ||
+    if (len <= prefix + 1 || memcmp(full, store->name, prefix) != 0 || full[prefix] != ':' ||
         len - prefix - 1 > CHV_LABEL_MAX)
         return CHV_OK;
-    memcpy(info.label, label + prefix + 1, len - prefix - 1);
+    memcpy(label, full + prefix + 1, len - prefix - 1);
+    label[len - prefix - 1] = '\0';
+    return CHV_OK;
+}
+
+static enum chv_err note_info(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
+{
+    struct listing *l = arg;
+    struct chv_key_info info = {.use = CHV_USE_SECRET};
+    enum chv_err err = own_label(l->store, s, object, info.label, why);
+    if (err != CHV_OK || info.label[0] == '\0')
+        return err;
     if (l->pairs)
         err = describe_pair(s, l->store, object, &info, why);
     return err == CHV_OK ? add_info(l, &info, why) : err;
@@ -342,4 +373,38 @@ enum chv_err chv_token_list(struct chv_token_store *store, chv_key_fn each, void
         err = each(arg, &l.infos[i]);
     free(l.infos);
     return err;
+}
+
+/* ---- all of them, when the keystore is opened ---- */
+
+static enum chv_err inspect_object(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
+{
+    struct chv_token_store *store = arg;
+    char label[CHV_LABEL_MAX + 1];
+    CK_OBJECT_CLASS class = CKO_DATA;
+    bool sign;
+    const struct chv_token_entry *entry;
+    enum chv_err err = own_label(store, s, object, label, why);
+    if (err != CHV_OK || label[0] == '\0')
+        return err;
+    err = chv_p11_get_ulong(s, object, CKA_CLASS, &class, why);
+    if (err == CHV_OK && class == CKO_PRIVATE_KEY)
+        err = check_pair(s, object, label, &sign, why);
+    else if (err == CHV_OK && class == CKO_SECRET_KEY && store->rung == CHV_TOKEN_HMAC)
+        err = check_secret(store, s, object, label, why);
+    else if (err == CHV_OK && class == CKO_SECRET_KEY)
+        err = any_key(store, s, label, &entry, why); /* and the probe; its answer is kept with the handle */
+    return err;
+}
+
+static enum chv_err work_inspect(struct chv_p11_session *s, void *arg, struct chv_why *why)
+{
+    CK_BBOOL yes = CK_TRUE;
+    const CK_ATTRIBUTE match[] = {{CKA_TOKEN, &yes, sizeof yes}};
+    return chv_p11_find_each(s, match, COUNT(match), inspect_object, arg, why);
+}
+
+enum chv_err chv_token_inspect(struct chv_token_store *store, struct chv_why *why)
+{
+    return chv_p11_token_run(store->token, work_inspect, store, why);
 }

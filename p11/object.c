@@ -118,9 +118,9 @@ enum chv_err chv_p11_get_ulong(struct chv_p11_session *s, CK_OBJECT_HANDLE objec
         name, #name, want                                                                                              \
     }
 const struct chv_p11_rule chv_p11_secret_rules[] = {
-    RULE(CKA_PRIVATE, true), RULE(CKA_SENSITIVE, true), RULE(CKA_EXTRACTABLE, false),
-    RULE(CKA_SIGN, true),    RULE(CKA_DERIVE, false),   RULE(CKA_WRAP, false),
-    RULE(CKA_UNWRAP, false), RULE(CKA_ENCRYPT, false),  RULE(CKA_DECRYPT, false),
+    RULE(CKA_PRIVATE, true),  RULE(CKA_SENSITIVE, true), RULE(CKA_EXTRACTABLE, false), RULE(CKA_SIGN, true),
+    RULE(CKA_VERIFY, false),  RULE(CKA_DERIVE, false),   RULE(CKA_WRAP, false),        RULE(CKA_UNWRAP, false),
+    RULE(CKA_ENCRYPT, false), RULE(CKA_DECRYPT, false),
 };
 const size_t chv_p11_secret_rule_count = sizeof chv_p11_secret_rules / sizeof chv_p11_secret_rules[0];
 
@@ -152,7 +152,7 @@ enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, c
         if (on != rules[i].want)
             return chv_fail(why, CHV_ERR_KEY,
                             "%s: key '%s' is refused: its %s is %s and must be %s (it could be read, or used for "
-                            "something else): make a new key with keyadmin",
+                            "something else): remove it with the token's own tool and make a new one with keyadmin",
                             s->where, what, rules[i].name, on ? "true" : "false", rules[i].want ? "true" : "false");
     }
     /* made here but readable for a while: somebody may have a copy (PKCS #11 2.40, 4.9: imported ones never have it) */
@@ -161,9 +161,35 @@ enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, c
         err = get_flag(s, object, CKA_NEVER_EXTRACTABLE, &always, why);
     if (err == CHV_OK && local && !always)
         err = chv_fail(why, CHV_ERR_KEY,
-                       "%s: key '%s' is refused: its CKA_NEVER_EXTRACTABLE is false: it could be read once; make a new "
-                       "key with keyadmin",
+                       "%s: key '%s' is refused: its CKA_NEVER_EXTRACTABLE is false: it could be read once; remove "
+                       "it with the token's own tool and make a new one with keyadmin",
                        s->where, what);
+    return err;
+}
+
+enum chv_err chv_p11_check_allowed(struct chv_p11_session *s, CK_OBJECT_HANDLE object, const char *what,
+                                   const CK_MECHANISM_TYPE *allowed, size_t n, struct chv_why *why)
+{
+    CK_MECHANISM_TYPE has[16];
+    size_t len = sizeof has;
+    enum chv_err err = chv_p11_get(s, object, CKA_ALLOWED_MECHANISMS, has, &len, why);
+    if (err == CHV_ERR_NOT_FOUND) {
+        s->rv = CKR_OK;
+        return CHV_OK;
+    }
+    if (err == CHV_ERR_SPACE)
+        return chv_fail(why, CHV_ERR_KEY, "%s: key '%s' is refused: its CKA_ALLOWED_MECHANISMS has more than %zu",
+                        s->where, what, n);
+    for (size_t i = 0; err == CHV_OK && i < len / sizeof has[0]; i++) {
+        bool good = false;
+        for (size_t j = 0; j < n; j++)
+            good = good || has[i] == allowed[j];
+        if (!good)
+            err = chv_fail(why, CHV_ERR_KEY,
+                           "%s: key '%s' is refused: its CKA_ALLOWED_MECHANISMS has %s (0x%lx), which it must not be "
+                           "used for: remove it with the token's own tool and make a new one with keyadmin",
+                           s->where, what, chv_p11_mechanism_name(has[i]), has[i]);
+    }
     return err;
 }
 

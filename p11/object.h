@@ -37,6 +37,10 @@ extern const size_t chv_p11_secret_rule_count;
 enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, const char *what,
                            const struct chv_p11_rule *rules, size_t n, struct chv_why *why) CHV_MUST_CHECK;
 
+/* The same if CKA_ALLOWED_MECHANISMS has another than these `n`.  Tokens that do not keep the attribute allow all. */
+enum chv_err chv_p11_check_allowed(struct chv_p11_session *s, CK_OBJECT_HANDLE object, const char *what,
+                                   const CK_MECHANISM_TYPE *allowed, size_t n, struct chv_why *why) CHV_MUST_CHECK;
+
 /* A secret key that only signs by HMAC.  `value` NULL: the token makes 32 bytes. */
 struct chv_p11_secret {
     const char *label;

@@ -67,6 +67,11 @@ struct chv_p11_chacha_params {
 };
 #endif
 
+/* PKCS #11 3.0, 2.14. */
+#ifndef CKM_AES_KEY_WRAP_KWP
+#define CKM_AES_KEY_WRAP_KWP 0x210bUL
+#endif
+
 #ifndef CKM_SHA512_HMAC
 #define CKM_SHA512_HMAC 0x271UL
 #endif

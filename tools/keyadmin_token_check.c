@@ -53,10 +53,13 @@ static void token_advise_keystore(const struct chv_token_check *c, json_t *advic
             "Its keys do not stay inside: %s gives one out that is not extractable and may not derive. Use it for "
             "tests only.",
             c->leak);
+    if (c->unproved[0] != 0)
+        token_say(advice, "Whether its keys stay inside is not known: %s", c->unproved);
     for (size_t i = 1; i < CHV_TOKEN_RUNGS; i++)
         if (c->rungs[i].answer == CHV_TOKEN_EQUAL)
             token_say(advice, "chaveiro-derive=%s would work, but %s", c->rungs[i].name,
                       c->derive_leak[0] != 0 ? "a key that may derive gives its bytes out here: leave it off."
+                      : c->unproved[0] != 0  ? "nothing shows that a key that may derive stays inside: leave it off."
                                              : "HMAC does the same with less allowed to the key: leave it off unless a "
                                                "rule asks for it.");
         else if (c->rungs[i].answer == CHV_TOKEN_WRONG)
@@ -140,9 +143,10 @@ static json_t *token_report(const struct chv_token_check *c)
         (void)json_object_set_new(o, name, json_string(c->test_keys ? answers[c->rungs[i].answer] : "not known"));
     }
     (void)json_object_set_new(o, "extraction",
-                              json_string(!c->test_keys     ? "not known"
-                                          : c->leak[0] != 0 ? c->leak
-                                                            : "refused"));
+                              json_string(!c->test_keys         ? "not known"
+                                          : c->leak[0] != 0     ? c->leak
+                                          : c->unproved[0] != 0 ? "not known"
+                                                                : "refused"));
     if (c->hmac_rate > 0)
         (void)json_object_set_new(o, "hmac_per_second", json_integer((json_int_t)c->hmac_rate));
     if (c->derive_rate > 0) {

@@ -10,6 +10,8 @@ keystore_tests = \
 	tests/keystore/token_faults \
 	tests/keystore/token_keys \
 	tests/keystore/token_lost \
+	tests/keystore/token_open \
+	tests/keystore/token_probe \
 	$(NULL)
 check_PROGRAMS += $(keystore_tests) tests/keystore/file_make
 dist_check_SCRIPTS += tests/keystore/file_format.py
@@ -69,3 +71,11 @@ tests_keystore_token_lost_LDADD = tests/support/libtokens.la $(test_libs)
 tests_keystore_token_keys_SOURCES = tests/keystore/token_keys.c $(keystore_test_support)
 tests_keystore_token_keys_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
 tests_keystore_token_keys_LDADD = tests/support/libtokens.la $(test_libs)
+
+tests_keystore_token_open_SOURCES = tests/keystore/token_open.c $(keystore_test_support)
+tests_keystore_token_open_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_keystore_token_open_LDADD = tests/support/libtokens.la $(test_libs)
+
+tests_keystore_token_probe_SOURCES = tests/keystore/token_probe.c $(keystore_test_support)
+tests_keystore_token_probe_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_keystore_token_probe_LDADD = tests/support/libtokens.la $(test_libs)

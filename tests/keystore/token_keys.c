@@ -132,17 +132,21 @@ static void test_pair_attributes(void)
     CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "id", CHV_USE_IDENTITY, CHV_CURVE_P256, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "rc", CHV_USE_RECEIPT, CHV_CURVE_P256, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_public_key(ks, "id", &curve, point, NULL), CHV_OK);
+    chv_keystore_close(ks);
+    /* opened while all was well: they are looked at again before the first use */
+    ks = test_open(uri, CHV_KEYSTORE_READ);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
     struct odd unwrap = {.label = "id", .type = CKA_UNWRAP, .value = true};
     struct odd derives = {.label = "rc", .type = CKA_DERIVE, .value = true};
     CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, set_flag, &unwrap, &why), CHV_OK);
     CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, set_flag, &derives, &why), CHV_OK);
-    chv_keystore_close(ks);
-    ks = test_open(uri, CHV_KEYSTORE_READ);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
     CU_ASSERT_EQUAL(chv_keystore_dh(ks, "id", point, out, &why), CHV_ERR_KEY);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "'id' is refused: its CKA_UNWRAP is true"));
     CU_ASSERT_EQUAL(chv_keystore_sign(ks, "rc", point, 5, out, &len, &why), CHV_ERR_KEY);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "'rc' is refused: its CKA_DERIVE is true"));
+    unwrap.value = derives.value = false;
+    CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, set_flag, &unwrap, &why), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, set_flag, &derives, &why), CHV_OK);
     chv_keystore_close(ks);
     free(uri);
 }
@@ -247,7 +251,7 @@ static enum chv_err expand(struct chv_p11_session *s, void *arg, struct chv_why 
 
 static enum chv_err probe(struct chv_p11_session *s, void *arg, struct chv_why *why)
 {
-    return chv_token_probe(s, ((struct rung_job *)arg)->key, "deriving", why);
+    return chv_token_probe(s, ((struct rung_job *)arg)->key, "deriving", NULL, why);
 }
 
 /* NSS has all three, and gives a key that may derive to whoever asks: a test token. */
