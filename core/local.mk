@@ -9,6 +9,8 @@ core_libcore_la_SOURCES = \
 	core/handshake.c \
 	core/hkdf.c \
 	core/hkdf.h \
+	core/identity.c \
+	core/identity.h \
 	core/noise.c \
 	core/noise.h \
 	core/noise_name.c \

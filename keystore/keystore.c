@@ -7,12 +7,13 @@
 static const struct chv_keystore_ops *const keystores[] = {
     &chv_keystore_file_ops,
     &chv_keystore_token_ops,
+    &chv_keystore_pem_ops,
 };
 
 /* Must name the table's schemes, in order; tests/keystore/ compares. */
 const char *chv_keystore_schemes(void)
 {
-    return "file, pkcs11";
+    return "file, pkcs11, pem";
 }
 
 static bool is_alpha(char c)
@@ -126,6 +127,8 @@ enum chv_err chv_keystore_derive(struct chv_keystore *ks, const char *label, con
     enum chv_err err = check_label(ks, label, why);
     if (err == CHV_OK)
         err = check_bytes(info, info_len, CHV_INFO_MAX, "info", why);
+    if (err == CHV_OK && ks->ops->derive == NULL)
+        err = lacks(ks, "derive keys", why);
     return err != CHV_OK ? err : ks->ops->derive(ks, label, info, info_len, out, why);
 }
 
@@ -138,12 +141,16 @@ enum chv_err chv_keystore_derive2(struct chv_keystore *ks, const char *label, co
         err = check_bytes(info1, info1_len, CHV_INFO_MAX, "first info", why);
     if (err == CHV_OK)
         err = check_bytes(info2, info2_len, CHV_INFO_MAX, "second info", why);
+    if (err == CHV_OK && ks->ops->derive2 == NULL)
+        err = lacks(ks, "derive keys", why);
     return err != CHV_OK ? err : ks->ops->derive2(ks, label, info1, info1_len, info2, info2_len, out, why);
 }
 
 enum chv_err chv_keystore_generate(struct chv_keystore *ks, const char *label, struct chv_why *why)
 {
     enum chv_err err = check_label(ks, label, why);
+    if (err == CHV_OK && ks->ops->generate == NULL)
+        err = lacks(ks, "hold secrets", why);
     return err != CHV_OK ? err : ks->ops->generate(ks, label, why);
 }
 
@@ -153,6 +160,8 @@ enum chv_err chv_keystore_import(struct chv_keystore *ks, const char *label, con
     enum chv_err err = check_label(ks, label, why);
     if (err == CHV_OK)
         err = check_bytes(secret, CHV_SECRET_LEN, CHV_SECRET_LEN, "secret", why);
+    if (err == CHV_OK && ks->ops->import == NULL)
+        err = lacks(ks, "hold secrets", why);
     return err != CHV_OK ? err : ks->ops->import(ks, label, secret, why);
 }
 
@@ -166,6 +175,8 @@ enum chv_err chv_keystore_list(struct chv_keystore *ks, chv_key_fn each, void *a
 enum chv_err chv_keystore_remove(struct chv_keystore *ks, const char *label, struct chv_why *why)
 {
     enum chv_err err = check_label(ks, label, why);
+    if (err == CHV_OK && ks->ops->remove == NULL)
+        err = lacks(ks, "remove anything", why);
     return err != CHV_OK ? err : ks->ops->remove(ks, label, why);
 }
 
@@ -175,6 +186,8 @@ enum chv_err chv_keystore_data_put(struct chv_keystore *ks, const char *label, c
     enum chv_err err = check_label(ks, label, why);
     if (err == CHV_OK)
         err = check_bytes(data, len, CHV_KEYSTORE_DATA_MAX, "data item", why);
+    if (err == CHV_OK && ks->ops->data_put == NULL)
+        err = lacks(ks, "hold data items", why);
     return err != CHV_OK ? err : ks->ops->data_put(ks, label, data, len, why);
 }
 
@@ -184,6 +197,8 @@ enum chv_err chv_keystore_data_get(struct chv_keystore *ks, const char *label, u
     enum chv_err err = check_label(ks, label, why);
     if (err == CHV_OK && (len == NULL || (out == NULL && *len > 0)))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "no room for data item '%s' was given", label);
+    if (err == CHV_OK && ks->ops->data_get == NULL)
+        err = lacks(ks, "hold data items", why);
     return err != CHV_OK ? err : ks->ops->data_get(ks, label, out, len, why);
 }
 

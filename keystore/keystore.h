@@ -16,6 +16,7 @@ struct chv_keystore {
 bool chv_label_valid(const char *label);
 
 extern const struct chv_keystore_ops chv_keystore_file_ops;
+extern const struct chv_keystore_ops chv_keystore_pem_ops;
 extern const struct chv_keystore_ops chv_keystore_token_ops;
 
 #endif

@@ -8,6 +8,8 @@ keystore_libkeystore_la_SOURCES = \
 	keystore/file_disk.c \
 	keystore/file_envelope.c \
 	keystore/file_openssl.c \
+	keystore/file_pem.c \
+	keystore/file_pem.h \
 	keystore/keystore.c \
 	keystore/keystore.h \
 	keystore/token.c \

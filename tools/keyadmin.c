@@ -3,7 +3,11 @@
 #include "tools/keyadmin.h"
 
 enum { INIT = 1, ADD = 2, SHOW = 4, CHECK = 8, DERIVE = 16, TOKEN_LIST = 32, TOKEN_INIT = 64, TOKEN_CHECK = 128 };
-enum { TOKEN_MADE = INIT | TOKEN_INIT, PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK };
+enum { ID_NEW = 256, ID_SHOW = 512, ID_PRINT = 1024, ID_READ = ID_SHOW | ID_PRINT };
+enum {
+    TOKEN_MADE = INIT | TOKEN_INIT,
+    PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK | ID_NEW | ID_READ
+};
 
 static const struct chv_cli_command keyadmin_commands[] = {
     {"init", "", "make a server: keystore, master secret, configuration file",
@@ -75,6 +79,32 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin token check 'pkcs11:token=chaveiro?pin-source=file:/etc/chaveiro/chaveiro.pin'\n",
      1, 1, keyadmin_token_check},
+    {"identity new", "{--out FILE | --to URI | --server}", "make a static Diffie-Hellman key pair",
+     "For profiles key and key+psk.  --out makes FILE (PKCS #8, mode 0600, with a passphrase only if\n"
+     "--passphrase-file is given) and FILE.pub, both PEM text that openssl(1) reads; the private key stays\n"
+     "with its owner, and is used for as long as it is there.  --to makes it in a token, which it never\n"
+     "leaves.  --server makes the one of a server that has none yet.  Nothing is overwritten.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin identity new --out cam1\n"
+     "  keyadmin identity new --curve p256 --to pkcs11:token=cam1\n"
+     "  keyadmin identity new --server -c chaveirod.conf\n",
+     0, 0, keyadmin_identity_new},
+    {"identity show", "KEY [ID]", "the line that lets a key in, for the server's allow-list",
+     "KEY is a PEM file, private or public, a keystore or a token.  ID is the client's; without it the\n"
+     "file's name.  The line may be appended to the file that allowed-keys names in chaveirod.conf.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin identity show cam1.pub >> allowed_keys\n"
+     "  keyadmin identity show pkcs11:token=cam1 cam1 --scope message --expires 2027-01-31\n"
+     "  keyadmin identity show --pem pkcs11:token=chaveiro > server.pub\n",
+     1, 2, keyadmin_identity_show},
+    {"identity fingerprint", "KEY", "the fingerprint of an identity key, to compare by telephone",
+     "The digest that a credential of profile key+psk carries, and that the server's log shows.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin identity fingerprint server.pub\n",
+     1, 1, keyadmin_identity_fingerprint},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -86,10 +116,11 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     ADD | DERIVE, false},
-    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | ADD | DERIVE, false},
+     ADD | DERIVE | ID_NEW, false},
+    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME",
+     INIT | ADD | DERIVE | ID_NEW, false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
-     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK, false},
+     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_NEW | ID_READ, false},
     {"pin-file", 0, "FILE",
      "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
      PIN_GIVEN | TOKEN_INIT, false},
@@ -97,12 +128,17 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"so-pin-file", 0, "FILE", "likewise the PIN of a new token's security officer", TOKEN_MADE, false},
     {"ask-pin", 0, NULL, "ask for the PINs of a new token; nothing is written", TOKEN_MADE, false},
     {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, tunnel:NAME\n(default: message)",
-     ADD | DERIVE, true},
-    {"expires", 0, "WHEN", "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never (default: 90d)", ADD | DERIVE, false},
+     ADD | DERIVE | ID_SHOW, true},
+    {"expires", 0, "WHEN",
+     "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never\n(default: 90d; of an identity key: never)",
+     ADD | DERIVE | ID_SHOW, false},
     {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1)", ADD | DERIVE, false},
     {"epoch", 0, "N", "which master secret (default: the newest)", ADD | DERIVE, false},
-    {"out", 'o', "FILE", "the client's keystore to write; must not exist", ADD, false},
-    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", ADD, false},
+    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", ADD | ID_NEW, false},
+    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", ADD | ID_NEW, false},
+    {"server", 0, NULL, "into the keystore of the server that -c or --keystore names", ID_NEW, false},
+    {"curve", 0, "NAME", "of an identity key: x25519 (default) or p256", INIT | ID_NEW, false},
+    {"pem", 0, NULL, "print the public key as PEM text instead", ID_SHOW, false},
     {"explain", 0, NULL, "print the derivation (the only thing 'derive' does)", DERIVE, false},
     {"passphrase-file", 0, "FILE",
      "passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL

@@ -3,6 +3,7 @@
 #ifndef CHV_TOOLS_KEYADMIN_H
 #define CHV_TOOLS_KEYADMIN_H
 
+#include "core/identity.h"
 #include "tools/cli.h"
 #include "tools/provision.h"
 #include "tools/secret.h"
@@ -15,6 +16,9 @@ int keyadmin_client_add(const struct chv_cli_args *args);
 int keyadmin_client_show(const struct chv_cli_args *args);
 int keyadmin_check(const struct chv_cli_args *args);
 int keyadmin_derive(const struct chv_cli_args *args);
+int keyadmin_identity_new(const struct chv_cli_args *args);
+int keyadmin_identity_show(const struct chv_cli_args *args);
+int keyadmin_identity_fingerprint(const struct chv_cli_args *args);
 int keyadmin_token_list(const struct chv_cli_args *args);
 int keyadmin_token_init(const struct chv_cli_args *args);
 int keyadmin_token_check(const struct chv_cli_args *args);
@@ -47,6 +51,9 @@ struct keyadmin_server {
 /* From --config, --keystore, --passphrase-file. `close` takes what a failed `open` left, and a zeroed struct. */
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server,
                                   struct chv_why *why) CHV_MUST_CHECK;
+/* The same for changes: CHV_KEYSTORE_WRITE. */
+enum chv_err keyadmin_server_open_for(const struct chv_cli_args *args, enum chv_keystore_mode mode,
+                                      struct keyadmin_server *server, struct chv_why *why) CHV_MUST_CHECK;
 void keyadmin_server_close(struct keyadmin_server *server);
 /* What clients of it are told to connect to: --address, the keystore's, the first one it listens on. */
 enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const struct keyadmin_server *server,
@@ -62,6 +69,18 @@ void keyadmin_warn(const struct keyadmin_server *server, const struct chv_creden
 void keyadmin_describe(json_t *object, const struct chv_credential *c);
 /* A key check value as hex under `name`. */
 void keyadmin_put_hex(json_t *object, const char *name, const uint8_t *bytes, size_t len);
+/* --curve; X25519 without it. */
+enum chv_err keyadmin_curve(const struct chv_cli_args *args, enum chv_curve *curve, struct chv_why *why) CHV_MUST_CHECK;
+/* "identity" (the fingerprint) and "identity_key" of a public key. */
+enum chv_err keyadmin_describe_identity(json_t *object, const struct chv_identity *identity,
+                                        struct chv_why *why) CHV_MUST_CHECK;
+/* The line of a server's allow-list: key, id, scopes and expiry of `c`. */
+enum chv_err keyadmin_allowed_line(const struct chv_identity *identity, const struct chv_credential *c, char *out,
+                                   size_t size, struct chv_why *why) CHV_MUST_CHECK;
+/* The server's public identity key, in the folder of its configuration. */
+#define KEYADMIN_SERVER_PUBLIC "server.pub"
+enum chv_err keyadmin_server_public_file(const char *config_file, char out[PATH_MAX],
+                                         struct chv_why *why) CHV_MUST_CHECK;
 /* --scrypt-cost; 0: the default. */
 enum chv_err keyadmin_cost(const struct chv_cli_args *args, uint64_t *n, struct chv_why *why) CHV_MUST_CHECK;
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "tools/identity.h"
 
 static const char init_config_name[] = "chaveirod.conf";
 static const char init_store_name[] = "server.keys";
@@ -31,6 +32,10 @@ struct init_plan {
     char store_file[PATH_MAX];  /* to remove after a failure; "" for another kind of keystore */
     bool is_token;
     struct chv_token_plan token; /* if it is */
+    enum chv_curve curve;        /* of the identity key */
+    bool has_identity;
+    struct chv_identity identity;
+    char public_file[PATH_MAX]; /* its public key; "" once it is to stay, or was not written */
 };
 
 static enum chv_err init_path(char out[PATH_MAX], const char *dir, const char *name, struct chv_why *why)
@@ -106,6 +111,8 @@ static enum chv_err init_plan(const struct chv_cli_args *args, struct init_plan 
         err = chv_provision_address(plan->address, why);
     if (err == CHV_OK && !plan->is_token)
         err = keyadmin_no_token_options(args, why);
+    if (err == CHV_OK)
+        err = keyadmin_curve(args, &plan->curve, why);
     return err;
 }
 
@@ -231,6 +238,38 @@ static enum chv_err init_place(struct init_plan *plan, struct chv_keystore *ks, 
     return err;
 }
 
+/* The server's own key pair.  A token that has no such curve still serves profile psk, if nobody asked for the curve. */
+static enum chv_err init_identity(const struct chv_cli_args *args, struct init_plan *plan, struct chv_keystore *ks,
+                                  struct chv_why *why)
+{
+    struct chv_why lack = {""};
+    char file[PATH_MAX];
+    enum chv_err err = chv_keystore_generate_identity(ks, CHV_IDENTITY_LABEL, CHV_USE_IDENTITY, plan->curve, &lack);
+    if (err == CHV_ERR_UNSUPPORTED && !chv_cli_given(args, "curve")) {
+        (void)chv_cli_fail(EX_OK, "warning: no identity key was made, profiles key and key+psk cannot be served: %s",
+                           lack.text);
+        return CHV_OK;
+    }
+    if (err != CHV_OK)
+        return chv_fail(why, err, "%s", lack.text[0] != 0 ? lack.text : chv_err_text(err));
+    err = chv_identity_of(ks, &plan->identity, why);
+    plan->has_identity = err == CHV_OK;
+    if (err == CHV_OK)
+        err = keyadmin_server_public_file(plan->config, file, why);
+    if (err == CHV_OK)
+        err = chv_identity_write(&plan->identity, file, why);
+    if (err == CHV_OK)
+        memcpy(plan->public_file, file, sizeof file);
+    return err;
+}
+
+static enum chv_err init_refuse_public(const struct init_plan *plan, struct chv_why *why)
+{
+    char file[PATH_MAX];
+    enum chv_err err = keyadmin_server_public_file(plan->config, file, why);
+    return err == CHV_OK ? init_refuse(file, why) : err;
+}
+
 static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan *plan, uint8_t check[CHV_SECRET_LEN],
                               struct chv_why *why)
 {
@@ -247,6 +286,8 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
         err = init_refuse(plan->config, why);
     if (err == CHV_OK)
         err = init_refuse(plan->store_file, why);
+    if (err == CHV_OK)
+        err = init_refuse_public(plan, why);
     if (err != CHV_OK)
         return err;
     plan->dir_made = mkdir(plan->dir, 0700) == 0;
@@ -263,6 +304,8 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
     if (err == CHV_OK)
         err = chv_provision_server(&store, plan->name, plan->address, &ks, why);
     if (err == CHV_OK)
+        err = init_identity(args, plan, ks, why);
+    if (err == CHV_OK)
         err = chv_provision_check_stored(ks, "master:1", check, why);
     if (err == CHV_OK)
         err = chv_keystore_commit(ks, why);
@@ -278,6 +321,8 @@ static void init_undo(struct init_plan *plan)
 {
     if (plan->config_temp[0] != 0)
         (void)unlink(plan->config_temp);
+    if (plan->public_file[0] != 0)
+        (void)unlink(plan->public_file);
     if (plan->dir_made)
         (void)rmdir(plan->dir); /* not with the PIN of a token in it, which stays */
 }
@@ -322,6 +367,8 @@ static void init_print(const struct init_plan *plan, const uint8_t check[CHV_SEC
         (void)json_object_set_new(o, "address", json_string(plan->address));
     (void)json_object_set_new(o, "epoch", json_integer(1));
     keyadmin_put_hex(o, "key_check", check, CHV_CHECK_MASTER_LEN);
+    if (plan->has_identity && keyadmin_describe_identity(o, &plan->identity, NULL) == CHV_OK)
+        (void)json_object_set_new(o, "public_file", json_string(plan->public_file));
     if (plan->is_token)
         keyadmin_put_token(o, &plan->token);
     chv_cli_print(o, json);

@@ -90,6 +90,12 @@ static enum chv_err keyadmin_server_uri(const struct chv_cli_args *args, const c
 
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server, struct chv_why *why)
 {
+    return keyadmin_server_open_for(args, CHV_KEYSTORE_READ, server, why);
+}
+
+enum chv_err keyadmin_server_open_for(const struct chv_cli_args *args, enum chv_keystore_mode mode,
+                                      struct keyadmin_server *server, struct chv_why *why)
+{
     uint32_t epochs[CHV_PROVISION_EPOCHS];
     size_t count = 0;
     struct chv_secret_options secrets = keyadmin_secrets(args);
@@ -115,7 +121,7 @@ enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadm
         return err;
     store.uri = server->uri;
     store.secret_arg = &server->secret;
-    err = chv_provision_open(&store, CHV_KEYSTORE_READ, &server->keystore, why);
+    err = chv_provision_open(&store, mode, &server->keystore, why);
     if (err == CHV_OK)
         err = chv_provision_epochs(server->keystore, epochs, &count, why);
     for (size_t i = 0; err == CHV_OK && server->config != NULL && i < count; i++)

@@ -6,6 +6,8 @@ tools_libtools_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
 	tools/cli_print.c \
+	tools/identity.c \
+	tools/identity.h \
 	tools/provision.c \
 	tools/provision.h \
 	tools/secret.c \
@@ -37,6 +39,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_check.c \
 	tools/keyadmin_client.c \
 	tools/keyadmin_derive.c \
+	tools/keyadmin_identity.c \
 	tools/keyadmin_init.c \
 	tools/keyadmin_server.c \
 	tools/keyadmin_token.c \

@@ -2,7 +2,7 @@
 /*
  * Keystore: where long-term secrets live.  Secrets are 32 bytes, named by label, and never come out.
  *
- * Opened by URI: "file:PATH" (or a bare path) or "pkcs11:..." (RFC 7512).  One `static const struct chv_keystore_ops` per
+ * Opened by URI: "file:PATH" (or a bare path), "pkcs11:..." (RFC 7512), or "pem:PATH" for one identity key.  One `static const struct chv_keystore_ops` per
  * kind; callers use the chv_keystore_* functions, which check arguments and optional members.
  *
  * A keystore serves one thread at a time.  Every call may block (a token's call, scrypt, a lock, fsync).
@@ -13,6 +13,7 @@
  *   data     "credential:EPOCH.SERIAL" the credential that belongs to that access key (canonical bytes)
  *            "server", "address"       the server's name; "HOST:PORT" or "unix:/path" (text, no NUL)
  *   identity "identity", "receipt"
+ *            "profile", "server-key"   of a client: which one it is for ("key"); "x25519 BASE64", the key that it expects
  */
 #ifndef CHAVEIRO_KEYSTORE_H
 #define CHAVEIRO_KEYSTORE_H
@@ -77,6 +78,7 @@ struct chv_keystore; /* each kind's own; begins with `const struct chv_keystore_
 
 #define CHV_KEYSTORE_ABI 1u
 
+/* A kind that holds identity keys only leaves out the members about secrets and data items. */
 struct chv_keystore_ops {
     uint32_t abi;
     const char *scheme;      /* URI scheme: "file", "pkcs11" */
@@ -162,7 +164,7 @@ enum chv_err chv_keystore_dh(struct chv_keystore *ks, const char *label, const u
 enum chv_err chv_keystore_sign(struct chv_keystore *ks, const char *label, const uint8_t *message, size_t len,
                                uint8_t sig[CHV_SIGNATURE_MAX], size_t *sig_len, struct chv_why *why) CHV_MUST_CHECK;
 
-/* The schemes known to chv_keystore_open ("file, pkcs11"), for help and error texts.  Static storage. */
+/* The schemes known to chv_keystore_open ("file, pkcs11, pem"), for help and error texts.  Static storage. */
 const char *chv_keystore_schemes(void);
 
 #pragma GCC visibility pop

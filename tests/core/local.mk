@@ -7,6 +7,7 @@ tests_noise_vectors_LDADD = tests/support/libsupport.la $(test_libs) $(JANSSON_L
 
 noise_tests = \
 	tests/core/hkdf_test \
+	tests/core/identity_test \
 	tests/core/noise_fault_test \
 	tests/core/noise_state_test \
 	tests/core/noise_test \
@@ -18,6 +19,8 @@ noise_pair = tests/core/noise_pair.c tests/core/noise_pair.h
 noise_libs = tests/support/libsupport.la $(test_libs)
 tests_core_hkdf_test_CFLAGS = $(test_cflags)
 tests_core_hkdf_test_LDADD = $(noise_libs)
+tests_core_identity_test_CFLAGS = $(test_cflags)
+tests_core_identity_test_LDADD = $(test_libs)
 tests_core_noise_fault_test_SOURCES = tests/core/noise_fault_test.c $(noise_pair)
 tests_core_noise_fault_test_CFLAGS = $(test_cflags)
 tests_core_noise_fault_test_LDADD = $(noise_libs)

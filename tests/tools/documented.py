@@ -8,7 +8,8 @@ import subprocess
 import chv
 
 COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["check"], ["derive"],
-                         ["token", "list"], ["token", "init"], ["token", "check"]],
+                         ["token", "list"], ["token", "init"], ["token", "check"], ["identity", "new"],
+                         ["identity", "show"], ["identity", "fingerprint"]],
             "chaveiro": [[], ["send"], ["chat"], ["ping"]], "chaveirod": [[]]}
 SECTIONS = {"chaveirod": 8}
 COMPLETION = "/usr/share/bash-completion/bash_completion"

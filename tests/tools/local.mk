@@ -27,6 +27,7 @@ tools_test_scripts = \
 	tests/tools/chaveirod_strangers.py \
 	tests/tools/conf_manual.py \
 	tests/tools/documented.py \
+	tests/tools/identity_keys.py \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
 	tests/tools/token_admin.py \
