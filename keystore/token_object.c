@@ -127,9 +127,14 @@ static enum chv_err check_secret(const struct chv_token_store *store, struct chv
     if (err == CHV_OK && type != CKK_GENERIC_SECRET && type != CKK_SHA256_HMAC)
         err = chv_fail(why, CHV_ERR_KEY, "%s: key '%s' is refused: its type is 0x%lx, no secret for HMAC", store->where,
                        label, type);
-    for (size_t i = 0; i < chv_p11_secret_rule_count && n < COUNT(rules); i++)
-        if (store->rung == CHV_TOKEN_HMAC || chv_p11_secret_rules[i].type != CKA_DERIVE)
-            rules[n++] = chv_p11_secret_rules[i];
+    for (size_t i = 0; i < chv_p11_secret_rule_count && n < COUNT(rules); i++) {
+        CK_ATTRIBUTE_TYPE attribute = chv_p11_secret_rules[i].type;
+        if (attribute == CKA_DERIVE && store->rung != CHV_TOKEN_HMAC)
+            continue; /* the other way round, below */
+        if (attribute == CKA_VERIFY && type == CKK_SHA256_HMAC)
+            continue; /* a TPM's tool makes such keys with it; who may sign can verify anyway */
+        rules[n++] = chv_p11_secret_rules[i];
+    }
     if (err == CHV_OK)
         err = chv_p11_check(s, object, label, rules, n, why);
     if (err == CHV_OK && store->rung != CHV_TOKEN_HMAC)

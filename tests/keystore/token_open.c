@@ -187,9 +187,9 @@ static enum chv_err make_other(struct chv_p11_session *s, void *arg, struct chv_
     return chv_p11_call(s, C_CreateObject, t, n, &other->odd.object) == CKR_OK ? CHV_OK : chv_p11_session_fail(s, why);
 }
 
-static void check_other(CK_ATTRIBUTE attribute, const char *says)
+static void check_other(CK_ATTRIBUTE_TYPE on, CK_ATTRIBUTE attribute, const char *says)
 {
-    struct other other = {.odd = {.type = CKA_SIGN, .value = CK_TRUE, .label = "o:odd"}, .attribute = attribute};
+    struct other other = {.odd = {.type = on, .value = CK_TRUE, .label = "o:odd"}, .attribute = attribute};
     struct chv_why why = {""};
     struct chv_keystore *ks = stocked();
     CU_ASSERT_EQUAL_FATAL(chv_p11_token_run(store(ks)->token, make_other, &other, &why), CHV_OK);
@@ -206,17 +206,21 @@ static void test_allowed_mechanisms(void)
     for (size_t i = 0; i < COUNT(many); i++)
         many[i] = CKM_SHA256_HMAC;
     many[0] = CKM_SHA512_HMAC;
-    check_other((CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, ours, sizeof ours}, NULL);
-    check_other((CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, more, sizeof more},
+    check_other(CKA_SIGN, (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, ours, sizeof ours}, NULL);
+    check_other(CKA_SIGN, (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, more, sizeof more},
                 "'odd' is refused: its CKA_ALLOWED_MECHANISMS has CKM_SHA512_HMAC");
-    check_other((CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, many, sizeof many},
+    check_other(CKA_SIGN, (CK_ATTRIBUTE){CKA_ALLOWED_MECHANISMS, many, sizeof many},
                 "'odd' is refused: its CKA_ALLOWED_MECHANISMS has ");
 }
 
 static void test_key_type(void)
 {
-    CK_KEY_TYPE aes = CKK_AES;
-    check_other((CK_ATTRIBUTE){CKA_KEY_TYPE, &aes, sizeof aes}, "'odd' is refused: its type is 0x1f");
+    CK_KEY_TYPE aes = CKK_AES, hmac = CKK_SHA256_HMAC;
+    check_other(CKA_SIGN, (CK_ATTRIBUTE){CKA_KEY_TYPE, &aes, sizeof aes}, "'odd' is refused: its type is 0x1f");
+    /* as a TPM's tool makes it */
+    check_other(CKA_VERIFY, (CK_ATTRIBUTE){CKA_KEY_TYPE, &hmac, sizeof hmac}, NULL);
+    check_other(CKA_DERIVE, (CK_ATTRIBUTE){CKA_KEY_TYPE, &hmac, sizeof hmac},
+                "'odd' is refused: its CKA_DERIVE is true");
 }
 
 /* Another keystore's keys in the same token, and keys of nobody, are not ours to judge. */
