@@ -34,6 +34,8 @@ tools_test_scripts = \
 	tests/tools/token_calls.py \
 	tests/tools/token_faults.py \
 	tests/tools/token_module.py \
+	tests/tools/token_hang.py \
+	tests/tools/token_pin.py \
 	tests/tools/token_site.py \
 	tests/tools/server_expiry.py \
 	tests/tools/server_hostile.py \
