@@ -3,9 +3,13 @@
 noinst_LTLIBRARIES += tools/libtools.la
 noinst_LTLIBRARIES += tools/libserverconfig.la
 tools_libtools_la_SOURCES = \
+	tools/backup.c \
+	tools/backup.h \
 	tools/cli.c \
 	tools/cli.h \
 	tools/cli_print.c \
+	tools/cms.c \
+	tools/cms.h \
 	tools/identity.c \
 	tools/identity.h \
 	tools/provision.c \
@@ -17,8 +21,8 @@ tools_libtools_la_SOURCES = \
 	tools/token.c \
 	tools/token.h \
 	$(NULL)
-tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
-tools_libtools_la_LIBADD = $(JANSSON_LIBS)
+tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
+tools_libtools_la_LIBADD = $(CRYPTO_LIBS) $(JANSSON_LIBS)
 
 tools_libserverconfig_la_SOURCES = \
 	tools/server_config.c \
