@@ -38,8 +38,8 @@ enum chv_err chv_backup_make(struct chv_backup *backup, const char *server, cons
 void chv_backup_unmake(struct chv_backup *backup);
 
 /*
- * Opens a backup with a certificate's private key (tools/cms.h).  CHV_ERR_STORE_FORMAT: its contents are none; CHV_ERR_STORE_DAMAGED:
- * its key check value is not that of its key.
+ * Opens a backup with a certificate's private key (tools/cms.h).  CHV_ERR_STORE_FORMAT: its contents are none;
+ * CHV_ERR_STORE_DAMAGED: its key check value is not that of its key.
  */
 enum chv_err chv_backup_read(const char *file, const char *key, struct chv_secret_source *secret,
                              struct chv_backup **backup, struct chv_why *why) CHV_MUST_CHECK;

@@ -3,10 +3,10 @@
 #include "tools/keyadmin.h"
 
 enum { INIT = 1, ADD = 2, SHOW = 4, CHECK = 8, DERIVE = 16, TOKEN_LIST = 32, TOKEN_INIT = 64, TOKEN_CHECK = 128 };
-enum { ID_NEW = 256, ID_SHOW = 512, ID_PRINT = 1024, ID_READ = ID_SHOW | ID_PRINT };
+enum { ID_NEW = 256, ID_SHOW = 512, ID_PRINT = 1024, RESTORE = 2048, ID_READ = ID_SHOW | ID_PRINT };
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
-    PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK | ID_NEW | ID_READ
+    PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE
 };
 
 static const struct chv_cli_command keyadmin_commands[] = {
@@ -18,10 +18,14 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "there is no token of that name, SoftHSM (or the module of --module) makes one, and its long random\n"
      "PINs go into files of mode 0600 in DIR: NAME.pin, which the server reads, and NAME.so-pin.\n"
      "\n"
+     "With --backup-to the master is made in this program's memory, encrypted to that certificate (RSA or\n"
+     "EC) and imported: a master that was once outside, but one that can be brought back.\n"
+     "\n"
      "Examples:\n"
      "  keyadmin init --name gate.example --listen 0.0.0.0:7040 --address gate.example:7040\n"
      "  keyadmin init --dir /etc/chaveiro --passphrase-file server.pass\n"
      "  keyadmin init --keystore pkcs11:token=chaveiro\n"
+     "  keyadmin init --keystore pkcs11:token=chaveiro --backup-to recovery.pem --backup-out /media/usb/gate.cms\n"
      "  keyadmin init --keystore 'pkcs11:token=hsm1' --module /usr/lib/vendor/p11.so --pin-file /etc/hsm.pin\n",
      0, 0, keyadmin_init},
     {"client add", "ID {--out FILE | --to URI}", "derive a client's access key and write its keystore",
@@ -105,6 +109,16 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin identity fingerprint server.pub\n",
      1, 1, keyadmin_identity_fingerprint},
+    {"restore", "--from FILE --key KEY.pem", "bring a master secret back from its backup",
+     "Opens a backup that 'init --backup-to' made with the private key of its certificate, and imports the\n"
+     "master into the configuration's keystore, or that of --keystore: a file is made if it is missing, a\n"
+     "token must be there ('keyadmin token init').  The server's name and the key check value must be those\n"
+     "of the configuration.  A master that is there stays; after a failure everything is as it was.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin restore --from gate.cms --key recovery.key\n"
+     "  keyadmin restore --from gate.cms --key recovery.key --keystore pkcs11:token=new --module /usr/lib/hsm.so\n",
+     0, 0, keyadmin_restore},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -116,11 +130,11 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     ADD | DERIVE | ID_NEW, false},
+     ADD | DERIVE | ID_NEW | RESTORE, false},
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME",
-     INIT | ADD | DERIVE | ID_NEW, false},
+     INIT | ADD | DERIVE | ID_NEW | RESTORE, false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
-     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_NEW | ID_READ, false},
+     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE, false},
     {"pin-file", 0, "FILE",
      "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
      PIN_GIVEN | TOKEN_INIT, false},
@@ -139,6 +153,12 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"server", 0, NULL, "into the keystore of the server that -c or --keystore names", ID_NEW, false},
     {"curve", 0, "NAME", "of an identity key: x25519 (default) or p256", INIT | ID_NEW, false},
     {"pem", 0, NULL, "print the public key as PEM text instead", ID_SHOW, false},
+    {"backup-to", 0, "CERT", "certificate (PEM or DER) to which a backup of the master is encrypted", INIT, false},
+    {"backup-out", 0, "FILE", "where the backup goes (default: DIR/master-1.cms)", INIT, false},
+    {"from", 0, "FILE", "the backup", RESTORE, false},
+    {"key", 0, "KEY", "private key of the certificate that it was encrypted to (PEM)", RESTORE, false},
+    {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
+     RESTORE, false},
     {"explain", 0, NULL, "print the derivation (the only thing 'derive' does)", DERIVE, false},
     {"passphrase-file", 0, "FILE",
      "passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
@@ -147,8 +167,8 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"client-passphrase-file", 0, "FILE",
      "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", ADD, false},
     {"scrypt-cost", 0, "N",
-     "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)", INIT | ADD,
-     false},
+     "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)",
+     INIT | ADD | RESTORE, false},
     {"json", 0, NULL, "print the result as JSON", CHV_CLI_ALL, false},
 };
 

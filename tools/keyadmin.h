@@ -19,6 +19,7 @@ int keyadmin_derive(const struct chv_cli_args *args);
 int keyadmin_identity_new(const struct chv_cli_args *args);
 int keyadmin_identity_show(const struct chv_cli_args *args);
 int keyadmin_identity_fingerprint(const struct chv_cli_args *args);
+int keyadmin_restore(const struct chv_cli_args *args);
 int keyadmin_token_list(const struct chv_cli_args *args);
 int keyadmin_token_init(const struct chv_cli_args *args);
 int keyadmin_token_check(const struct chv_cli_args *args);
@@ -48,7 +49,10 @@ struct keyadmin_server {
     uint32_t latest; /* its newest epoch */
 };
 
-/* From --config, --keystore, --passphrase-file. `close` takes what a failed `open` left, and a zeroed struct. */
+/* Which one it is, from --config, --keystore (which counts, if both are given), --passphrase-file: config, uri, secret. */
+enum chv_err keyadmin_server_find(const struct chv_cli_args *args, struct keyadmin_server *server,
+                                  struct chv_why *why) CHV_MUST_CHECK;
+/* The same, and opens its keystore for reading.  `close` takes what a failed `open` left, and a zeroed struct. */
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server,
                                   struct chv_why *why) CHV_MUST_CHECK;
 /* The same for changes: CHV_KEYSTORE_WRITE. */

@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "tools/backup.h"
 #include "tools/identity.h"
 
 static const char init_config_name[] = "chaveirod.conf";
 static const char init_store_name[] = "server.keys";
+static const char init_backup_name[] = "master-1.cms";
 
 enum { INIT_HOST_MAX = 256 };
 
@@ -36,6 +38,8 @@ struct init_plan {
     bool has_identity;
     struct chv_identity identity;
     char public_file[PATH_MAX]; /* its public key; "" once it is to stay, or was not written */
+    char backup_file[PATH_MAX];
+    struct chv_backup *backup; /* NULL: none is wanted */
 };
 
 static enum chv_err init_path(char out[PATH_MAX], const char *dir, const char *name, struct chv_why *why)
@@ -116,6 +120,22 @@ static enum chv_err init_plan(const struct chv_cli_args *args, struct init_plan 
     return err;
 }
 
+/* --backup-to: the certificate is looked at before anything is made. */
+static enum chv_err init_plan_backup(const struct chv_cli_args *args, struct init_plan *plan, struct chv_why *why)
+{
+    const char *certificate = chv_cli_value(args, "backup-to"), *file = chv_cli_value(args, "backup-out");
+    enum chv_err err = CHV_OK;
+    if (certificate == NULL && file != NULL)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--backup-out is for a backup: to whom? Give --backup-to CERT.pem");
+    if (certificate == NULL)
+        return CHV_OK;
+    if (file == NULL) {
+        err = init_path(plan->backup_file, plan->dir, init_backup_name, why);
+        file = plan->backup_file;
+    }
+    return err == CHV_OK ? chv_backup_plan(certificate, file, &plan->backup, why) : err;
+}
+
 /* --- files ---------------------------------------------------------------------------------------------------------
  */
 
@@ -141,7 +161,12 @@ static enum chv_err init_write(int fd, const char *text, size_t len)
     return fsync(fd) == 0 ? CHV_OK : CHV_ERR_IO;
 }
 
-/* A token's masters are known again by a value that is kept outside of it. */
+/* A token's masters, and one that was brought back from a backup, are known again by a value that is kept outside. */
+static bool init_keeps_check(const struct init_plan *plan)
+{
+    return plan->is_token || plan->backup != NULL;
+}
+
 static enum chv_err init_config_text(const struct init_plan *plan, const uint8_t check[CHV_SECRET_LEN], char *text,
                                      size_t *len, struct chv_why *why)
 {
@@ -149,7 +174,7 @@ static enum chv_err init_config_text(const struct init_plan *plan, const uint8_t
     const struct chv_server_config_values values = {.name = plan->name,
                                                     .keystore = plan->store_line,
                                                     .listen = plan->listen,
-                                                    .key_check = plan->is_token ? value : NULL};
+                                                    .key_check = init_keeps_check(plan) ? value : NULL};
     chv_hex_encode(check, CHV_CHECK_MASTER_LEN, value + strlen(value));
     enum chv_err err = chv_server_config_template(&values, text, len);
     if (err != CHV_OK)
@@ -228,7 +253,7 @@ static enum chv_err init_plan_token(const struct chv_cli_args *args, struct init
 static enum chv_err init_place(struct init_plan *plan, struct chv_keystore *ks, const uint8_t check[CHV_SECRET_LEN],
                                struct chv_why *why)
 {
-    enum chv_err err = plan->is_token ? init_write_config(plan, check, why) : CHV_OK;
+    enum chv_err err = init_keeps_check(plan) ? init_write_config(plan, check, why) : CHV_OK;
     if (err == CHV_OK)
         err = init_place_config(plan, why);
     if (err != CHV_OK && plan->store_file[0] != 0)
@@ -288,6 +313,8 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
         err = init_refuse(plan->store_file, why);
     if (err == CHV_OK)
         err = init_refuse_public(plan, why);
+    if (err == CHV_OK)
+        err = init_plan_backup(args, plan, why);
     if (err != CHV_OK)
         return err;
     plan->dir_made = mkdir(plan->dir, 0700) == 0;
@@ -301,8 +328,10 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
         err = init_write_config(plan, check, why);
     if (err == CHV_OK)
         err = chv_token_make(&plan->token, why);
+    if (err == CHV_OK && plan->backup != NULL)
+        err = chv_backup_make(plan->backup, plan->name, plan->address, 1, why);
     if (err == CHV_OK)
-        err = chv_provision_server(&store, plan->name, plan->address, &ks, why);
+        err = chv_provision_server(&store, plan->name, plan->address, plan->backup, &ks, why);
     if (err == CHV_OK)
         err = init_identity(args, plan, ks, why);
     if (err == CHV_OK)
@@ -323,6 +352,7 @@ static void init_undo(struct init_plan *plan)
         (void)unlink(plan->config_temp);
     if (plan->public_file[0] != 0)
         (void)unlink(plan->public_file);
+    chv_backup_unmake(plan->backup);
     if (plan->dir_made)
         (void)rmdir(plan->dir); /* not with the PIN of a token in it, which stays */
 }
@@ -336,11 +366,23 @@ static void init_tell_left(const struct init_plan *plan)
                            plan->token.pin_written ? plan->token.pin_file : "");
 }
 
+/* What a backup means is said where it is made. */
+static void init_print_backup(const struct init_plan *plan)
+{
+    printf("\nThis master secret was once outside of its keystore: it was made in this program's memory, encrypted to "
+           "the\n"
+           "certificate and imported%s.  Who has the backup and the certificate's private key\n"
+           "has the master: keep them apart, and neither on this machine.  Keep the key check value with the backup;\n"
+           "'keyadmin restore' puts it back.\n",
+           plan->is_token ? ", and the token will not give it out" : "");
+}
+
 static void init_print_token(const struct init_plan *plan)
 {
-    printf("\nThe master secret is in the token and never leaves it: there is no copy.  If the token is lost, or "
-           "initialised\n"
-           "again, every client has to be provisioned anew.  Keep a copy of the key check value elsewhere.\n");
+    if (plan->backup == NULL)
+        printf("\nThe master secret is in the token and never leaves it: there is no copy.  If the token is lost, or "
+               "initialised\n"
+               "again, every client has to be provisioned anew.  Keep a copy of the key check value elsewhere.\n");
     if (plan->token.so_pin_written)
         printf("Nobody needs the security officer's PIN day by day: move %s\n"
                "to a safe place.\n",
@@ -371,22 +413,28 @@ static void init_print(const struct init_plan *plan, const uint8_t check[CHV_SEC
         (void)json_object_set_new(o, "public_file", json_string(plan->public_file));
     if (plan->is_token)
         keyadmin_put_token(o, &plan->token);
+    if (plan->backup != NULL)
+        chv_backup_describe(plan->backup, o);
     chv_cli_print(o, json);
     if (json)
         return;
+    if (plan->backup != NULL)
+        init_print_backup(plan);
     if (plan->is_token) {
         init_print_token(plan);
         return;
     }
-    printf(
-        "\nKeep the key check value outside of this machine, and a copy of the keystore where it is safe: without it\n"
-        "every client has to be provisioned anew.\n"
-        "\n"
-        "Next:\n"
-        "  keyadmin client add cam1 --config %s --out cam1.key\n"
-        "  chaveirod -c %s\n"
-        "  chaveiro -k cam1.key send 'ola'\n",
-        plan->config, plan->config);
+    if (plan->backup == NULL)
+        printf(
+            "\nKeep the key check value outside of this machine, and a copy of the keystore where it is safe: without "
+            "it\n"
+            "every client has to be provisioned anew.\n");
+    printf("\n"
+           "Next:\n"
+           "  keyadmin client add cam1 --config %s --out cam1.key\n"
+           "  chaveirod -c %s\n"
+           "  chaveiro -k cam1.key send 'ola'\n",
+           plan->config, plan->config);
 }
 
 int keyadmin_init(const struct chv_cli_args *args)
@@ -406,6 +454,7 @@ int keyadmin_init(const struct chv_cli_args *args)
     }
     if (err == CHV_OK)
         init_print(&plan, check, chv_cli_given(args, "json"));
+    chv_backup_free(plan.backup);
     chv_cli_release_signals();
     return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
 }

@@ -88,6 +88,27 @@ static enum chv_err keyadmin_server_uri(const struct chv_cli_args *args, const c
                                                 : chv_token_uri(uri, said, NULL, server->uri, why);
 }
 
+enum chv_err keyadmin_server_find(const struct chv_cli_args *args, struct keyadmin_server *server, struct chv_why *why)
+{
+    struct chv_secret_options secrets = keyadmin_secrets(args);
+    const char *uri = chv_cli_value(args, "keystore");
+    enum chv_err err = CHV_OK;
+
+    memset(server, 0, sizeof *server);
+    if (uri == NULL || chv_cli_given(args, "config"))
+        err = keyadmin_load_config(args, server, why);
+    if (err != CHV_OK)
+        return err;
+    if (uri == NULL) {
+        uri = server->config->keystore;
+        if (secrets.passphrase_file == NULL && secrets.pin_file == NULL && secrets.pin_fd == NULL &&
+            server->config->passphrase_file[0] != 0)
+            secrets.passphrase_file = server->config->passphrase_file;
+    }
+    err = keyadmin_server_uri(args, uri, server, why);
+    return err == CHV_OK ? chv_secret_for(server->uri, &secrets, &server->secret, why) : err;
+}
+
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server, struct chv_why *why)
 {
     return keyadmin_server_open_for(args, CHV_KEYSTORE_READ, server, why);
@@ -98,29 +119,15 @@ enum chv_err keyadmin_server_open_for(const struct chv_cli_args *args, enum chv_
 {
     uint32_t epochs[CHV_PROVISION_EPOCHS];
     size_t count = 0;
-    struct chv_secret_options secrets = keyadmin_secrets(args);
-    struct chv_provision_store store = {.uri = chv_cli_value(args, "keystore"), .secret = chv_secret_get};
-    enum chv_err err = CHV_OK;
+    const struct chv_provision_store store = {
+        .uri = server->uri, .secret = chv_secret_get, .secret_arg = &server->secret};
 
     memset(server, 0, sizeof *server);
-    if (store.uri != NULL && chv_cli_given(args, "config"))
+    if (chv_cli_given(args, "keystore") && chv_cli_given(args, "config"))
         return chv_fail(why, CHV_ERR_ARGUMENT, "give --config or --keystore, not both");
-    if (store.uri == NULL) {
-        err = keyadmin_load_config(args, server, why);
-        if (err != CHV_OK)
-            return err;
-        store.uri = server->config->keystore;
-        if (secrets.passphrase_file == NULL && secrets.pin_file == NULL && secrets.pin_fd == NULL &&
-            server->config->passphrase_file[0] != 0)
-            secrets.passphrase_file = server->config->passphrase_file;
-    }
-    err = keyadmin_server_uri(args, store.uri, server, why);
-    if (err == CHV_OK)
-        err = chv_secret_for(server->uri, &secrets, &server->secret, why);
+    enum chv_err err = keyadmin_server_find(args, server, why);
     if (err != CHV_OK)
         return err;
-    store.uri = server->uri;
-    store.secret_arg = &server->secret;
     err = chv_provision_open(&store, mode, &server->keystore, why);
     if (err == CHV_OK)
         err = chv_provision_epochs(server->keystore, epochs, &count, why);

@@ -45,6 +45,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_derive.c \
 	tools/keyadmin_identity.c \
 	tools/keyadmin_init.c \
+	tools/keyadmin_restore.c \
 	tools/keyadmin_server.c \
 	tools/keyadmin_token.c \
 	tools/keyadmin_token_check.c \

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "core/hkdf.h"
+#include "tools/backup.h"
 
 static const char provision_master[] = "master:";
 
@@ -37,7 +38,7 @@ static enum chv_err provision_put_text(struct chv_keystore *ks, const char *labe
 }
 
 enum chv_err chv_provision_server(const struct chv_provision_store *store, const char *server, const char *address,
-                                  struct chv_keystore **ks, struct chv_why *why)
+                                  const struct chv_backup *backup, struct chv_keystore **ks, struct chv_why *why)
 {
     struct chv_keystore *made = NULL;
     bool generated = false; /* else there may be another's */
@@ -50,7 +51,7 @@ enum chv_err chv_provision_server(const struct chv_provision_store *store, const
     if (err == CHV_OK)
         err = chv_provision_open(store, CHV_KEYSTORE_CREATE, &made, why);
     if (err == CHV_OK)
-        err = chv_keystore_generate(made, "master:1", why);
+        err = backup != NULL ? chv_backup_import(backup, made, why) : chv_keystore_generate(made, "master:1", why);
     generated = err == CHV_OK;
     if (err == CHV_OK)
         err = provision_put_text(made, "server", server, why);

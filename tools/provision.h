@@ -29,13 +29,16 @@ struct chv_provision_store {
 enum chv_err chv_provision_open(const struct chv_provision_store *store, enum chv_keystore_mode mode,
                                 struct chv_keystore **ks, struct chv_why *why) CHV_MUST_CHECK;
 
+struct chv_backup; /* tools/backup.h */
+
 /*
- * A server's keystore with the master of epoch 1, its server's name and, if not NULL, the address that clients are
- * told. Nothing is durable before chv_keystore_commit; the caller closes *ks.  A token keeps at once what it is given:
+ * A server's keystore with the master of epoch 1 (generated in it, or if not NULL that of `backup`), its server's name
+ * and, if not NULL, the address that clients are told. Nothing is durable before chv_keystore_commit; the caller closes *ks.  A token keeps at once what it is given:
  * on failure it is taken out again.
  */
 enum chv_err chv_provision_server(const struct chv_provision_store *store, const char *server, const char *address,
-                                  struct chv_keystore **ks, struct chv_why *why) CHV_MUST_CHECK;
+                                  const struct chv_backup *backup, struct chv_keystore **ks,
+                                  struct chv_why *why) CHV_MUST_CHECK;
 
 /* Takes out what chv_provision_server put in, as far as that can be done; for a failure before commit. */
 void chv_provision_unmake(struct chv_keystore *ks);
