@@ -9,6 +9,8 @@ net_tests = \
 	tests/net/conn_limits_test \
 	tests/net/conn_test \
 	tests/net/control_test \
+	tests/net/filemark_test \
+	tests/net/keeper_client_test \
 	tests/net/keeper_process_test \
 	tests/net/keeper_test \
 	tests/net/keyqueue_test \
@@ -47,6 +49,14 @@ tests_net_listener_test_LDADD = $(net_test_libs)
 tests_net_log_test_SOURCES = tests/net/log_test.c
 tests_net_log_test_CFLAGS = $(net_test_cflags)
 tests_net_log_test_LDADD = $(net_test_libs)
+
+tests_net_filemark_test_SOURCES = tests/net/filemark_test.c
+tests_net_filemark_test_CFLAGS = $(net_test_cflags)
+tests_net_filemark_test_LDADD = $(net_test_libs)
+
+tests_net_keeper_client_test_SOURCES = tests/net/keeper_client_test.c $(conn_support)
+tests_net_keeper_client_test_CFLAGS = $(net_test_cflags)
+tests_net_keeper_client_test_LDADD = $(net_test_libs)
 
 keeper_support = tests/net/keeper_support.c tests/net/keeper_support.h \
 	tests/keystore/support.c tests/keystore/support.h
