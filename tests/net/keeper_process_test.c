@@ -24,6 +24,7 @@ static struct chv_server_config config;
 static struct chv_ipc_message message;
 static pid_t child;
 static int control, net;
+static unsigned asked;
 
 static bool readable(int fd)
 {
@@ -35,11 +36,12 @@ static enum chv_ipc_kind receive_kind(void)
 {
     int fds[CHV_WORKERS_MAX];
     size_t count;
-    do
-        if (!readable(control) || chv_ipc_receive(control, &message, fds, &count) != CHV_OK)
-            return 0;
-    while (message.kind == CHV_IPC_ASKS);
-    return message.kind;
+    while (readable(control) && chv_ipc_receive(control, &message, fds, &count) == CHV_OK) {
+        if (message.kind != CHV_IPC_ASKS)
+            return message.kind;
+        CU_ASSERT_EQUAL(message.generation, asked++ == 0);
+    }
+    return 0;
 }
 
 static void connect_net(void)
@@ -55,6 +57,7 @@ static void connect_net(void)
 static void start(void)
 {
     int ends[2];
+    asked = 0;
     CU_ASSERT_EQUAL_FATAL(chv_ipc_pair(ends, NULL), CHV_OK);
     child = fork();
     if (child == 0) {
@@ -106,6 +109,10 @@ static void test_serves(void)
     CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_READY);
     connect_net();
     check_good();
+    const struct chv_ipc_message ping = {.kind = CHV_IPC_PING, .generation = 77};
+    CU_ASSERT_EQUAL(chv_ipc_send(control, &ping, NULL, 0), CHV_OK);
+    CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_PONG);
+    CU_ASSERT_EQUAL(message.generation, 77);
     close(net);
     connect_net(); /* a net process that was started again */
     check_good();
@@ -148,6 +155,7 @@ static void test_configuration(void)
     keeper_config(&config);
     start();
     CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_READY);
+    CU_ASSERT_EQUAL(asked, 2); /* a person may be asked; is asked no more */
     connect_net();
     message.kind = CHV_IPC_CONFIG;
     message.config = config;

@@ -164,6 +164,38 @@ static void test_shared(void)
     CU_ASSERT(!chv_p11_module_loaded(uri.module_path));
 }
 
+static void *take_one(void *arg)
+{
+    struct chv_p11_token *token = arg;
+    struct chv_p11_session *s = NULL;
+    struct chv_why why = {""};
+    CU_ASSERT_EQUAL(chv_p11_session_take(token, &s, &why), CHV_ERR_UNAVAILABLE);
+    CU_ASSERT_PTR_NULL(s);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "token \"pool\""));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "no session was free for 5 s (it has 1)"));
+    return NULL;
+}
+
+/* Whoever waits for the only session, which a call that hangs has, is told so. */
+static void test_no_session_is_free(void)
+{
+    struct chv_p11_token *token = NULL;
+    struct chv_p11_session *held = NULL;
+    pthread_t thread;
+    setup();
+    fault->max_sessions = 1;
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &held, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, take_one, token), 0);
+    (void)pthread_join(thread, NULL);
+    chv_p11_session_give(held);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &held, NULL), CHV_OK); /* nothing was lost by the wait */
+    chv_p11_session_give(held);
+    chv_p11_token_close(token);
+    CU_ASSERT_EQUAL(fault->open_sessions, 0);
+    fault->max_sessions = 0;
+}
+
 static void test_info(void)
 {
     struct chv_p11_token *token = NULL;
@@ -202,5 +234,6 @@ static void test_init(void)
 }
 
 TEST_MAIN("p11: modules, tokens, sessions", {"threads and few sessions", test_threads},
-          {"a limit that was not told", test_limit_found}, {"restart under threads", test_restart_under_threads},
-          {"one token, two openers", test_shared}, {"what a token says", test_info}, {"making tokens", test_init})
+          {"a limit that was not told", test_limit_found}, {"no session is free", test_no_session_is_free},
+          {"restart under threads", test_restart_under_threads}, {"one token, two openers", test_shared},
+          {"what a token says", test_info}, {"making tokens", test_init})

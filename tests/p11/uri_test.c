@@ -205,5 +205,19 @@ static void test_errors(void)
     CU_ASSERT(!chv_p11_rv_lost(CKR_PIN_INCORRECT) && !chv_p11_rv_lost(CKR_PIN_LOCKED) && !chv_p11_rv_lost(CKR_OK));
 }
 
+static void test_pin_path(void)
+{
+    char path[20];
+    chv_p11_pin_path("pkcs11:token=x?pin-source=file:/etc/a%20pin", path, sizeof path);
+    CU_ASSERT_STRING_EQUAL(path, "/etc/a pin");
+    static const char *const without[] = {"pkcs11:token=x", "pkcs11:token=x?pin-source=%7Ccat", "openssl",
+                                          "file:/etc/pin-source=file:/x",
+                                          "pkcs11:token=x?pin-source=file:/longer/than/there/is/room"};
+    for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
+        chv_p11_pin_path(without[i], path, sizeof path);
+        CU_ASSERT_STRING_EQUAL(path, "");
+    }
+}
+
 TEST_MAIN("p11: URIs, PIN files, errors", {"URIs that are taken", test_taken}, {"URIs that are refused", test_refused},
-          {"PIN files", test_pin_files}, {"error texts", test_errors})
+          {"PIN files", test_pin_files}, {"error texts", test_errors}, {"path of a PIN file", test_pin_path})

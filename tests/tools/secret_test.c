@@ -125,6 +125,7 @@ static void test_stdin(void)
 
 static void test_credential(void)
 {
+    char found[PATH_MAX];
     char out[CHV_PASSPHRASE_MAX];
     size_t len = 0;
     struct chv_secret_source source = chv_secret_source(NULL, "--passphrase-file", CHV_SECRET_CREDENTIAL);
@@ -135,6 +136,9 @@ static void test_credential(void)
     make(CHV_SECRET_CREDENTIAL, "from systemd", 12, 0400);
     CU_ASSERT_TRUE(chv_secret_repeatable(&source));
     CU_ASSERT_FALSE(chv_secret_repeatable(&none));
+    CU_ASSERT_TRUE(chv_secret_path(&source, found));
+    CU_ASSERT_STRING_EQUAL(found, path_of(CHV_SECRET_CREDENTIAL));
+    CU_ASSERT_FALSE(chv_secret_path(&none, found));
     CU_ASSERT_EQUAL(chv_secret_get(&source, "p", 0, out, sizeof out, &len, NULL), CHV_OK);
     CU_ASSERT(len == 12 && memcmp(out, "from systemd", 12) == 0);
     if (geteuid() == 0) { /* root's 0440 is what systemd makes for a service's user */
@@ -154,6 +158,10 @@ static void test_repeatable(void)
     CU_ASSERT_TRUE(chv_secret_repeatable(&file));
     struct chv_secret_source input = chv_secret_source("-", "o", NULL);
     CU_ASSERT_FALSE(chv_secret_repeatable(&input));
+    char found[PATH_MAX];
+    CU_ASSERT_TRUE(chv_secret_path(&file, found));
+    CU_ASSERT_STRING_EQUAL(found, file.path);
+    CU_ASSERT_FALSE(chv_secret_path(&input, found));
     struct chv_secret_source prompt = {.kind = CHV_SECRET_PROMPT, .option = "o"};
     CU_ASSERT_FALSE(chv_secret_repeatable(&prompt));
 }
