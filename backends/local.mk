@@ -2,6 +2,8 @@
 # Session cryptography: one vtable instance each.
 noinst_LTLIBRARIES += backends/libbackends.la
 backends_libbackends_la_SOURCES = \
+	backends/answers.c \
+	backends/answers.h \
 	backends/openssl.c \
 	backends/openssl.h \
 	backends/pkcs11.c \

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backends/selftest.h"
 
+#include "backends/answers.h"
 #include "base/encode.h"
 #include "base/memory.h"
 
 #include <stdbool.h>
 #include <string.h>
-
-/* Longest message below: RFC 8439, 2.8.2. */
-#define MESSAGE_MAX 114u
-#define AD_MAX 20u
 
 /* Digests of "abc": FIPS 180-4's examples (SHA256, SHA512), RFC 7693, appendices B and A. */
 static const char *const hash_abc[CHV_HASH_COUNT] = {
@@ -28,74 +25,6 @@ static const char *const hmac_jefe[CHV_HASH_COUNT] = {
                         "9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
 };
 
-struct aead_answer {
-    const char *key;
-    const char *nonce;
-    const char *ad;
-    const char *plain;
-    const char *sealed; /* ciphertext, tag */
-};
-
-static const struct aead_answer aead_answers[CHV_AEAD_COUNT] = {
-    /* McGrew and Viega, "The Galois/Counter Mode of Operation (GCM)", test case 16. */
-    [CHV_AEAD_AES256GCM] =
-        {
-            .key = "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308",
-            .nonce = "cafebabefacedbaddecaf888",
-            .ad = "feedfacedeadbeeffeedfacedeadbeefabaddad2",
-            .plain = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
-                     "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
-            .sealed = "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
-                      "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662"
-                      "76fc6ece0f4e1768cddf8853bb2d551b",
-        },
-    /* RFC 8439, 2.8.2. */
-    [CHV_AEAD_CHACHA20POLY1305] =
-        {
-            .key = "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f",
-            .nonce = "070000004041424344454647",
-            .ad = "50515253c0c1c2c3c4c5c6c7",
-            .plain = "4c616469657320616e642047656e746c656d656e206f662074686520636c6173"
-                     "73206f66202739393a204966204920636f756c64206f6666657220796f75206f"
-                     "6e6c79206f6e652074697020666f7220746865206675747572652c2073756e73"
-                     "637265656e20776f756c642062652069742e",
-            .sealed = "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d6"
-                      "3dbea45e8ca9671282fafb69da92728b1a71de0a9e060b2905d6a5b67ecd3b36"
-                      "92ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc"
-                      "3ff4def08e4b7a9de576d26586cec64b6116"
-                      "1ae10b594f09e26a7e902ecbd0600691",
-        },
-};
-
-struct dh_answer {
-    const char *private_key[2];
-    const char *public_key[2];
-    const char *shared;
-};
-
-static const struct dh_answer dh_answers[CHV_CURVE_COUNT] = {
-    /* RFC 7748, 6.1. */
-    [CHV_CURVE_25519] =
-        {
-            .private_key = {"77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
-                            "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"},
-            .public_key = {"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
-                           "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"},
-            .shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742",
-        },
-    /* RFC 5903, 8.1. */
-    [CHV_CURVE_P256] =
-        {
-            .private_key = {"c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433",
-                            "c6ef9c5d78ae012a011164acb397ce2088685d8f06bf9be0b283ab46476bee53"},
-            .public_key = {"04dad0b65394221cf9b051e1feca5787d098dfe637fc90b9ef945d0c3772581180"
-                           "5271a0461cdb8252d61f1c456fa3e59ab1f45b33accf5f58389e0577b8990bb3",
-                           "04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63"
-                           "56fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab"},
-            .shared = "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de",
-        },
-};
-
 /* Decodes a table's text; its length. */
 static size_t decode(const char *hex, uint8_t *out, size_t cap)
 {
@@ -105,7 +34,7 @@ static size_t decode(const char *hex, uint8_t *out, size_t cap)
 
 static bool is(const uint8_t *got, size_t len, const char *hex)
 {
-    uint8_t want[MESSAGE_MAX + CHV_AEAD_TAG_LEN];
+    uint8_t want[CHV_ANSWER_MESSAGE_MAX + CHV_AEAD_TAG_LEN];
     return decode(hex, want, sizeof want) == len && memcmp(got, want, len) == 0;
 }
 
@@ -126,13 +55,13 @@ static bool test_hmac(const struct chv_crypto *crypto, enum chv_hash alg)
 }
 
 /* Seals, opens in place, and then refuses the same with a wrong tag, leaving zeros. */
-static bool run_aead(const struct chv_crypto *crypto, struct chv_aead *aead, const struct aead_answer *a)
+static bool run_aead(const struct chv_crypto *crypto, struct chv_aead *aead, const struct chv_answer_aead *a)
 {
     uint8_t nonce[CHV_AEAD_NONCE_LEN];
-    uint8_t ad[AD_MAX];
-    uint8_t plain[MESSAGE_MAX];
-    uint8_t buf[MESSAGE_MAX + CHV_AEAD_TAG_LEN];
-    uint8_t opened[MESSAGE_MAX];
+    uint8_t ad[CHV_ANSWER_AD_MAX];
+    uint8_t plain[CHV_ANSWER_MESSAGE_MAX];
+    uint8_t buf[CHV_ANSWER_MESSAGE_MAX + CHV_AEAD_TAG_LEN];
+    uint8_t opened[CHV_ANSWER_MESSAGE_MAX];
     decode(a->nonce, nonce, sizeof nonce);
     size_t ad_len = decode(a->ad, ad, sizeof ad);
     size_t len = decode(a->plain, plain, sizeof plain);
@@ -153,8 +82,8 @@ static bool test_aead(const struct chv_crypto *crypto, enum chv_aead_alg alg)
 {
     uint8_t key[CHV_KEY_LEN];
     struct chv_aead *aead = NULL;
-    decode(aead_answers[alg].key, key, sizeof key);
-    bool ok = chv_crypto_aead_new(crypto, alg, key, &aead) == CHV_OK && run_aead(crypto, aead, &aead_answers[alg]);
+    decode(chv_answers_aead[alg].key, key, sizeof key);
+    bool ok = chv_crypto_aead_new(crypto, alg, key, &aead) == CHV_OK && run_aead(crypto, aead, &chv_answers_aead[alg]);
     chv_crypto_aead_free(crypto, aead);
     return ok;
 }
@@ -162,7 +91,7 @@ static bool test_aead(const struct chv_crypto *crypto, enum chv_aead_alg alg)
 /* Known key pairs, where they can be imported: *known says whether. */
 static bool test_dh_known(const struct chv_crypto *crypto, enum chv_curve curve, bool *known)
 {
-    const struct dh_answer *a = &dh_answers[curve];
+    const struct chv_answer_dh *a = &chv_answers_dh[curve];
     bool ok = true;
     *known = true;
     for (size_t i = 0; ok && i < 2; i++) {

@@ -14,6 +14,8 @@ keystore_libkeystore_la_SOURCES = \
 	keystore/keystore.h \
 	keystore/token.c \
 	keystore/token.h \
+	keystore/token_answers.c \
+	keystore/token_answers.h \
 	keystore/token_check.c \
 	keystore/token_check.h \
 	keystore/token_derive.c \

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "core/hkdf.h"
+#include "core/wire.h"
 #include "keystore/token.h"
 
 /* How long a rate is measured, in nanoseconds, and how many operations between two looks at the clock. */
@@ -152,9 +153,47 @@ static enum chv_err check_token(struct chv_p11_token *token, struct chv_token_ch
     err = chv_crypto_random(&job.crypto, job.secret, sizeof job.secret);
     if (err == CHV_OK)
         err = chv_p11_token_run(token, check_keys, &job, why);
+    if (err == CHV_OK)
+        err = chv_token_known_run(token, &job.crypto, check->known, &check->known_count, why);
     chv_wipe(job.secret, sizeof job.secret);
     chv_backend_close(&job.crypto);
     return err;
+}
+
+/* --- a backend in it -----------------------------------------------------------------------------------------------
+ */
+
+/* The first thing that a suite needs and this backend has not, in the backend's words; NULL: it has all. */
+static const char *check_lacks(const struct chv_crypto *crypto, const struct chv_suite_parts *parts)
+{
+    const uint32_t needs[] = {CHV_CAP_CURVE(parts->curve), CHV_CAP_AEAD(parts->aead), CHV_CAP_HASH(parts->hash)};
+    for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++)
+        if ((crypto->capabilities & needs[i]) == 0)
+            return chv_crypto_lacks(crypto, needs[i]);
+    return NULL;
+}
+
+/* As a server or client opens it; that it does not is an answer. */
+static enum chv_err check_backend(const struct chv_p11_uri *uri, struct chv_token_check *check, struct chv_why *why)
+{
+    char spec[CHV_P11_URI_MAX + 1];
+    struct chv_crypto crypto;
+    if (!chv_p11_uri_token_only(uri, spec, sizeof spec))
+        return chv_fail(why, CHV_ERR_CONFIG, "PKCS #11 URI: too long");
+    check->backend.why.text[0] = '\0';
+    check->backend.opens = chv_backend_open(spec, &crypto, &check->backend.why) == CHV_OK;
+    if (!check->backend.opens)
+        return CHV_OK;
+    for (unsigned i = 0; i < CHV_TOKEN_SUITES; i++) {
+        const enum chv_suite suite = (enum chv_suite)(CHV_SUITE_X25519_AESGCM_SHA256 + i);
+        const char *lacks = check_lacks(&crypto, chv_suite_parts(suite));
+        check->backend.suites[i].name = chv_suite_name(suite);
+        check->backend.suites[i].there = lacks == NULL;
+        (void)snprintf(check->backend.suites[i].lacks, sizeof check->backend.suites[i].lacks, "%.399s",
+                       lacks != NULL ? lacks : "");
+    }
+    chv_backend_close(&crypto);
+    return CHV_OK;
 }
 
 /* --- a keystore in it ----------------------------------------------------------------------------------------------
@@ -208,8 +247,14 @@ enum chv_err chv_token_check(const char *uri, chv_secret_fn secret, void *arg, s
     if (err != CHV_OK)
         return err;
     err = chv_p11_token_open(&parsed, NULL, &token, why);
+    if (err == CHV_OK && parsed.pin_file == NULL)
+        err = check_backend(&parsed, check, why);
     if (err == CHV_OK)
         err = chv_p11_token_login(token, secret, arg, why);
+    if (err == CHV_OK && !check->backend.opens) {
+        err = check_backend(&parsed, check, why); /* a PIN that is wrong is not tried here a second time */
+        check->backend.needs_login = parsed.pin_file == NULL && check->backend.opens;
+    }
     if (err == CHV_OK)
         err = check_token(token, check, why);
     if (err == CHV_OK)

@@ -3,9 +3,10 @@
 #ifndef CHV_KEYSTORE_TOKEN_CHECK_H
 #define CHV_KEYSTORE_TOKEN_CHECK_H
 
+#include "keystore/token_answers.h"
 #include "p11/token.h"
 
-enum { CHV_TOKEN_MECHANISMS = 12, CHV_TOKEN_RUNGS = 3 };
+enum { CHV_TOKEN_MECHANISMS = 12, CHV_TOKEN_RUNGS = 3, CHV_TOKEN_SUITES = 3 };
 
 enum chv_token_answer {
     CHV_TOKEN_ABSENT, /* the token cannot do it, or not with a key that stays inside */
@@ -21,8 +22,20 @@ struct chv_token_check {
         bool there;
     } mechanisms[CHV_TOKEN_MECHANISMS];
     size_t mechanism_count;
+    struct chv_token_known known[CHV_TOKEN_KNOWN_MAX];
+    size_t known_count;
     bool p256, x25519; /* key pairs made and ECDH done */
-    bool test_keys;    /* the token takes keys for this check: without them the rest is not known */
+    struct {
+        bool opens;         /* as a backend: its trials and its self-test passed */
+        bool needs_login;   /* not before somebody had logged in */
+        struct chv_why why; /* where it does not open */
+        struct {
+            const char *name;
+            bool there;
+            char lacks[400]; /* what the backend says that is missing */
+        } suites[CHV_TOKEN_SUITES];
+    } backend;
+    bool test_keys; /* the token takes keys for this check: without them the rest is not known */
     struct {
         const char *name; /* "hmac", as chaveiro-derive= has it */
         enum chv_token_answer answer;
@@ -36,7 +49,8 @@ struct chv_token_check {
 };
 
 /*
- * Opens the token that the URI names, logs in and tries.  Keys made for it are session objects, destroyed at the end:
+ * Opens the token that the URI names, logs in and tries, and opens it as a backend: before the login, as a server does
+ * whose URI has no pin-source, and with it if it does not go without.  Keys made for it are session objects, destroyed at the end:
  * the token holds then what it held before.  Takes about a second.
  */
 enum chv_err chv_token_check(const char *uri, chv_secret_fn secret, void *arg, struct chv_token_check *check,

@@ -267,6 +267,22 @@ bool chv_p11_uri_label(const struct chv_p11_uri *uri, char out[33])
     return len > 0;
 }
 
+bool chv_p11_uri_token_only(const struct chv_p11_uri *uri, char *out, size_t size)
+{
+    static const char name[] = "object=";
+    const char *text = uri->text, *path = strchr(text, ':') + 1, *end = path + strcspn(path, "?");
+    const char *from = path;
+    while (from < end && strncmp(from, name, strlen(name)) != 0)
+        from += strcspn(from, ";?") + (from[strcspn(from, ";?")] == ';');
+    const char *to = from + (from < end ? strcspn(from, ";?") : 0);
+    if (from < end && *to == ';')
+        to++;
+    else if (from < end && from > path)
+        from--; /* the last one: its ';' stands before it */
+    const int n = snprintf(out, size, "%.*s%s", (int)(from - text), text, to);
+    return n >= 0 && (size_t)n < size;
+}
+
 void chv_p11_uri_describe(const struct chv_p11_uri *uri, char *out, size_t size)
 {
     char *text = NULL;

@@ -41,6 +41,8 @@ void chv_p11_uri_free(struct chv_p11_uri *uri);
 bool chv_p11_uri_matches(const struct chv_p11_uri *uri, CK_SLOT_ID slot, const CK_TOKEN_INFO *info);
 /* The token's label, if that is all that the URI says of it: so one can be made.  False else. */
 bool chv_p11_uri_label(const struct chv_p11_uri *uri, char out[33]);
+/* The same URI without `object`.  False if `size` bytes are too few. */
+bool chv_p11_uri_token_only(const struct chv_p11_uri *uri, char *out, size_t size);
 /* The token part as the URI has it ("token \"x\", serial \"y\""), for error texts. */
 void chv_p11_uri_describe(const struct chv_p11_uri *uri, char *out, size_t size);
 

@@ -35,6 +35,10 @@ static void token_say(json_t *advice, const char *format, ...)
 static void token_advise_keystore(const struct chv_token_check *c, json_t *advice)
 {
     enum chv_token_answer hmac = c->rungs[0].answer;
+    for (size_t i = 0; i < c->known_count; i++)
+        if (c->known[i].verdict == CHV_TOKEN_ERRS)
+            token_say(advice, "DO NOT USE IT: its %s is wrong (%s: %.120s).", c->known[i].what, c->known[i].source,
+                      c->known[i].reason);
     if (!token_has(c, "CKM_SHA256_HMAC"))
         token_say(advice, "It cannot be a keystore: it has no CKM_SHA256_HMAC.");
     else if (hmac == CHV_TOKEN_WRONG)
@@ -66,21 +70,26 @@ static void token_advise_keystore(const struct chv_token_check *c, json_t *advic
             token_say(advice, "Its chaveiro-derive=%s is wrong: never use it.", c->rungs[i].name);
 }
 
+/* What came of opening it as a backend: trials, self-test, suites. */
 static void token_advise_backend(const struct chv_token_check *c, json_t *advice)
 {
-    bool base = token_has(c, "CKM_SHA256") && token_has(c, "CKM_SHA256_HMAC") && c->test_keys;
-    bool gcm = token_has(c, "CKM_AES_GCM"), chacha = token_has(c, "CKM_CHACHA20_POLY1305");
-    char suites[160];
-    (void)snprintf(suites, sizeof suites, "%s%s%s", base && c->x25519 && gcm ? " x25519-aesgcm-sha256" : "",
-                   base && c->x25519 && chacha ? " x25519-chachapoly-sha256" : "",
-                   base && c->p256 && gcm ? " p256-aesgcm-sha256" : "");
-    if (suites[0] != 0)
-        token_say(advice,
-                  "As backend it can serve:%s. backend = openssl is much faster; choose the token where every "
-                  "primitive must run in it.",
-                  suites);
-    else
-        token_say(advice, "It cannot be a backend (a whole suite is not in it): keep backend = openssl.");
+    char suites[160] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < CHV_TOKEN_SUITES; i++)
+        if (c->backend.opens && c->backend.suites[i].there)
+            len += (size_t)snprintf(suites + len, sizeof suites - len, " %s", c->backend.suites[i].name);
+    if (suites[0] == '\0') {
+        token_say(advice, "It cannot be a backend (%.240s): keep backend = openssl.",
+                  c->backend.opens ? c->backend.suites[0].lacks : c->backend.why.text);
+        return;
+    }
+    token_say(
+        advice,
+        "As backend it was opened, passed the self-test and can serve:%s. backend = openssl is much faster; choose "
+        "the token where every primitive must run in it.",
+        suites);
+    if (c->backend.needs_login)
+        token_say(advice, "As backend it wants a PIN: give its URI a pin-source, and take a token without the master.");
 }
 
 static void token_advise_pin(const struct chv_token_check *c, json_t *advice)
@@ -117,6 +126,39 @@ static json_t *token_sessions(const struct chv_p11_token_info *info)
     return json_integer((json_int_t)info->max_sessions);
 }
 
+static json_t *token_known(const struct chv_token_check *c)
+{
+    static const char *const results[] = {"absent", "ok", "refused", "WRONG"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < c->known_count; i++) {
+        json_t *line = json_object();
+        (void)json_object_set_new(line, "what", json_string(c->known[i].what));
+        (void)json_object_set_new(line, "source", json_string(c->known[i].source));
+        (void)json_object_set_new(line, "result", json_string(results[c->known[i].verdict]));
+        if (c->known[i].reason[0] != '\0')
+            (void)json_object_set_new(line, "reason", json_string(c->known[i].reason));
+        (void)json_array_append_new(list, line);
+    }
+    return list;
+}
+
+/* {"opens": true, "suites": [...], "lacks": {SUITE: why}} or {"opens": false, "reason": why} */
+static json_t *token_backend(const struct chv_token_check *c)
+{
+    json_t *o = json_object(), *suites = json_array(), *lacks = json_object();
+    (void)json_object_set_new(o, "opens", json_boolean(c->backend.opens));
+    if (!c->backend.opens)
+        (void)json_object_set_new(o, "reason", json_string(c->backend.why.text));
+    for (size_t i = 0; c->backend.opens && i < CHV_TOKEN_SUITES; i++)
+        if (c->backend.suites[i].there)
+            (void)json_array_append_new(suites, json_string(c->backend.suites[i].name));
+        else
+            (void)json_object_set_new(lacks, c->backend.suites[i].name, json_string(c->backend.suites[i].lacks));
+    (void)json_object_set_new(o, "suites", suites);
+    (void)json_object_set_new(o, "lacks", lacks);
+    return o;
+}
+
 static json_t *token_report(const struct chv_token_check *c)
 {
     static const char *const answers[] = {"no", "equal to OpenSSL", "WRONG"};
@@ -137,6 +179,8 @@ static json_t *token_report(const struct chv_token_check *c)
     if (c->x25519)
         (void)json_array_append_new(curves, json_string(chv_curve_name(CHV_CURVE_25519)));
     (void)json_object_set_new(o, "curves", curves);
+    (void)json_object_set_new(o, "known_answers", token_known(c));
+    (void)json_object_set_new(o, "backend", token_backend(c));
     for (size_t i = 0; i < CHV_TOKEN_RUNGS; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "derive_%s", c->rungs[i].name);
@@ -160,12 +204,66 @@ static json_t *token_report(const struct chv_token_check *c)
     return o;
 }
 
+static void token_put(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    chv_cli_put_escaped(stdout, text, strlen(text), false);
+}
+
+/* One line a known answer: "  ok       AES-256-GCM (SOURCE)", and behind a colon why not. */
+static void token_print_known(const json_t *known)
+{
+    size_t i;
+    json_t *line;
+    printf("\nknown answers:\n");
+    json_array_foreach(known, i, line)
+    {
+        printf("  %-8s ", json_string_value(json_object_get(line, "result")));
+        token_put(line, "what");
+        printf(" (");
+        token_put(line, "source");
+        printf(")");
+        if (json_object_get(line, "reason") != NULL) {
+            printf(": ");
+            token_put(line, "reason");
+        }
+        printf("\n");
+    }
+}
+
+static void token_print_backend(const json_t *backend)
+{
+    size_t i;
+    json_t *suite, *reason;
+    const char *name;
+    printf("\nas a backend:\n");
+    if (!json_is_true(json_object_get(backend, "opens"))) {
+        printf("  refused  ");
+        token_put(backend, "reason");
+        printf("\n");
+    }
+    json_array_foreach(json_object_get(backend, "suites"), i, suite)
+        printf("  ok       %s\n", json_string_value(suite));
+    json_object_foreach(json_object_get(backend, "lacks"), name, reason)
+    {
+        printf("  refused  %s: ", name);
+        token_put(json_object_get(backend, "lacks"), name);
+        printf("\n");
+    }
+}
+
 static void token_print(json_t *report)
 {
     size_t i;
-    json_t *line, *advice = json_incref(json_object_get(report, "advice"));
+    json_t *line, *advice = json_incref(json_object_get(report, "advice")),
+                  *known = json_incref(json_object_get(report, "known_answers")),
+                  *backend = json_incref(json_object_get(report, "backend"));
     (void)json_object_del(report, "advice");
+    (void)json_object_del(report, "known_answers");
+    (void)json_object_del(report, "backend");
     chv_cli_print(json_incref(report), false);
+    token_print_known(known);
+    token_print_backend(backend);
     printf("\n");
     json_array_foreach(advice, i, line)
     {
@@ -175,6 +273,16 @@ static void token_print(json_t *report)
         printf("\n");
     }
     json_decref(advice);
+    json_decref(known);
+    json_decref(backend);
+}
+
+static bool token_wrong(const struct chv_token_check *c)
+{
+    bool wrong = c->rungs[0].answer == CHV_TOKEN_WRONG;
+    for (size_t i = 0; i < c->known_count; i++)
+        wrong = wrong || c->known[i].verdict == CHV_TOKEN_ERRS;
+    return wrong;
 }
 
 int keyadmin_token_check(const struct chv_cli_args *args)
@@ -199,5 +307,5 @@ int keyadmin_token_check(const struct chv_cli_args *args)
         token_print(report);
     json_decref(report);
     /* a token that computes wrongly is a failure, whatever else it can do */
-    return check.rungs[0].answer == CHV_TOKEN_WRONG ? EX_SOFTWARE : EX_OK;
+    return token_wrong(&check) ? EX_SOFTWARE : EX_OK;
 }
