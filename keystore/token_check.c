@@ -11,7 +11,7 @@
 #include "keystore/token.h"
 
 /* How long a rate is measured, in nanoseconds, and how many operations between two looks at the clock. */
-enum { CHECK_MEASURE_NS = 250000000, CHECK_STEP = 16 };
+enum { CHECK_MEASURE_NS = 100000000, CHECK_STEP = 16 };
 
 static const struct {
     CK_MECHANISM_TYPE type;

@@ -77,8 +77,8 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin token init pkcs11:token=cam3\n",
      1, 1, keyadmin_token_init},
     {"token check", "URI", "try out what a token can do",
-     "Mechanisms, ways to derive (compared with OpenSSL), attempts to get a key out, sessions, speed, and\n"
-     "what it all means here.  The token holds afterwards what it held before.\n"
+     "Mechanisms, published known answers, ways to derive, attempts to get a key out, sessions, suites as a\n"
+     "backend, speed, and what it all means here.  The token holds afterwards what it held before.\n"
      "\n"
      "Example:\n"
      "  keyadmin token check 'pkcs11:token=chaveiro?pin-source=file:/etc/chaveiro/chaveiro.pin'\n",

@@ -79,8 +79,8 @@ static void token_advise_backend(const struct chv_token_check *c, json_t *advice
         if (c->backend.opens && c->backend.suites[i].there)
             len += (size_t)snprintf(suites + len, sizeof suites - len, " %s", c->backend.suites[i].name);
     if (suites[0] == '\0') {
-        token_say(advice, "It cannot be a backend (%.240s): keep backend = openssl.",
-                  c->backend.opens ? c->backend.suites[0].lacks : c->backend.why.text);
+        token_say(advice,
+                  "It cannot be a backend: opened as one it failed, as 'backend' tells. Keep backend = openssl.");
         return;
     }
     token_say(
@@ -236,7 +236,7 @@ static void token_print_backend(const json_t *backend)
     size_t i;
     json_t *suite, *reason;
     const char *name;
-    printf("\nas a backend:\n");
+    printf("\nbackend:\n");
     if (!json_is_true(json_object_get(backend, "opens"))) {
         printf("  refused  ");
         token_put(backend, "reason");

@@ -7,6 +7,7 @@ keystore_tests = \
 	tests/keystore/file_memory \
 	tests/keystore/file_refuse \
 	tests/keystore/file_writers \
+	tests/keystore/token_check \
 	tests/keystore/token_faults \
 	tests/keystore/token_keys \
 	tests/keystore/token_lost \
@@ -59,6 +60,10 @@ tests_keystore_file_memory_LDADD = $(test_libs)
 tests_keystore_file_make_SOURCES = tests/keystore/file_make.c
 tests_keystore_file_make_CFLAGS = $(AM_CFLAGS)
 tests_keystore_file_make_LDADD = libchaveiro-testable.la
+
+tests_keystore_token_check_SOURCES = tests/keystore/token_check.c $(keystore_test_support)
+tests_keystore_token_check_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_keystore_token_check_LDADD = tests/support/libtokens.la $(test_libs)
 
 tests_keystore_token_faults_SOURCES = tests/keystore/token_faults.c $(keystore_test_support)
 tests_keystore_token_faults_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)

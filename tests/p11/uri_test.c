@@ -219,5 +219,31 @@ static void test_pin_path(void)
     }
 }
 
+/* One without its object. */
+static void test_token_only(void)
+{
+    static const struct {
+        const char *with, *without;
+    } cases[] = {
+        {"pkcs11:token=t", "pkcs11:token=t"},
+        {"pkcs11:token=t;object=o", "pkcs11:token=t"},
+        {"pkcs11:object=o;token=t", "pkcs11:token=t"},
+        {"pkcs11:token=t;object=o;serial=1", "pkcs11:token=t;serial=1"},
+        {"pkcs11:token=t;object=o?module-path=/m.so&pin-source=file:/p",
+         "pkcs11:token=t?module-path=/m.so&pin-source=file:/p"},
+        {"pkcs11:token=object%3D?pin-source=file:/object=", "pkcs11:token=object%3D?pin-source=file:/object="},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct chv_p11_uri uri;
+        char out[CHV_P11_URI_MAX + 1];
+        CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse(cases[i].with, &uri, NULL), CHV_OK);
+        CU_ASSERT_TRUE(chv_p11_uri_token_only(&uri, out, sizeof out));
+        CU_ASSERT_STRING_EQUAL(out, cases[i].without);
+        CU_ASSERT_FALSE(chv_p11_uri_token_only(&uri, out, strlen(cases[i].without)));
+        chv_p11_uri_free(&uri);
+    }
+}
+
 TEST_MAIN("p11: URIs, PIN files, errors", {"URIs that are taken", test_taken}, {"URIs that are refused", test_refused},
-          {"PIN files", test_pin_files}, {"error texts", test_errors}, {"path of a PIN file", test_pin_path})
+          {"URIs without object", test_token_only}, {"PIN files", test_pin_files}, {"error texts", test_errors},
+          {"path of a PIN file", test_pin_path})

@@ -5,9 +5,18 @@ import os
 import re
 
 import chv
+import faulty
 import softhsm
 
-CANTCREAT, CONFIG, NOINPUT, NOPERM, USAGE = 73, 78, 66, 77, 64
+CANTCREAT, CONFIG, NOINPUT, NOPERM, SOFTWARE, USAGE = 73, 78, 66, 77, 70, 64
+# SoftHSM's
+KNOWN_ANSWERS = {
+    ("SHA-256", 'FIPS 180-4, "abc"'): "ok", ("SHA-256", "FIPS 180-4, two blocks"): "ok",
+    **{("HMAC-SHA256", f"RFC 4231, test case {i}"): "ok" for i in (1, 2, 3, 4)},
+    **{("HKDF-Expand by hmac", f"RFC 5869, A.{i}"): "ok" for i in (1, 2, 3)},
+    ("HKDF-Expand by hkdf", "RFC 5869, A.1"): "absent", ("HKDF-Expand by sp800-108", "RFC 5869, A.1"): "absent",
+    ("AES-256-GCM", "McGrew and Viega, GCM, test case 16"): "ok", ("ChaCha20-Poly1305", "RFC 8439, 2.8.2"): "absent",
+    ("ECDH on P-256", "RFC 5903, 8.1"): "ok", ("X25519", "RFC 7748, 6.1"): "ok"}
 
 
 def fails(site, code, text, *arguments, **options):
@@ -153,7 +162,15 @@ def test_token_check():
         site.init()
         objects = tree(site.tokens.folder)
         report = json.loads(site.keyadmin("token", "check", site.uri, "--json").stdout)
-        chv.check_equal(report["derive_hmac"], "equal to OpenSSL", "known answer")
+        chv.check_equal(report["sessions"], "no limit", "what C_GetTokenInfo says of SoftHSM's sessions")
+        results = {(known["what"], known["source"]): known["result"] for known in report["known_answers"]}
+        chv.check_equal(results, KNOWN_ANSWERS, "known answers")
+        chv.check_equal([known["reason"] for known in report["known_answers"] if known["what"] == "ChaCha20-Poly1305"],
+                        ["CKM_CHACHA20_POLY1305 is not in its list"], "why one is not there")
+        backend = report["backend"]
+        chv.check_equal((backend["opens"], backend["suites"]), (True, ["x25519-aesgcm-sha256", "p256-aesgcm-sha256"]), "backend")
+        chv.check_in("CKM_CHACHA20_POLY1305: CKR_MECHANISM_INVALID", backend["lacks"]["x25519-chachapoly-sha256"], "backend")
+        chv.check_equal(report["derive_hmac"], "equal to OpenSSL", "random infos")
         chv.check_equal((report["derive_hkdf"], report["derive_sp800-108"]), ("no", "no"), "other ways")
         chv.check_equal(report["extraction"], "refused", "extraction")
         chv.check_equal(report["derive_key"], "master:1", "measured with")
@@ -163,7 +180,30 @@ def test_token_check():
         chv.check(any("SoftHSM keeps its keys in files" in line for line in report["advice"]), "advice")
         chv.check_equal(tree(site.tokens.folder), objects, "objects in the token")
         text = site.keyadmin("token", "check", site.uri).stdout
-        chv.check_in("\n- It can be a keystore", text, "advice for people")
+        for line in ("\n- It can be a keystore", "\n  ok       HMAC-SHA256 (RFC 4231, test case 1)\n",
+                     "\n  absent   ChaCha20-Poly1305 (RFC 8439, 2.8.2): CKM_CHACHA20_POLY1305 is not in its list\n",
+                     "\n  ok       p256-aesgcm-sha256\n", "\n  refused  x25519-chachapoly-sha256: "):
+            chv.check_in(line, text, "lines for people")
+
+
+def test_token_check_tells_what_does_not_work():
+    """What the list of mechanisms promises and the token does not keep; and a token that computes wrongly."""
+    with faulty.FaultySite() as site:
+        site.init()
+        site.tokens.fail("C_EncryptInit", "CKR_FUNCTION_FAILED")
+        text = site.keyadmin("token", "check", site.uri).stdout
+        chv.check_in("\n  refused  AES-256-GCM (McGrew and Viega, GCM, test case 16): C_EncryptInit with CKM_AES_GCM: "
+                     "CKR_FUNCTION_FAILED\n", text, "known answers")
+        chv.check_in("\n- It cannot be a backend: ", text, "advice comes from what was tried")
+        report = json.loads(site.keyadmin("token", "check", site.uri, "--json").stdout)
+        chv.check_in("CKM_AES_GCM", report["has"], "its list has it")
+        chv.check_equal((report["backend"]["opens"], report["backend"]["suites"]), (False, []), "backend")
+        chv.check_in("CKR_FUNCTION_FAILED", report["backend"]["reason"], "backend")
+        site.tokens.heal()
+        site.tokens.fail("C_Digest", "short")
+        text = site.keyadmin("token", "check", site.uri, code=SOFTWARE).stdout
+        chv.check_in('\n  WRONG    SHA-256 (FIPS 180-4, "abc"): gives other bytes\n', text, "known answers")
+        chv.check_in("\n- DO NOT USE IT: its SHA-256 is wrong", text, "advice")
 
 
 def test_token_check_finds_a_leak():
@@ -182,6 +222,17 @@ def test_token_check_finds_a_leak():
         chv.check_equal((report["derive_hmac"], report["derive_hkdf"], report["derive_sp800-108"]),
                         ("equal to OpenSSL", "no", "no"), "known answers by a key that stays inside")
         chv.check_equal(report["extraction"], "CKM_EXTRACT_KEY_FROM_KEY", "what gives the key out")
+        results = {known["what"]: (known["result"], known.get("reason")) for known in report["known_answers"]}
+        for what in ("HMAC-SHA256", "HKDF-Expand by hmac", "AES-256-GCM", "ChaCha20-Poly1305", "ECDH on P-256",
+                     "X25519"):
+            chv.check_equal(results[what], ("ok", None), f"known answers of {what}")
+        for rung in ("hkdf", "sp800-108"):
+            chv.check_equal(results[f"HKDF-Expand by {rung}"][0], "refused", f"by {rung}, with a key that stays inside")
+            chv.check_in("CKR_", results[f"HKDF-Expand by {rung}"][1], f"by {rung}")
+        # its list has what a suite needs but a hash: that is another of NSS's tokens
+        chv.check_equal(results["SHA-256"][0], "absent", "a hash")
+        chv.check_equal(report["backend"]["opens"], False, "backend")
+        chv.check_in("CKM_SHA256", report["backend"]["reason"], "why")
         chv.check(any("tests only" in line for line in report["advice"]), f"advice: {report['advice']}")
 
 
