@@ -7,9 +7,8 @@
 #include <config.h>
 
 #include "tests/keystore/support.h"
+#include "tests/support/needle.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,12 +16,7 @@
 #include "base/memory.h"
 
 /* free() writes to the first bytes of a block: what is looked for is the rest. */
-enum { MASK = 0x5a, NEEDLE_MAX = 64, HEAD = 16, TEXT_LEN = 40, PASSPHRASE_LEN = 40 };
-
-struct needle {
-    uint8_t masked[NEEDLE_MAX];
-    size_t len;
-};
+enum { HEAD = 16, TEXT_LEN = 40, PASSPHRASE_LEN = 40 };
 
 /* The secret is a(0), a(1), ...: never whole in memory but where the keystore put it. */
 static uint8_t secret_byte(size_t i)
@@ -34,7 +28,7 @@ static struct needle raw_needle(void)
 {
     struct needle n = {.len = CHV_SECRET_LEN - HEAD};
     for (size_t i = 0; i < n.len; i++)
-        n.masked[i] = secret_byte(HEAD + i) ^ MASK;
+        n.masked[i] = secret_byte(HEAD + i) ^ NEEDLE_MASK;
     return n;
 }
 
@@ -46,12 +40,12 @@ static struct needle text_needle(void)
     for (size_t i = 0; i < n.len; i++) {
         size_t bit = 6 * (HEAD + i), byte = bit / 8;
         unsigned pair = ((unsigned)secret_byte(byte) << 8) | secret_byte(byte + 1);
-        n.masked[i] = (uint8_t)digits[(pair >> (10 - bit % 8)) & 63] ^ MASK;
+        n.masked[i] = (uint8_t)digits[(pair >> (10 - bit % 8)) & 63] ^ NEEDLE_MASK;
     }
     return n;
 }
 
-/* Expand(secret, 01) = HMAC-SHA256(secret, 01 01), computed elsewhere, under MASK. */
+/* Expand(secret, 01) = HMAC-SHA256(secret, 01 01), computed elsewhere, under the mask. */
 static struct needle middle_needle(void)
 {
     static const uint8_t masked[CHV_SECRET_LEN] = {
@@ -72,7 +66,7 @@ static struct needle passphrase_needle(void)
 {
     struct needle n = {.len = PASSPHRASE_LEN - HEAD};
     for (size_t i = 0; i < n.len; i++)
-        n.masked[i] = passphrase_byte(HEAD + i) ^ MASK;
+        n.masked[i] = passphrase_byte(HEAD + i) ^ NEEDLE_MASK;
     return n;
 }
 
@@ -89,50 +83,6 @@ static enum chv_err give_passphrase(void *arg, const char *prompt, int confirm, 
         ((volatile char *)out)[i] = (char)passphrase_byte(i);
     *len = PASSPHRASE_LEN;
     return CHV_OK;
-}
-
-static size_t count_in(const uint8_t *buf, size_t len, const struct needle *n)
-{
-    size_t found = 0;
-    for (size_t i = 0; i + n->len <= len; i++) {
-        size_t k = 0;
-        while (k < n->len && (buf[i + k] ^ MASK) == n->masked[k])
-            k++;
-        found += k == n->len;
-    }
-    return found;
-}
-
-/* How often it stands in the writable memory of this process. */
-static size_t occurrences(struct needle n)
-{
-    static uint8_t page[1 << 16];
-    char line[512];
-    size_t found = 0;
-    FILE *maps = fopen("/proc/self/maps", "re");
-    int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    CU_ASSERT_FATAL(maps != NULL && mem >= 0);
-    while (fgets(line, sizeof line, maps) != NULL) {
-        char *rest = NULL;
-        uint64_t start = strtoull(line, &rest, 16), end = strtoull(rest + 1, &rest, 16);
-        if (strncmp(rest, " rw", 3) != 0 || end - start > UINT64_C(1) << 30)
-            continue; /* as large as that is only a sanitizer's own map of memory */
-        /* windows overlap by the needle; a mapping that cannot be read (a sanitizer's gap) is passed over */
-        for (uint64_t at = start; at < end; at += sizeof page - n.len) {
-            uint64_t left = end - at;
-            ssize_t got = pread(mem, page, left < sizeof page ? (size_t)left : sizeof page, (off_t)at);
-            if (got <= 0)
-                break;
-            /* our own window would be found in itself: it is wiped before anything else is looked at */
-            if (!((uintptr_t)page >= at && (uintptr_t)page < at + (uint64_t)got) &&
-                !(at >= (uintptr_t)page && at < (uintptr_t)page + sizeof page))
-                found += count_in(page, (size_t)got, &n);
-            memset(page, 0, sizeof page);
-        }
-    }
-    (void)fclose(maps);
-    close(mem);
-    return found;
 }
 
 /* In a child, so that nothing of the making stays in this process. */
@@ -171,22 +121,22 @@ static void test_reader(void)
     uint8_t out[32];
     char *path = test_path("memory.ks");
     make_in_child(path);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 0);
     struct chv_keystore *ks = open_in(path, CHV_KEYSTORE_READ);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
-    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
-    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 1);
+    CU_ASSERT_EQUAL(needle_occurrences(text_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(passphrase_needle()), 0);
     /* The secret in no second place after its use, what is derived on the way in none. */
     CU_ASSERT_EQUAL(chv_keystore_derive2(ks, "s", &info, 1, &info, 1, out, NULL), CHV_OK);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
-    CU_ASSERT_EQUAL(occurrences(middle_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 1);
+    CU_ASSERT_EQUAL(needle_occurrences(middle_needle()), 0);
     CU_ASSERT_EQUAL(chv_keystore_derive(ks, "s", &info, 1, out, NULL), CHV_OK);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
-    CU_ASSERT(occurrences(middle_needle()) > 0); /* in out: it is the right needle */
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 1);
+    CU_ASSERT(needle_occurrences(middle_needle()) > 0); /* in out: it is the right needle */
     chv_wipe(out, sizeof out);
     chv_keystore_close(ks);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
-    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(text_needle()), 0);
     (void)unlink(path);
     free(path);
 }
@@ -196,15 +146,15 @@ static void test_writer(void)
     char *path = test_path("memory.ks");
     make_in_child(path);
     struct chv_keystore *ks = open_in(path, CHV_KEYSTORE_WRITE);
-    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 1); /* needed again at each commit */
+    CU_ASSERT_EQUAL(needle_occurrences(passphrase_needle()), 1); /* needed again at each commit */
     CU_ASSERT_EQUAL(chv_keystore_commit(ks, NULL), CHV_OK);
-    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 1);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 1);
-    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(passphrase_needle()), 1);
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 1);
+    CU_ASSERT_EQUAL(needle_occurrences(text_needle()), 0);
     chv_keystore_close(ks);
-    CU_ASSERT_EQUAL(occurrences(passphrase_needle()), 0);
-    CU_ASSERT_EQUAL(occurrences(raw_needle()), 0);
-    CU_ASSERT_EQUAL(occurrences(text_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(passphrase_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(raw_needle()), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(text_needle()), 0);
     (void)unlink(path);
     free(path);
 }
@@ -218,10 +168,10 @@ static void test_search(void)
     if (text == NULL)
         return;
     for (size_t i = 0; i < n.len; i++)
-        ((volatile char *)text)[HEAD + i] = (char)(n.masked[i] ^ MASK);
-    CU_ASSERT_EQUAL(occurrences(n), 1);
+        ((volatile char *)text)[HEAD + i] = (char)(n.masked[i] ^ NEEDLE_MASK);
+    CU_ASSERT_EQUAL(needle_occurrences(n), 1);
     chv_wipe(text, HEAD + n.len);
-    CU_ASSERT_EQUAL(occurrences(n), 0);
+    CU_ASSERT_EQUAL(needle_occurrences(n), 0);
     free(text);
 }
 

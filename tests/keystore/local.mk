@@ -53,7 +53,7 @@ tests_keystore_file_writers_SOURCES = tests/keystore/file_writers.c $(keystore_t
 tests_keystore_file_writers_CFLAGS = $(test_cflags)
 tests_keystore_file_writers_LDADD = $(test_libs)
 
-tests_keystore_file_memory_SOURCES = tests/keystore/file_memory.c $(keystore_test_support)
+tests_keystore_file_memory_SOURCES = tests/keystore/file_memory.c $(needle_support) $(keystore_test_support)
 tests_keystore_file_memory_CFLAGS = $(test_cflags)
 tests_keystore_file_memory_LDADD = $(test_libs)
 

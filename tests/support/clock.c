@@ -38,3 +38,12 @@ __attribute__((visibility("default"))) int clock_gettime(clockid_t id, struct ti
         t->tv_sec += *offset;
     return rc;
 }
+
+__attribute__((visibility("default"))) time_t time(time_t *seconds)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    if (seconds != NULL)
+        *seconds = t.tv_sec;
+    return t.tv_sec;
+}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What tests of several layers share: backends that fail on demand or have known ephemerals.
+needle_support = tests/support/needle.c tests/support/needle.h
 check_LTLIBRARIES = tests/support/libsupport.la
 tests_support_libsupport_la_SOURCES = \
 	tests/support/fault_backend.c \

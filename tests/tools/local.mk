@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The programs: their parts, and the programs themselves from end to end.
 tools_tests = \
+	tests/tools/backup_test \
 	tests/tools/cli_test \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
@@ -10,6 +11,9 @@ check_PROGRAMS += $(tools_tests)
 TESTS += $(tools_tests)
 tools_test_cflags = $(test_cflags) $(JANSSON_CFLAGS)
 tools_test_libs = tools/libtools.la $(test_libs)
+tests_tools_backup_test_SOURCES = tests/tools/backup_test.c $(needle_support) $(keystore_test_support)
+tests_tools_backup_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
+tests_tools_backup_test_LDADD = tools/libtools.la net/libnet.la $(test_libs)
 tests_tools_cli_test_CFLAGS = $(tools_test_cflags)
 tests_tools_cli_test_LDADD = $(tools_test_libs)
 tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
@@ -20,6 +24,7 @@ tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
 
 tools_test_scripts = \
+	tests/tools/backup.py \
 	tests/tools/chaveiro.py \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
