@@ -239,13 +239,13 @@ void chv_child_end(struct child *child, int sig, int wait_ms)
 
 void chv_child_ping(struct child *child)
 {
-    const struct chv_ipc_message message = {.kind = CHV_IPC_PING, .generation = ++child->pings};
+    const struct chv_ipc_message message = {.kind = CHV_IPC_PING, .generation = child->pings + 1};
     if (!child->ready || child->pid == 0)
         return; /* start_by holds */
     if (child->answer_by == 0)
         child->answer_by = chv_supervisor_now() + ANSWER_MS;
-    enum chv_err err = chv_ipc_send(child->control, &message, NULL, 0);
-    (void)err; /* who does not read does not answer */
+    if (chv_ipc_send(child->control, &message, NULL, 0) == CHV_OK) /* else it has enough that it does not answer */
+        child->pings++;
 }
 
 void chv_child_hangup(struct child *child)

@@ -155,7 +155,7 @@ enum chv_err chv_p11_session_take_rv(struct chv_p11_token *token, bool login, st
     *rv = CKR_OK;
     enum chv_err err = chv_p11_module_check_process(token->module, why);
     while (err == CHV_OK) {
-        bool fresh;
+        bool fresh = false;
         err = reserve(token, &s, &fresh, why);
         if (err != CHV_OK)
             break;
