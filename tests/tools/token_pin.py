@@ -2,6 +2,7 @@
 """A PIN or passphrase that is wrong is tried once, however often the keeper is started, until its file changes or SIGHUP."""
 import os
 import signal
+import types
 
 import chv
 import faulty
@@ -20,8 +21,9 @@ def serving(site):
 
 
 def change_pin(site, old, new):
-    """As another process does it, behind the server's back."""
-    softhsm.in_child(lambda: softhsm.Cryptoki(site.tokens).change_pin("chaveiro", old, new))
+    """As another process does it, behind the server's back, with the real module."""
+    real = types.SimpleNamespace(module=site.tokens.real, env=site.tokens.env)
+    softhsm.in_child(lambda: softhsm.Cryptoki(real).change_pin("chaveiro", old, new))
 
 
 def kill_keeper(site):
