@@ -263,7 +263,7 @@ static enum chv_err open_token(struct pkcs11_ctx *c, const char *uri, struct chv
         err = chv_fail(why, CHV_ERR_CONFIG,
                        "backend \"pkcs11\": object= names a stored key, and a backend has none: leave it out");
     if (err == CHV_OK)
-        err = chv_p11_token_open(&parsed, NULL, &c->token, why);
+        err = chv_p11_token_open(&parsed, &c->token, why);
     if (err == CHV_OK && parsed.pin_file != NULL)
         err = chv_p11_token_login(c->token, NULL, NULL, why);
     c->private_keys = err == CHV_OK && chv_p11_token_logged_in(c->token);

@@ -38,7 +38,7 @@ static enum chv_err prepare(struct chv_token_store *store, const char *uri, stru
     if (err == CHV_OK)
         err = chv_backend_open("openssl", &store->crypto, why);
     if (err == CHV_OK)
-        err = chv_p11_token_open(&store->uri, NULL, &store->token, why);
+        err = chv_p11_token_open(&store->uri, &store->token, why);
     if (err != CHV_OK)
         return err;
     store->where = chv_p11_token_name(store->token);

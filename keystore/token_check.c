@@ -246,7 +246,7 @@ enum chv_err chv_token_check(const char *uri, chv_secret_fn secret, void *arg, s
     enum chv_err err = chv_p11_uri_parse(uri, &parsed, why);
     if (err != CHV_OK)
         return err;
-    err = chv_p11_token_open(&parsed, NULL, &token, why);
+    err = chv_p11_token_open(&parsed, &token, why);
     if (err == CHV_OK && parsed.pin_file == NULL)
         err = check_backend(&parsed, check, why);
     if (err == CHV_OK)

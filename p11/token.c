@@ -174,13 +174,11 @@ static enum chv_err make_token(const struct chv_p11_uri *uri, struct chv_p11_mod
     return CHV_OK;
 }
 
-enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, const char *default_module, struct chv_p11_token **token,
-                                struct chv_why *why)
+enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, struct chv_p11_token **token, struct chv_why *why)
 {
     struct chv_p11_module *module;
     struct chv_p11_token *t = NULL, *other = NULL;
-    const char *path = uri->module_path != NULL ? uri->module_path : default_module;
-    enum chv_err err = chv_p11_module_load(path, uri->init_args, &module, why);
+    enum chv_err err = chv_p11_module_load(uri->module_path, uri->init_args, &module, why);
     if (err != CHV_OK)
         return err;
     err = make_token(uri, module, &t, why);

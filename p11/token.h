@@ -70,8 +70,8 @@ enum chv_err chv_p11_session_fail(const struct chv_p11_session *s, struct chv_wh
  */
 enum chv_err chv_p11_session_missing(struct chv_p11_session *s, const char *what, struct chv_why *why);
 
-/* Loads the module, finds exactly one token; no session yet. `default_module` may be NULL. */
-enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, const char *default_module, struct chv_p11_token **token,
+/* Loads the URI's module (CHV_P11_DEFAULT_MODULE if it names none), finds exactly one token; no session yet. */
+enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, struct chv_p11_token **token,
                                 struct chv_why *why) CHV_MUST_CHECK;
 /* NULL is allowed.  Handles and session objects of this opener must have been destroyed before. */
 void chv_p11_token_close(struct chv_p11_token *token);

@@ -23,7 +23,7 @@
 struct chv_p11_uri {
     void *parsed;      /* p11-kit's */
     char *text;        /* as it was given; no secret is in it */
-    char *module_path; /* NULL: the caller's default */
+    char *module_path; /* NULL: CHV_P11_DEFAULT_MODULE */
     char *pin_file;    /* path of pin-source=file:PATH, NULL if there is none */
     char *init_args;   /* chaveiro-init=TEXT, the module's own arguments for C_Initialize (NSS needs them), else NULL */
     char object[CHV_P11_OBJECT_MAX + 1]; /* "" if there is none */

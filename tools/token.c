@@ -127,7 +127,7 @@ static enum chv_err token_look(const char *uri, bool *there, struct chv_why *why
     /* by itself, to tell a missing module from a missing token */
     err = chv_p11_module_load(parsed.module_path, parsed.init_args, &module, why);
     if (err == CHV_OK) {
-        err = chv_p11_token_open(&parsed, NULL, &token, why);
+        err = chv_p11_token_open(&parsed, &token, why);
         *there = err == CHV_OK;
         if (err == CHV_ERR_NOT_FOUND)
             err = CHV_OK;

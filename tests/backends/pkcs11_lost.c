@@ -152,7 +152,7 @@ static struct chv_p11_token *open_token(const char *text)
     struct chv_p11_uri parsed;
     struct chv_p11_token *token = NULL;
     CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse(text, &parsed, NULL), CHV_OK);
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&parsed, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&parsed, &token, NULL), CHV_OK);
     chv_p11_uri_free(&parsed);
     return token;
 }

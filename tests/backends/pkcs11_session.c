@@ -104,7 +104,7 @@ static size_t count_objects(const char *uri)
     struct chv_p11_token *token = NULL;
     struct count count = {0};
     CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse(uri, &parsed, NULL), CHV_OK);
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&parsed, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&parsed, &token, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_p11_token_run(token, count_work, &count, NULL), CHV_OK);
     chv_p11_token_close(token);
     chv_p11_uri_free(&parsed);

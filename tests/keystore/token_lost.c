@@ -307,7 +307,7 @@ static void test_crowd(void)
     char value[] = "data";
     unsigned n = 0;
     CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse(rig.uri, &uri, NULL), CHV_OK);
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(chv_p11_token_run(token, make_stranger, value, NULL), CHV_OK);
     chv_p11_token_close(token);
     chv_p11_uri_free(&uri);

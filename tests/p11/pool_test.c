@@ -92,7 +92,7 @@ static void test_threads(void)
         struct chv_p11_token *token = NULL;
         fault->max_sessions = limits[i];
         fault->most_sessions = 0;
-        CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
         CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
         CU_ASSERT_EQUAL(run_crew(token, 100, NULL), 0);
         CU_ASSERT(limits[i] == 0 || fault->most_sessions <= limits[i]);
@@ -107,7 +107,7 @@ static void test_limit_found(void)
 {
     struct chv_p11_token *token = NULL;
     setup();
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
     fault->max_sessions = 2;
     CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
     CU_ASSERT_EQUAL(run_crew(token, 50, NULL), 0);
@@ -121,7 +121,7 @@ static void test_restart_under_threads(void)
     struct chv_p11_token *token = NULL;
     struct chv_p11_module *module = NULL;
     setup();
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(chv_p11_module_load(uri.module_path, NULL, &module, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
     fault->finalised = 0;
@@ -151,10 +151,10 @@ static void test_shared(void)
     struct chv_p11_module *m = NULL;
     struct chv_why why = {""};
     setup();
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &a, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &a, NULL), CHV_OK);
     CU_ASSERT(!chv_p11_token_logged_in(a));
     CU_ASSERT_EQUAL(chv_p11_token_login(a, NULL, NULL, NULL), CHV_OK);
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &b, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &b, NULL), CHV_OK);
     CU_ASSERT_PTR_EQUAL(a, b);
     CU_ASSERT_EQUAL(chv_p11_module_load(uri.module_path, "other arguments", &m, &why), CHV_ERR_BUSY);
     CU_ASSERT_EQUAL(chv_p11_token_init(uri.module_path, NULL, "new", TEST_SO_PIN, TEST_PIN, &why), CHV_ERR_BUSY);
@@ -184,7 +184,7 @@ static void test_no_session_is_free(void)
     pthread_t thread;
     setup();
     fault->max_sessions = 1;
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &held, NULL), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, take_one, token), 0);
     (void)pthread_join(thread, NULL);
@@ -202,7 +202,7 @@ static void test_info(void)
     struct chv_p11_token_info info;
     struct chv_why why = {""};
     setup();
-    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, NULL, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
     CU_ASSERT_EQUAL(chv_p11_token_info(token, &info, NULL), CHV_OK);
     CU_ASSERT_STRING_EQUAL(info.label, "pool");
     CU_ASSERT_PTR_NOT_NULL(strstr(chv_p11_token_name(token), info.serial));
