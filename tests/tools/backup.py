@@ -118,6 +118,17 @@ def test_openssl_opens_it():
             chv.check_in("rsaesOaep" if kind.startswith("rsa") else "dhSinglePass-stdDH-sha256kdf-scheme", shown, "key")
 
 
+def test_the_documents_example():
+    text = chv.read(os.path.join(chv.TOP_SRCDIR, "doc/keystore-format.md")).decode()
+    example = next(line for line in text.splitlines() if line.startswith('{"format":"chaveiro master backup 1"'))
+    chv.check_equal(json.loads(example), contents(bytes(range(32)), server="cellar"), "example of a backup")
+    with BackedUp() as site:
+        made = site.recipient.seals(example.encode(), site.path("example.cms"))
+        site.restore(backup=made, where=["--keystore", site.path("cellar.keys")])
+        site.keys = site.path("cellar.keys")
+        chv.check_equal(site.master(), bytes(range(32)), "master")
+
+
 def test_what_init_says():
     with BackedUp() as site:
         text = site.init().stdout
