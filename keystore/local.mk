@@ -18,6 +18,8 @@ keystore_libkeystore_la_SOURCES = \
 	keystore/token_answers.h \
 	keystore/token_check.c \
 	keystore/token_check.h \
+	keystore/token_copy.c \
+	keystore/token_copy.h \
 	keystore/token_derive.c \
 	keystore/token_object.c \
 	keystore/token_probe.c \

@@ -13,7 +13,8 @@
 
 enum {
     CHV_TOKEN_LABEL_MAX = CHV_P11_OBJECT_MAX + 1 + CHV_LABEL_MAX,
-    CHV_TOKEN_CACHE = 32, /* keys whose handles are kept; a server has one or two */
+    CHV_TOKEN_CACHE = 32,     /* keys whose handles are kept; a server has one or two */
+    CHV_TOKEN_LOOK_MS = 1000, /* how long a copy in the session serves before its original is looked for */
 };
 
 /* How a secret derives: the same bytes by each (doc/tokens.md). */
@@ -27,6 +28,8 @@ struct chv_token_entry {
     enum chv_curve curve;          /* key pairs */
     CK_OBJECT_HANDLE key;          /* the secret, or its copy in the session, or the private key */
     CK_OBJECT_HANDLE public_key;   /* key pairs; CK_INVALID_HANDLE if there is none */
+    CK_OBJECT_HANDLE original;     /* of a copy in the session; CK_INVALID_HANDLE if `key` is none */
+    uint64_t looked;               /* when it was last seen in the token, monotonic milliseconds */
     uint8_t check[CHV_SECRET_LEN]; /* secrets: what is derived for a fixed info, to know the key again */
 };
 
@@ -40,6 +43,7 @@ struct chv_token_store {
     const char *name;         /* first half of every label */
     enum chv_token_rung rung;
     bool unlocked;
+    bool copy_told; /* that a session copy was wanted and is not to be had */
     struct chv_token_entry cache[CHV_TOKEN_CACHE];
     size_t oldest;
 };

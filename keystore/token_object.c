@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/memory.h"
 #include "core/hkdf.h"
+#include "p11/observe.h"
 
 void chv_token_label(const struct chv_token_store *s, const char *label, char out[CHV_TOKEN_LABEL_MAX + 1])
 {
@@ -66,6 +68,13 @@ enum chv_err chv_token_find(struct chv_token_store *store, struct chv_p11_sessio
 }
 
 /* ---- the cache ---- */
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
 
 static struct chv_token_entry *cached(struct chv_token_store *store, const char *label)
 {
@@ -157,6 +166,41 @@ static enum chv_err check_pair(struct chv_p11_session *s, CK_OBJECT_HANDLE priva
                  : chv_p11_check(s, private_key, label, identity_rules, COUNT(identity_rules), why);
 }
 
+/*
+ * A copy in the session is faster.  Where the token or the key forbids it, or the copy is less protected, the key itself
+ * serves, and that is told once.
+ */
+static enum chv_err copy_secret(struct chv_token_store *store, struct chv_p11_session *s, struct chv_token_entry *entry,
+                                struct chv_why *why)
+{
+    CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;
+    struct chv_why detail = {""};
+    char text[sizeof detail.text + 128];
+    enum chv_err err = chv_p11_secret_copy(s, entry->key, &copy, &detail);
+    if (err == CHV_OK) {
+        err = check_secret(store, s, copy, entry->label, &detail);
+        if (err == CHV_OK && store->rung != CHV_TOKEN_HMAC)
+            err = chv_token_probe(s, copy, entry->label, NULL, &detail);
+        if (err == CHV_OK) {
+            entry->original = entry->key;
+            entry->looked = now_ms();
+            entry->key = copy;
+            return CHV_OK;
+        }
+        (void)s->fn->C_DestroyObject(s->handle, copy);
+    }
+    if (chv_p11_rv_session_dead(s->rv))
+        return chv_p11_session_fail(s, why);
+    s->rv = CKR_OK;
+    if (!store->copy_told) {
+        (void)snprintf(text, sizeof text, "no session copy of key '%s', which serves itself and is slower: %s",
+                       entry->label, detail.text);
+        chv_p11_tell("chaveiro-session-copy=yes", text);
+    }
+    store->copy_told = true;
+    return CHV_OK;
+}
+
 /* Above HMAC the key must derive, so it is looked at twice as hard. */
 static enum chv_err load_secret(struct chv_token_store *store, struct chv_p11_session *s,
                                 const struct chv_token_found *found, struct chv_token_entry *entry, struct chv_why *why)
@@ -168,13 +212,7 @@ static enum chv_err load_secret(struct chv_token_store *store, struct chv_p11_se
         return err;
     entry->use = CHV_USE_SECRET;
     entry->key = found->secret;
-    /* a copy in the session is faster; where the token or the key forbids it, the key itself serves */
-    if (store->uri.session_copy && chv_p11_secret_copy(s, found->secret, &entry->key, NULL) != CHV_OK) {
-        if (chv_p11_rv_session_dead(s->rv))
-            return chv_p11_session_fail(s, why);
-        s->rv = CKR_OK;
-    }
-    return CHV_OK;
+    return store->uri.session_copy ? copy_secret(store, s, entry, why) : CHV_OK;
 }
 
 static enum chv_err load_pair(struct chv_token_store *store, struct chv_p11_session *s,
@@ -215,6 +253,22 @@ static enum chv_err check_same(const struct chv_token_store *store, struct chv_p
                     store->where, fresh->label);
 }
 
+/*
+ * A copy in the session outlives its original, and the token: who takes the token away, or initialises it, means that no
+ * more is derived.  So the original is looked at now and then; not at every call, which would cost what the copy saves.
+ */
+static enum chv_err check_original(struct chv_p11_session *s, struct chv_token_entry *known, struct chv_why *why)
+{
+    CK_OBJECT_CLASS class;
+    uint64_t now = now_ms();
+    if (known->original == CK_INVALID_HANDLE || now - known->looked < CHV_TOKEN_LOOK_MS)
+        return CHV_OK;
+    enum chv_err err = chv_p11_get_ulong(s, known->original, CKA_CLASS, &class, why);
+    if (err == CHV_OK)
+        known->looked = now;
+    return err;
+}
+
 /* Whatever key the label names. */
 static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
                             const struct chv_token_entry **entry, struct chv_why *why)
@@ -223,7 +277,7 @@ static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_sessio
     struct chv_token_entry *known = cached(store, label);
     if (known != NULL && known->generation == s->generation) {
         *entry = known;
-        return CHV_OK;
+        return check_original(s, known, why);
     }
     struct chv_token_entry fresh = {.generation = s->generation};
     (void)snprintf(fresh.label, sizeof fresh.label, "%s", label);

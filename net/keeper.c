@@ -50,6 +50,7 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
         if (err != CHV_OK)
             return err;
     }
+    chv_keycheck_log(config);
     memcpy(keeper->server, config->name, sizeof keeper->server);
     memcpy(keeper->epochs, config->epochs, sizeof keeper->epochs);
     keeper->epoch_count = config->epoch_count;
@@ -84,6 +85,8 @@ static void on_step(const char *text)
 {
     if (watched != NULL)
         note(watched, watched->asked, CHV_LOG_WARNING, text);
+    else
+        chv_log(CHV_LOG_WARNING, "%s", text);
 }
 
 enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_config *config, chv_secret_fn secret,

@@ -8,6 +8,8 @@
 #include "base/encode.h"
 #include "base/memory.h"
 #include "core/hkdf.h"
+#include "net/keeper.h"
+#include "net/log.h"
 
 static enum chv_err derive_check(struct chv_keystore *keystore, uint32_t epoch, uint8_t value[CHV_SECRET_LEN],
                                  struct chv_why *why)
@@ -50,4 +52,30 @@ enum chv_err chv_keycheck(struct chv_keystore *keystore, uint32_t epoch, const s
     }
     chv_wipe(value, sizeof value);
     return err;
+}
+
+void chv_keycheck_missing(const struct chv_server_config *config, chv_keycheck_fn say)
+{
+    for (size_t i = 0; chv_keeper_has_token(config) && i < config->epoch_count; i++) {
+        char text[256];
+        bool known = false;
+        for (size_t j = 0; j < config->check_count; j++)
+            known = known || config->checks[j].epoch == config->epochs[i];
+        (void)snprintf(text, sizeof text,
+                       "epoch %" PRIu32 " is served from a token and has no key-check: a token that was initialised "
+                       "anew would not be noticed; add 'key-check = %" PRIu32 ":VALUE', the value of 'keyadmin check'",
+                       config->epochs[i], config->epochs[i]);
+        if (!known)
+            say(text);
+    }
+}
+
+static void log_warning(const char *text)
+{
+    chv_log(CHV_LOG_WARNING, "%s", text);
+}
+
+void chv_keycheck_log(const struct chv_server_config *config)
+{
+    chv_keycheck_missing(config, log_warning);
 }

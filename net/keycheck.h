@@ -18,4 +18,12 @@
 enum chv_err chv_keycheck(struct chv_keystore *keystore, uint32_t epoch, const struct chv_key_check *checks,
                           size_t check_count, struct chv_why *why) CHV_MUST_CHECK;
 
+/*
+ * Calls `say` with one line for each epoch that is served from a token and has no check value: a token initialised anew
+ * would not be noticed there.  chv_keycheck_log says it in the log.
+ */
+typedef void (*chv_keycheck_fn)(const char *text);
+void chv_keycheck_missing(const struct chv_server_config *config, chv_keycheck_fn say);
+void chv_keycheck_log(const struct chv_server_config *config);
+
 #endif

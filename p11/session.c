@@ -261,13 +261,20 @@ void chv_p11_observe(chv_p11_step_fn step)
     observer = step;
 }
 
-static void tell(const struct chv_p11_token *token, const char *what, const char *detail)
+void chv_p11_tell(const char *where, const char *text)
 {
-    char text[400];
+    char line[512];
     if (observer == NULL)
         return;
-    (void)snprintf(text, sizeof text, "%s: %s%s", token->name, what, detail);
-    observer(text);
+    (void)snprintf(line, sizeof line, "%s: %s", where, text);
+    observer(line);
+}
+
+static void tell(const struct chv_p11_token *token, const char *what, const char *detail)
+{
+    char text[128];
+    (void)snprintf(text, sizeof text, "%s%s", what, detail);
+    chv_p11_tell(token->name, text);
 }
 
 enum chv_err chv_p11_token_run(struct chv_p11_token *token, chv_p11_work_fn work, void *arg, struct chv_why *why)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chaveirod: the server. */
 #include "net/clockmark.h"
+#include "net/keycheck.h"
 #include "net/supervisor.h"
 #include "services/message.h"
 #include "tools/cli.h"
@@ -45,6 +46,11 @@ static enum chv_err load(void *arg, struct chv_server_config *config, struct chv
     if (err == CHV_OK && chv_cli_given(args, "verbose"))
         config->log_level = CHV_LOG_DEBUG;
     return err;
+}
+
+static void warn(const char *text)
+{
+    (void)chv_cli_fail(EX_OK, "warning: %s", text);
 }
 
 /* What can be found out without a passphrase and without binding an address. */
@@ -110,6 +116,8 @@ static int serve(const struct chv_cli_args *args)
         err = check(config, &why);
         if (err != CHV_OK)
             (void)chv_cli_why(err, &why);
+        else
+            chv_keycheck_missing(config, warn);
         code = err != CHV_OK ? EX_CONFIG : EX_OK;
         goto out;
     }

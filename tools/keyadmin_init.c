@@ -13,6 +13,7 @@
 
 #include "base/encode.h"
 #include "tools/backup.h"
+#include "keystore/token_copy.h"
 #include "tools/identity.h"
 
 static const char init_config_name[] = "chaveirod.conf";
@@ -34,6 +35,7 @@ struct init_plan {
     char store_file[PATH_MAX];  /* to remove after a failure; "" for another kind of keystore */
     bool is_token;
     struct chv_token_plan token; /* if it is */
+    char session_copy[512];      /* "yes", "no", or "no: REASON"; "" if the URI was not to be changed */
     enum chv_curve curve;        /* of the identity key */
     bool has_identity;
     struct chv_identity identity;
@@ -250,6 +252,43 @@ static enum chv_err init_plan_token(const struct chv_cli_args *args, struct init
     return err;
 }
 
+static bool init_append(char uri[PATH_MAX], const char *query)
+{
+    size_t len = strlen(uri);
+    return snprintf(uri + len, PATH_MAX - len, "%c%s", strchr(uri, '?') != NULL ? '&' : '?', query) <
+           (int)(PATH_MAX - len);
+}
+
+/*
+ * A server derives at every handshake, which a copy in the session makes much cheaper.  So it has one where the URI does not
+ * say otherwise and the token was tried.  *token stays open, and logged in to: the PIN is not asked for again.
+ */
+static enum chv_err init_session_copy(struct init_plan *plan, struct chv_secret_source *secret,
+                                      struct chv_p11_token **token, struct chv_why *why)
+{
+    static const char option[] = "chaveiro-session-copy=";
+    struct chv_p11_uri uri;
+    struct chv_why against = {""};
+    if (strstr(plan->store_uri, option) != NULL)
+        return CHV_OK;
+    enum chv_err err = chv_p11_uri_parse(plan->store_uri, &uri, why);
+    if (err != CHV_OK)
+        return err;
+    err = chv_p11_token_open(&uri, NULL, token, why);
+    if (err == CHV_OK)
+        err = chv_p11_token_login(*token, chv_secret_get, secret, why);
+    bool fit = err == CHV_OK && uri.derive[0] == '\0' && chv_token_copy_trial(*token, &against) == CHV_OK;
+    chv_p11_uri_free(&uri);
+    if (err != CHV_OK)
+        return err;
+    (void)snprintf(plan->session_copy, sizeof plan->session_copy, "%s%s%.400s", fit ? "yes" : "no",
+                   against.text[0] != '\0' ? ": " : "", against.text);
+    if (fit && (!init_append(plan->store_uri, "chaveiro-session-copy=yes") ||
+                !init_append(plan->store_line, "chaveiro-session-copy=yes")))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%.80s...: the URI is too long", plan->store_uri);
+    return CHV_OK;
+}
+
 static enum chv_err init_place(struct init_plan *plan, struct chv_keystore *ks, const uint8_t check[CHV_SECRET_LEN],
                                struct chv_why *why)
 {
@@ -299,6 +338,7 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
                               struct chv_why *why)
 {
     struct chv_keystore *ks = NULL;
+    struct chv_p11_token *token = NULL;
     struct chv_secret_source secret;
     const struct chv_secret_options secrets = {/* a token's --pin-file has become a part of its URI */
                                                .passphrase_file = chv_cli_value(args, "passphrase-file"),
@@ -328,6 +368,8 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
         err = init_write_config(plan, check, why);
     if (err == CHV_OK)
         err = chv_token_make(&plan->token, why);
+    if (err == CHV_OK && plan->is_token)
+        err = init_session_copy(plan, &secret, &token, why);
     if (err == CHV_OK && plan->backup != NULL)
         err = chv_backup_make(plan->backup, plan->name, plan->address, 1, why);
     if (err == CHV_OK)
@@ -343,6 +385,7 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
     else if (ks != NULL)
         chv_provision_unmake(ks);
     chv_keystore_close(ks);
+    chv_p11_token_close(token);
     return err;
 }
 
@@ -415,6 +458,8 @@ static void init_print(const struct init_plan *plan, const uint8_t check[CHV_SEC
         keyadmin_put_token(o, &plan->token);
     if (plan->backup != NULL)
         chv_backup_describe(plan->backup, o);
+    if (plan->session_copy[0] != 0)
+        (void)json_object_set_new(o, "session_copy", json_string(plan->session_copy));
     chv_cli_print(o, json);
     if (json)
         return;

@@ -45,13 +45,13 @@ struct rig {
     struct chv_keystore *ks;
 };
 
-static struct rig make_rig(const char *label)
+static struct rig make_rig_with(const char *label, const char *option)
 {
     struct rig rig = {.ks = NULL};
     test_softhsm_token(label);
     rig.pin_file = test_format("%s/%s.pin", test_tokens_folder(), label);
     test_write_private(rig.pin_file, TEST_PIN "\n");
-    char *query = test_format("&pin-source=file:%s", rig.pin_file);
+    char *query = test_format("&pin-source=file:%s%s", rig.pin_file, option);
     rig.uri = test_softhsm_uri(label, "", query);
     free(query);
     rig.ks = test_open(rig.uri, CHV_KEYSTORE_WRITE);
@@ -59,6 +59,11 @@ static struct rig make_rig(const char *label)
     CU_ASSERT_EQUAL_FATAL(chv_keystore_import(rig.ks, "access", secret, NULL), CHV_OK);
     CU_ASSERT_EQUAL(derive(rig.ks, NULL), CHV_OK);
     return rig;
+}
+
+static struct rig make_rig(const char *label)
+{
+    return make_rig_with(label, "");
 }
 
 static void drop_rig(struct rig *rig)
@@ -102,6 +107,25 @@ static void test_folder_deleted(void)
     CU_ASSERT(back(rig.ks));
     test_remove_tree(copy);
     free(copy);
+    drop_rig(&rig);
+}
+
+/* A copy in the session could serve for ever: the original is looked at, and what was there comes back. */
+static void test_copy_follows(void)
+{
+    struct chv_why why = {""};
+    struct rig rig = make_rig_with("copied", "&chaveiro-session-copy=yes");
+    char *other = test_tokens_path("elsewhere");
+    bool served = true;
+    CU_ASSERT_EQUAL(rename(test_softhsm_tokens(), other), 0);
+    for (unsigned i = 0; i < 2000 && served; i++) {
+        served = derive(rig.ks, &why) == CHV_OK;
+        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    CU_ASSERT(!served && why.text[0] != '\0');
+    CU_ASSERT_EQUAL(rename(other, test_softhsm_tokens()), 0);
+    CU_ASSERT(back(rig.ks));
+    free(other);
     drop_rig(&rig);
 }
 
@@ -350,5 +374,5 @@ static void test_fork(void)
 
 TEST_MAIN("keystore: token, lost and found", {"two tokens", test_twins}, {"modules that are none", test_modules},
           {"folder deleted", test_folder_deleted}, {"folder away", test_folder_away},
-          {"initialised again", test_initialised_again}, {"PIN changed", test_pin_changed}, {"fork", test_fork},
-          {"10 000 strangers", test_crowd})
+          {"a copy follows", test_copy_follows}, {"initialised again", test_initialised_again},
+          {"PIN changed", test_pin_changed}, {"fork", test_fork}, {"10 000 strangers", test_crowd})

@@ -12,6 +12,8 @@
 
 #include "core/hkdf.h"
 #include "keystore/token.h"
+#include "keystore/token_copy.h"
+#include "p11/observe.h"
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
@@ -251,6 +253,83 @@ static unsigned count_objects(void)
     return n;
 }
 
+/* ---- session copies ---- */
+
+static void test_copy_softhsm(void)
+{
+    struct chv_why why = {""};
+    setup();
+    unsigned before = count_objects();
+    CU_ASSERT_EQUAL(chv_token_copy_trial(token(), &why), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(why.text, "");
+    /* a token that lets a protected key be opened, or copied to an open one */
+    static const char *const calls[] = {"C_SetAttributeValue", "C_CopyObject"};
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        test_fault_arm_call(fault, i == 0 ? 1 : 2, CKR_OK); /* the first copy is the one that is wanted */
+        fault->only = calls[i];
+        CU_ASSERT_EQUAL(chv_token_copy_trial(token(), &why), CHV_ERR_KEY);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, calls[i]));
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "CKA_SENSITIVE"));
+        test_fault_disarm(fault);
+    }
+    /* one that gives it out once it derives, one that copies nothing */
+    fault->grant = CKM_EXTRACT_KEY_FROM_KEY;
+    CU_ASSERT_EQUAL(chv_token_copy_trial(token(), &why), CHV_ERR_KEY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "CKM_EXTRACT_KEY_FROM_KEY"));
+    test_fault_disarm(fault);
+    arm("C_CopyObject", 0, CKR_FUNCTION_NOT_SUPPORTED);
+    CU_ASSERT_EQUAL(chv_token_copy_trial(token(), &why), CHV_ERR_UNSUPPORTED);
+    test_fault_disarm(fault);
+    CU_ASSERT_EQUAL(count_objects(), before);
+}
+
+static char told[1024];
+static unsigned told_times;
+
+static void hear(const char *text)
+{
+    (void)snprintf(told, sizeof told, "%s", text);
+    told_times++;
+}
+
+/* A key that cannot be copied serves itself, and the log is told once. */
+static void test_copy_told(void)
+{
+    uint8_t out[CHV_SECRET_LEN];
+    setup();
+    char *direct = test_softhsm_uri("probe", "told", ""), *plain = through_fault(test_softhsm_module(), direct);
+    char *uri = test_format("%s&chaveiro-session-copy=yes", plain);
+    struct chv_keystore *ks = test_open(plain, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    CU_ASSERT_EQUAL(chv_keystore_import(ks, "a", known, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_keystore_import(ks, "b", known, NULL), CHV_OK);
+    chv_keystore_close(ks);
+    chv_p11_observe(hear);
+    ks = test_open(uri, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "a", known, 1, out, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "a", known, 1, out, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "b", known, 1, out, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(told_times, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(told, "chaveiro-session-copy=yes: no session copy of key 'a'"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(told, "C_CopyObject: CKR_"));
+    /* one that was made for it is copied, and nothing is told */
+    CU_ASSERT_EQUAL(chv_keystore_generate(ks, "c", NULL), CHV_OK);
+    chv_keystore_close(ks);
+    told_times = 0;
+    ks = test_open(uri, CHV_KEYSTORE_READ);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    unsigned before = count_objects();
+    CU_ASSERT_EQUAL(chv_keystore_derive(ks, "c", known, 1, out, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(told_times, 0);
+    CU_ASSERT_EQUAL(count_objects(), before + 1);
+    chv_keystore_close(ks);
+    chv_p11_observe(NULL);
+    free(uri);
+    free(plain);
+    free(direct);
+}
+
 static void test_close(void)
 {
     chv_keystore_close(softhsm);
@@ -406,7 +485,25 @@ static void test_wrong_rung(void)
     fault->sealed = false;
 }
 
+/* It wraps a key that is not extractable. */
+static void test_copy_nss(void)
+{
+    struct chv_why why = {""};
+    char *uri = nss_uri("copy", NULL);
+    if (uri == NULL)
+        return;
+    struct chv_keystore *ks = test_open(uri, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    CU_ASSERT_NOT_EQUAL(chv_token_copy_trial(((struct chv_token_store *)ks)->token, &why), CHV_OK);
+    CU_ASSERT_STRING_NOT_EQUAL(why.text, "");
+    (void)fprintf(stderr, "NSS: %s\n", why.text);
+    chv_keystore_close(ks);
+    free(uri);
+}
+
 TEST_MAIN("keystore: token, probe", {"a token that refuses", test_pass}, {"each way alone", test_granted},
           {"a protected result", test_granted_protected}, {"no refusal", test_no_refusal}, {"refusals", test_refusals},
-          {"what the probe needs", test_tools_fail}, {"close", test_close}, {"rungs derive the same", test_rungs},
-          {"refused at open", test_open_refused}, {"another rung's key", test_wrong_rung})
+          {"what the probe needs", test_tools_fail}, {"session copies on SoftHSM", test_copy_softhsm},
+          {"no session copy", test_copy_told}, {"close", test_close}, {"session copies on NSS", test_copy_nss},
+          {"rungs derive the same", test_rungs}, {"refused at open", test_open_refused},
+          {"another rung's key", test_wrong_rung})

@@ -67,7 +67,8 @@ class TokenSite(chv.Site):
 
     @property
     def uri(self):
-        return self.tokens.uri(self.label, self.pin_file)
+        """As `keyadmin init` writes it into the configuration."""
+        return self.tokens.uri(self.label, self.pin_file, "&chaveiro-session-copy=yes")
 
     def add_client(self, client_id, scopes=("message",), expires="90d", extra=(), out=None):
         """A client with a keystore file of its own."""
@@ -112,6 +113,14 @@ class TokenSite(chv.Site):
                 return done
             chv.check_equal(done.code, 69, f"the server is away for a while, nothing else: {done.stderr}")
             chv.check(self.server.running(), "the server ended")
+
+    def send_until_refused(self, key):
+        """Again and again until it is told 503: a copy of the key in the session serves until its original is missed."""
+        while True:
+            done = self.send(key, "x", "--retries", "0", code=None)
+            if done.code != 0:
+                chv.check_equal(done.code, 69, f"exit code; {done.stderr}")
+                return done
 
     def keeper(self):
         """The id of the process that has the token open."""

@@ -42,6 +42,7 @@ tools_test_scripts = \
 	tests/tools/token_hang.py \
 	tests/tools/token_pin.py \
 	tests/tools/token_site.py \
+	tests/tools/token_warnings.py \
 	tests/tools/server_expiry.py \
 	tests/tools/server_hostile.py \
 	tests/tools/server_life.py \

@@ -91,7 +91,7 @@ def test_pins_of_a_new_token():
         chv.check_equal(chv.read(pin), b"chosen by me\n", "a PIN file that was there")
         chv.check_equal(len(chv.read(so_pin)), 33, "a PIN file that was made")
         chv.check_equal(sorted(os.listdir(site.store)), ["chaveirod.conf", "server.pub"], "files beside the configuration")
-        chv.check_in(f"pin-source=file:{pin}\n", chv.read(site.config), "configuration")
+        chv.check_in(f"pin-source=file:{pin}&chaveiro-session-copy=yes\n", chv.read(site.config), "configuration")
         site.keyadmin("check", site.tokens.uri("chaveiro", pin))
 
 
