@@ -274,7 +274,7 @@ static enum chv_err init_session_copy(struct init_plan *plan, struct chv_secret_
     enum chv_err err = chv_p11_uri_parse(plan->store_uri, &uri, why);
     if (err != CHV_OK)
         return err;
-    err = chv_p11_token_open(&uri, NULL, token, why);
+    err = chv_p11_token_open(&uri, token, why);
     if (err == CHV_OK)
         err = chv_p11_token_login(*token, chv_secret_get, secret, why);
     bool fit = err == CHV_OK && uri.derive[0] == '\0' && chv_token_copy_trial(*token, &against) == CHV_OK;

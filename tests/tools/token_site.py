@@ -111,7 +111,8 @@ def test_init_says_all_in_the_configuration():
         chv.check_equal(sorted(os.listdir(site.store)), ["chaveiro.pin", "chaveiro.so-pin", "chaveirod.conf", "server.pub"], "files")
         shown = json.loads(site.keyadmin("check", site.uri, "--json").stdout)
         chv.check_equal((shown["kind"], shown["server"]), ("server", "gate.example"), "check")
-        chv.check_equal(shown["keys"], [{"label": "master:1", "use": "secret", "key_check": done["key_check"]}], "keys")
+        masters = [k for k in shown["keys"] if k["use"] == "secret"]
+        chv.check_equal(masters, [{"label": "master:1", "use": "secret", "key_check": done["key_check"]}], "keys")
 
 
 def test_a_client_token_shows_what_it_is():
