@@ -79,6 +79,9 @@ def test_what_a_tpm_lacks_is_named():
         for mechanism in ("CKM_GENERIC_SECRET_KEY_GEN", "CKM_AES_GCM", "CKM_CHACHA20_POLY1305", "CKM_ECDH1_DERIVE"):
             chv.check_in(mechanism, report["lacks"], "token check")
         chv.check_equal(report["curves"], [], "curves")
+        chv.check_equal(report["backend"]["opens"], False, "as a backend")
+        chv.check_equal({known["result"] for known in report["known_answers"] if known["what"] == "HMAC-SHA256"}, {"refused"},
+                        "HMAC by keys from outside")
         advice = "\n".join(report["advice"])
         for part in ("A master that its own tools make can serve", "It cannot be a backend"):
             chv.check_in(part, advice, "advice")
