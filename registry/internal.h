@@ -5,6 +5,8 @@
 
 #include "registry/registry.h"
 
+#include <stdio.h>
+
 extern const struct chv_registry_ops chv_registry_sqlite_ops;
 extern const struct chv_registry_ops chv_registry_postgresql_ops;
 extern const struct chv_registry_ops chv_registry_revoked_ops;
@@ -37,8 +39,10 @@ enum chv_err chv_audit_row_check(const struct chv_audit_row *row, struct chv_why
 enum chv_err chv_audit_row_hash(const struct chv_crypto *crypto, const uint8_t previous[CHV_AUDIT_HASH_LEN],
                                 struct chv_audit_row *row) CHV_MUST_CHECK;
 
-/* Writes `path` anew in one step: beside it, fsync, rename, fsync of the folder; mode 0600. */
-enum chv_err chv_registry_replace_file(const char *path, enum chv_err (*fill)(void *arg, int fd, struct chv_why *why),
-                                       void *arg, struct chv_why *why) CHV_MUST_CHECK;
+/* Writes `path` anew in one step: to PATH.new, fsync, rename, fsync of the folder; mode 0600.  For one writer of that path.
+ */
+enum chv_err chv_registry_replace_file(const char *path,
+                                       enum chv_err (*fill)(void *arg, FILE *out, struct chv_why *why), void *arg,
+                                       struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

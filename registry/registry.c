@@ -176,7 +176,7 @@ enum chv_err chv_registry_put(struct chv_registry *r, const struct chv_registry_
     if (err == CHV_OK)
         err = chv_registry_client_check(client, why);
     if (err == CHV_OK)
-        err = head->ops->put(r, client, why);
+        err = head->ops->put(r, client, true, why);
     if (err == CHV_OK)
         head->put = true;
     return err;
@@ -229,7 +229,7 @@ static enum chv_err confirm(struct chv_registry *r, const struct chv_registry_se
         if (seen->issue.serial > c.latest.serial)
             c.latest.serial = seen->issue.serial;
     }
-    err = head->ops->put(r, &c, why);
+    err = head->ops->put(r, &c, raised, why);
     if (err != CHV_OK)
         return err;
     head->put = head->put || raised;

@@ -251,7 +251,9 @@ struct chv_registry_ops {
     void (*rollback)(struct chv_registry *r);
     enum chv_err (*get_by_key)(struct chv_registry *r, enum chv_curve curve, const uint8_t *public_key,
                                struct chv_registry_client *client, struct chv_why *why);
-    enum chv_err (*put)(struct chv_registry *r, const struct chv_registry_client *client, struct chv_why *why);
+    /* `step`: a change of the generation; else `changed` stays. */
+    enum chv_err (*put)(struct chv_registry *r, const struct chv_registry_client *client, bool step,
+                        struct chv_why *why);
     enum chv_err (*changed)(struct chv_registry *r, uint64_t generation, chv_registry_changed_fn each, void *arg,
                             struct chv_why *why);
     enum chv_err (*touch)(struct chv_registry *r, const struct chv_registry_seen *seen, bool *newer,

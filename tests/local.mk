@@ -22,6 +22,7 @@ include tests/core/local.mk
 include tests/p11/local.mk
 include tests/backends/local.mk
 include tests/keystore/local.mk
+include tests/registry/local.mk
 include tests/net/local.mk
 include tests/services/local.mk
 include tests/tools/local.mk
