@@ -69,7 +69,8 @@
     X(UNWRAPPING_KEY_TYPE_INCONSISTENT, CHV_ERR_CRYPTO, NULL)                                                          \
     X(USER_ALREADY_LOGGED_IN, CHV_ERR_STATE, NULL)                                                                     \
     X(USER_NOT_LOGGED_IN, CHV_ERR_STORE_LOCKED, "the login was lost: give the PIN again or name a pin-source")         \
-    X(USER_PIN_NOT_INITIALIZED, CHV_ERR_STORE_LOCKED, "the token has no user PIN yet: run 'keyadmin init'")            \
+    X(USER_PIN_NOT_INITIALIZED, CHV_ERR_STORE_LOCKED,                                                                  \
+      "the token has no user PIN yet: its security officer must set one")                                              \
     X(USER_TYPE_INVALID, CHV_ERR_UNSUPPORTED, NULL)                                                                    \
     X(USER_ANOTHER_ALREADY_LOGGED_IN, CHV_ERR_BUSY, "the security officer is logged in: end that first")               \
     X(USER_TOO_MANY_TYPES, CHV_ERR_BUSY, NULL)                                                                         \

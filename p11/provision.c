@@ -5,9 +5,10 @@
 #include <openssl/err.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "p11/module.h"
+#include "p11/token_private.h"
 
 /* A libp11 context with the slots that it found. */
 struct view {
@@ -18,15 +19,21 @@ struct view {
     unsigned count;
 };
 
-/* libp11 leaves the CKR_ of a failed call in OpenSSL's queue. */
-static enum chv_err libp11_fail(const struct view *v, const char *what, struct chv_why *why)
+/* libp11 leaves the CKR_ of a failed call in OpenSSL's queue; CKR_OK if there is none. */
+static CK_RV take_answer(void)
 {
     unsigned long entry = ERR_peek_last_error();
     bool answer = entry != 0 && ERR_GET_LIB(entry) == ERR_get_CKR_code();
     ERR_clear_error();
-    if (answer)
-        return chv_p11_fail(why, v->path, what, CHV_P11_NO_MECHANISM, (CK_RV)ERR_GET_REASON(entry));
-    return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: %s failed", v->path, what);
+    return answer ? (CK_RV)ERR_GET_REASON(entry) : CKR_OK;
+}
+
+static enum chv_err libp11_fail(const char *where, const char *what, struct chv_why *why)
+{
+    CK_RV rv = take_answer();
+    if (rv == CKR_OK)
+        return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: %s failed", where, what);
+    return chv_p11_fail(why, where, what, CHV_P11_NO_MECHANISM, rv);
 }
 
 static void view_close(struct view *v)
@@ -64,9 +71,9 @@ static enum chv_err view_open(struct view *v, const char *path, const char *init
         PKCS11_CTX_init_args(v->ctx, init_args);
     v->loaded = PKCS11_CTX_load(v->ctx, v->path) == 0;
     if (!v->loaded)
-        err = libp11_fail(v, "C_Initialize", why);
+        err = libp11_fail(v->path, "C_Initialize", why);
     else if (PKCS11_enumerate_slots(v->ctx, &v->slots, &v->count) != 0)
-        err = libp11_fail(v, "C_GetSlotList", why);
+        err = libp11_fail(v->path, "C_GetSlotList, C_GetTokenInfo", why);
     if (err != CHV_OK)
         view_close(v);
     return err;
@@ -87,6 +94,7 @@ static CK_FLAGS flags_of(const PKCS11_TOKEN *token)
         {token->userPinCountLow, CKF_USER_PIN_COUNT_LOW},
         {token->userPinFinalTry, CKF_USER_PIN_FINAL_TRY},
         {token->userPinLocked, CKF_USER_PIN_LOCKED},
+        {token->soPinFinalTry, CKF_SO_PIN_FINAL_TRY},
         {token->soPinLocked, CKF_SO_PIN_LOCKED},
         {token->secureLogin, CKF_PROTECTED_AUTHENTICATION_PATH},
     };
@@ -140,21 +148,106 @@ static enum chv_err find_free(const struct view *v, const char *label, PKCS11_SL
     return CHV_OK;
 }
 
-static enum chv_err set_pin(struct view *v, const char *label, const char *so_pin, const char *pin, struct chv_why *why)
+/* ---- PINs ---- */
+
+static const char so_locked[] = "the security officer's PIN is locked after too many wrong ones: only the module's own "
+                                "tool can reset the token, which erases it";
+
+/* For calls that try the security officer's PIN: what helps with a user's does not help here. */
+static enum chv_err so_fail(const char *where, const char *call, CK_RV rv, struct chv_why *why)
 {
-    for (unsigned i = 0; i < v->count; i++) {
-        PKCS11_SLOT *slot = &v->slots[i];
-        if (slot->token == NULL || slot->token->label == NULL || strcmp(slot->token->label, label) != 0)
+    if (rv == CKR_PIN_LOCKED)
+        return chv_fail(why, CHV_ERR_PASSPHRASE, "%s: %s: CKR_PIN_LOCKED: %s", where, call, so_locked);
+    return chv_p11_fail(why, where, call, CHV_P11_NO_MECHANISM, rv);
+}
+
+/* The security officer's wrong PINs count too: what the token says of its counter is read before a login. */
+static enum chv_err check_so_tries(const char *where, CK_FLAGS flags, struct chv_why *why)
+{
+    if ((flags & CKF_SO_PIN_LOCKED) != 0)
+        return chv_fail(why, CHV_ERR_PASSPHRASE, "%s: CKF_SO_PIN_LOCKED: %s; nothing was tried", where, so_locked);
+    if ((flags & CKF_SO_PIN_FINAL_TRY) != 0)
+        return chv_fail(why, CHV_ERR_PASSPHRASE,
+                        "%s: CKF_SO_PIN_FINAL_TRY: one more wrong PIN of the security officer locks it; nothing was "
+                        "tried: log in once with the right one, by the module's own tool",
+                        where);
+    return CHV_OK;
+}
+
+/* The one token of the label. */
+static enum chv_err find_label(const struct chv_p11_module *m, const char *where, const char *label, CK_SLOT_ID *slot,
+                               CK_FLAGS *flags, struct chv_why *why)
+{
+    CK_SLOT_ID *slots = NULL;
+    CK_ULONG count = 0;
+    bool found = false;
+    CK_RV failed = CKR_OK, rv = chv_p11_slots(m->fn, &slots, &count);
+    for (CK_ULONG i = 0; rv == CKR_OK && !found && i < count; i++) {
+        CK_TOKEN_INFO raw;
+        struct chv_p11_token_info info;
+        CK_RV answer = m->fn->C_GetTokenInfo(slots[i], &raw);
+        if (answer != CKR_OK) {
+            failed = answer;
             continue;
-        if (PKCS11_open_session(slot, 1) != 0)
-            return libp11_fail(v, "C_OpenSession", why);
-        if (PKCS11_login(slot, 1, so_pin) != 0)
-            return libp11_fail(v, "C_Login as the security officer", why);
-        enum chv_err err = PKCS11_init_pin(slot->token, pin) == 0 ? CHV_OK : libp11_fail(v, "C_InitPIN", why);
-        (void)PKCS11_logout(slot);
-        return err;
+        }
+        chv_p11_token_convert(&raw, slots[i], &info);
+        found = (raw.flags & CKF_TOKEN_INITIALIZED) != 0 && strcmp(info.label, label) == 0;
+        *slot = slots[i];
+        *flags = raw.flags;
     }
-    return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: token \"%s\" was initialised but is not there", v->path, label);
+    free(slots);
+    if (rv != CKR_OK)
+        return chv_p11_fail(why, where, "C_GetSlotList", CHV_P11_NO_MECHANISM, rv);
+    if (!found && failed != CKR_OK)
+        return chv_p11_fail(why, where, "C_GetTokenInfo", CHV_P11_NO_MECHANISM, failed);
+    return found ? CHV_OK : chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: was initialised but is not there", where);
+}
+
+static enum chv_err set_pin(const struct chv_p11_module *m, const char *where, const char *label, const char *so_pin,
+                            const char *pin, struct chv_why *why)
+{
+    CK_SLOT_ID slot = 0;
+    CK_FLAGS flags = 0;
+    CK_SESSION_HANDLE session;
+    enum chv_err err = find_label(m, where, label, &slot, &flags, why);
+    if (err == CHV_OK)
+        err = check_so_tries(where, flags, why);
+    if (err != CHV_OK)
+        return err;
+    CK_RV rv = m->fn->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session);
+    if (rv != CKR_OK)
+        return chv_p11_fail(why, where, "C_OpenSession", CHV_P11_NO_MECHANISM, rv);
+    rv = m->fn->C_Login(session, CKU_SO, (CK_UTF8CHAR_PTR)(uintptr_t)so_pin, strlen(so_pin));
+    if (rv != CKR_OK)
+        err = so_fail(where, "C_Login as the security officer", rv, why);
+    else if ((rv = m->fn->C_InitPIN(session, (CK_UTF8CHAR_PTR)(uintptr_t)pin, strlen(pin))) != CKR_OK)
+        err = chv_p11_fail(why, where, "C_InitPIN", CHV_P11_NO_MECHANISM, rv);
+    (void)m->fn->C_CloseSession(session); /* the only one: the login ends with it (PKCS #11 2.40, 5.6) */
+    return err;
+}
+
+/*
+ * Not by libp11, which waits for ever when a session cannot be opened and keeps the PIN.  The slot's number may have
+ * changed with the token (SoftHSM takes it from the serial number): it is looked for anew.
+ */
+static enum chv_err finish(const char *module_path, const char *init_args, const char *where, const char *label,
+                           const char *so_pin, const char *pin, struct chv_why *why)
+{
+    struct chv_p11_module *m;
+    enum chv_err err = chv_p11_module_load(module_path, init_args, &m, why);
+    if (err != CHV_OK)
+        return err;
+    err = set_pin(m, where, label, so_pin, pin, why);
+    chv_p11_module_unload(m);
+    return err;
+}
+
+static enum chv_err init_fail(const char *where, struct chv_why *why)
+{
+    CK_RV rv = take_answer();
+    if (rv == CKR_OK)
+        return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: C_InitToken failed", where);
+    return so_fail(where, "C_InitToken", rv, why);
 }
 
 enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, const char *label, const char *so_pin,
@@ -162,7 +255,7 @@ enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, 
 {
     struct view v;
     PKCS11_SLOT *slot = NULL;
-    char padded[33];
+    char padded[33], where[256];
     size_t len = strlen(label);
     if (len == 0 || len > 32)
         return chv_fail(why, CHV_ERR_ARGUMENT, "a token's label has 1 to 32 bytes, this one %zu", len);
@@ -171,16 +264,12 @@ enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, 
         return err;
     /* C_InitToken reads 32 bytes, whatever libp11 is given (PKCS #11 2.40, 5.5) */
     (void)snprintf(padded, sizeof padded, "%-32s", label);
+    (void)snprintf(where, sizeof where, "token \"%s\" in %.200s", label, v.path);
     err = find_free(&v, label, &slot, why);
     if (err == CHV_OK && slot != NULL && PKCS11_init_token(slot->token, so_pin, padded) != 0)
-        err = libp11_fail(&v, "C_InitToken", why);
+        err = init_fail(where, why);
     view_close(&v);
     if (err != CHV_OK)
         return err;
-    /* the slot's number changes with the token (SoftHSM takes it from the serial number): look anew */
-    err = view_open(&v, module_path, init_args, why);
-    if (err == CHV_OK)
-        err = set_pin(&v, label, so_pin, pin, why);
-    view_close(&v);
-    return err;
+    return finish(module_path, init_args, where, label, so_pin, pin, why);
 }

@@ -18,7 +18,9 @@ enum chv_err chv_p11_token_list(const char *module_path, const char *init_args, 
 /*
  * Makes a token: the first slot whose token was never initialised gets `label` (1 to 32 bytes), the security officer's
  * PIN and the user's PIN.  CHV_ERR_EXISTS if the module has a token of that label, CHV_ERR_NOT_FOUND if there is no
- * free slot, CHV_ERR_BUSY if this process has the module open (libp11 finalises it when done).
+ * free slot, CHV_ERR_BUSY if this process has the module open (libp11 finalises it when done), CHV_ERR_PASSPHRASE, with
+ * no login tried, if the token then says that the security officer's PIN is locked, or that the next wrong one locks it.
+ * After a failure the token may be there with its label and the security officer's PIN, but no user PIN.
  */
 enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, const char *label, const char *so_pin,
                                 const char *pin, struct chv_why *why) CHV_MUST_CHECK;

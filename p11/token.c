@@ -32,9 +32,8 @@ void chv_p11_token_convert(const CK_TOKEN_INFO *from, CK_SLOT_ID slot, struct ch
     unpad(from->serialNumber, sizeof from->serialNumber, to->serial);
 }
 
-/* All slots with a token; *slots is freed by the caller.  Asked for the number first: some modules look anew only then.
- */
-static CK_RV list_slots(CK_FUNCTION_LIST *fn, CK_SLOT_ID **slots, CK_ULONG *count)
+/* Asked for the number first: some modules look anew only then. */
+CK_RV chv_p11_slots(CK_FUNCTION_LIST *fn, CK_SLOT_ID **slots, CK_ULONG *count)
 {
     CK_RV rv = CKR_BUFFER_TOO_SMALL;
     *slots = NULL;
@@ -98,7 +97,7 @@ enum chv_err chv_p11_token_locate(const struct chv_p11_uri *uri, const struct ch
     char wanted[128];
     struct survey survey = {.uri = uri, .failed = CKR_OK};
     chv_p11_uri_describe(uri, wanted, sizeof wanted);
-    *rv = list_slots(module->fn, &slots, &count);
+    *rv = chv_p11_slots(module->fn, &slots, &count);
     for (CK_ULONG i = 0; *rv == CKR_OK && i < count; i++)
         look_at(&survey, module->fn, slots[i]);
     free(slots);

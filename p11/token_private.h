@@ -30,6 +30,8 @@ struct chv_p11_token {
     struct chv_p11_pin_mark pin_mark; /* ... and came from this file; zeros if from a person */
 };
 
+/* All slots with a token, in memory that the caller frees, also after a failure. */
+CK_RV chv_p11_slots(CK_FUNCTION_LIST *fn, CK_SLOT_ID **slots, CK_ULONG *count);
 /* The slot of the one token that the URI means.  The caller is inside the module.  *rv says what failed, CKR_OK for
  * none. */
 enum chv_err chv_p11_token_locate(const struct chv_p11_uri *uri, const struct chv_p11_module *module, CK_SLOT_ID *slot,

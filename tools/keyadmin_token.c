@@ -46,6 +46,7 @@ json_t *keyadmin_token_flags(const struct chv_p11_token_info *info)
         {CKF_USER_PIN_COUNT_LOW, "a wrong PIN was tried"},
         {CKF_USER_PIN_FINAL_TRY, "one more wrong PIN locks it"},
         {CKF_USER_PIN_LOCKED, "PIN LOCKED"},
+        {CKF_SO_PIN_FINAL_TRY, "one more wrong SO PIN locks that"},
         {CKF_SO_PIN_LOCKED, "SO PIN LOCKED"},
     };
     json_t *flags = json_array();

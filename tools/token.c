@@ -318,11 +318,31 @@ static void token_unwrite(struct chv_token_plan *plan)
     plan->pin_written = plan->so_pin_written = false;
 }
 
+/* The token has got its PINs, or may have: they are not lost, and the error says where they are. */
+static enum chv_err token_left(struct chv_token_plan *plan, enum chv_err err, struct chv_why *why)
+{
+    struct chv_why seen = {""};
+    char first[sizeof why->text / 2];
+    bool there = false, known = err == CHV_ERR_EXISTS || token_look(plan->uri, &there, &seen) == CHV_OK;
+    const bool both = plan->pin_written && plan->so_pin_written;
+    if (known && !there) {
+        token_unwrite(plan);
+        return err;
+    }
+    if (why == NULL)
+        return err;
+    (void)snprintf(first, sizeof first, "%.*s", (int)sizeof first - 1, why->text);
+    return chv_fail(why, err, "%s; token \"%s\" %s%s%s%s%s: remove it with the module's own tool", first, plan->label,
+                    known ? "was begun and stays" : "may have been begun",
+                    both || plan->pin_written || plan->so_pin_written ? ", what was made for it is in " : "",
+                    plan->so_pin_written ? plan->so_pin_file : "", both ? " and " : "",
+                    plan->pin_written ? plan->pin_file : "");
+}
+
 enum chv_err chv_token_make(struct chv_token_plan *plan, struct chv_why *why)
 {
     char pin[CHV_P11_PIN_MAX + 1] = "", so_pin[CHV_P11_PIN_MAX + 1] = "", prompt[96];
     struct chv_p11_uri uri;
-    bool there = false;
     if (plan->label[0] == '\0')
         return CHV_OK;
     enum chv_err err = chv_p11_uri_parse(plan->uri, &uri, why);
@@ -336,18 +356,12 @@ enum chv_err chv_token_make(struct chv_token_plan *plan, struct chv_why *why)
     if (err == CHV_OK) {
         err = chv_p11_token_init(uri.module_path, uri.init_args, plan->label, so_pin, pin, why);
         plan->made = err == CHV_OK;
+        err = plan->made ? CHV_OK : token_left(plan, err, why);
+    } else {
+        token_unwrite(plan);
     }
     chv_wipe(pin, sizeof pin);
     chv_wipe(so_pin, sizeof so_pin);
     chv_p11_uri_free(&uri);
-    if (err == CHV_OK)
-        return CHV_OK;
-    if (token_look(plan->uri, &there, NULL) == CHV_OK && there && err != CHV_ERR_EXISTS && why != NULL) {
-        char first[400];
-        (void)snprintf(first, sizeof first, "%.399s", why->text);
-        (void)chv_fail(why, err, "%s; token \"%s\" was begun and stays: remove it with the module's own tool", first,
-                       plan->label);
-    }
-    token_unwrite(plan);
     return err;
 }

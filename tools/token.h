@@ -53,7 +53,8 @@ enum chv_err chv_token_plan(const struct chv_token_wish *wish, struct chv_token_
                             struct chv_why *why) CHV_MUST_CHECK;
 /*
  * Makes it: long random PINs into files of mode 0600, or those that are in the files, or asked for.  On failure the
- * files are gone again, but a token that was made half stays: tokens are not destroyed here, and `why` says so.
+ * files are gone again, unless the token was begun, or nobody can tell: it stays (tokens are not destroyed here), and so
+ * do its PINs; `why` says so.
  */
 enum chv_err chv_token_make(struct chv_token_plan *plan, struct chv_why *why) CHV_MUST_CHECK;
 

@@ -17,6 +17,7 @@ tests_support_pkcs11_fault_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -sh
 
 p11_tests = \
 	tests/p11/pool_test \
+	tests/p11/provision_test \
 	tests/p11/uri_test \
 	$(NULL)
 check_PROGRAMS += $(p11_tests) tests/p11/token_tool
@@ -35,3 +36,7 @@ tests_p11_token_tool_LDADD = libchaveiro-testable.la
 tests_p11_pool_test_SOURCES = tests/p11/pool_test.c
 tests_p11_pool_test_CFLAGS = $(p11_test_cflags)
 tests_p11_pool_test_LDADD = $(p11_test_libs)
+
+tests_p11_provision_test_SOURCES = tests/p11/provision_test.c
+tests_p11_provision_test_CFLAGS = $(p11_test_cflags)
+tests_p11_provision_test_LDADD = $(p11_test_libs)

@@ -162,7 +162,7 @@ static CK_RV f_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
         return fault.rv;
     CK_RV rv = real->C_GetTokenInfo(slot, info);
     if (rv == CKR_OK) {
-        info->flags |= chv_fault.token_flags;
+        info->flags |= chv_fault.token_flags | (chv_fault.made > 0 ? chv_fault.made_flags : 0);
         if (read_told("token-flags", told, sizeof told))
             info->flags |= strtoul(told, NULL, 0);
         if (chv_fault.max_sessions != 0)
@@ -201,6 +201,12 @@ static CK_RV f_C_Login(S, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG len)
 {
     chv_fault.logins++;
     PASS(C_Login, NULL, s, user, pin, len);
+}
+
+static CK_RV f_C_InitToken(CK_SLOT_ID slot, CK_UTF8CHAR *pin, CK_ULONG len, CK_UTF8CHAR *label)
+{
+    chv_fault.made++;
+    PASS(C_InitToken, NULL, slot, pin, len, label);
 }
 
 /* ---- giving keys out, and refusing to ---- */
@@ -269,7 +275,6 @@ static CK_RV f_C_WrapKey(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
 
 /* X(name, the length that it gives or NULL, (parameters), arguments) */
 #define PLAIN(X)                                                                                                       \
-    X(C_InitToken, NULL, (CK_SLOT_ID i, CK_BYTE * p, CK_ULONG n, CK_BYTE * l), i, p, n, l)                             \
     X(C_InitPIN, NULL, (S, CK_BYTE * p, CK_ULONG n), s, p, n)                                                          \
     X(C_SetPIN, NULL, (S, CK_BYTE * p, CK_ULONG n, CK_BYTE * q, CK_ULONG m), s, p, n, q, m)                            \
     X(C_GetSessionInfo, NULL, (S, CK_SESSION_INFO * i), s, i)                                                          \
@@ -326,6 +331,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
     SET(C_Finalize)
     SET(C_GetSlotList)
     SET(C_GetTokenInfo)
+    SET(C_InitToken)
     SET(C_GetMechanismInfo)
     SET(C_OpenSession)
     SET(C_CloseSession)

@@ -37,6 +37,7 @@ struct chv_fault {
     int hang_read, hang_write;
 
     CK_FLAGS token_flags;  /* added to what C_GetTokenInfo says */
+    CK_FLAGS made_flags;   /* the same, once C_InitToken was called */
     CK_ULONG max_sessions; /* said and enforced; 0: as the module has it */
     /* C_DeriveKey or C_WrapKey by this mechanism succeeds, whatever the module would say; 0: none */
     CK_MECHANISM_TYPE grant;
@@ -46,7 +47,7 @@ struct chv_fault {
      */
     bool sealed;
     /* counted always */
-    atomic_ulong logins, initialised, finalised, open_sessions, most_sessions;
+    atomic_ulong logins, initialised, finalised, open_sessions, most_sessions, made;
 };
 
 /* The module's path (static), loaded in front of `real`; *fault is its control. */

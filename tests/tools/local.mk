@@ -49,7 +49,10 @@ tools_test_scripts = \
 	tests/tools/server_processes.py \
 	tests/tools/server_refusals.py \
 	$(NULL)
+tools_test_scripts += \
+	tests/tools/token_made.py \
+	$(NULL)
+EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
 EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
-EXTRA_DIST += tests/support/faulty.py
