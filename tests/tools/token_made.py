@@ -158,7 +158,7 @@ def test_init_asks():
             type_pins(terminal, "chaveiro")
             answer(terminal, r"PIN of token chaveiro \(serial \w+\): ", PIN)  # to open what was made: nobody kept it
             terminal.wait(0)
-        chv.check_equal(sorted(os.listdir(site.store)), ["chaveirod.conf"], "no PIN file")
+        chv.check(not any("pin" in name for name in os.listdir(site.store)), "a PIN was kept")
         chv.check_not_in("pin-source", chv.read(site.config), "the configuration")
 
 
