@@ -10,7 +10,7 @@ import faulty
 import rawclient
 
 UNAVAILABLE = 69
-REPLACED = r'error supervisor\[\d+\]: the keeper process {how}: a call to pkcs11:token=chaveiro does not return: it is killed'
+REPLACED = r'error supervisor\[\d+\]: the {who} process {how}: a call to pkcs11:token=chaveiro does not return: it is killed'
 
 
 def serving(site):
@@ -37,7 +37,7 @@ def replaced_while_serving(call, lost=False):
         site.tokens.fail(call, "hang", times=1)
         refused(site)
         site.server.wait_for(r"warning net\[\d+\]: .*the keeper does not answer")
-        site.server.wait_for(REPLACED.format(how="does not answer"))
+        site.server.wait_for(REPLACED.format(who="keeper", how="does not answer"))
         site.server.wait_for("the keeper process ended: signal 9")
         site.send_until_served(site.key, "after")
         chv.check(site.keeper() != keeper, "the same keeper")
@@ -69,7 +69,7 @@ def test_the_nth_sign_again_and_again():
             site.tokens.fail("C_Sign", "hang", first=5, times=1)
             while site.tokens.calls("C_Sign") < 5:
                 site.send(site.key, "x", "--retries", "0", code=None)
-            site.server.wait_for(REPLACED.format(how="does not answer"), count)
+            site.server.wait_for(REPLACED.format(who="keeper", how="does not answer"), count)
             site.send_until_served(site.key, "after")
 
 
@@ -79,7 +79,7 @@ def test_new_epochs():
         serving(site)
         site.tokens.fail("C_Sign", "hang", times=1)
         site.server.signal(signal.SIGHUP)
-        site.server.wait_for(REPLACED.format(how="does not answer"))
+        site.server.wait_for(REPLACED.format(who="keeper", how="does not answer"))
         site.send_until_served(site.key, "after")
 
 
@@ -98,9 +98,15 @@ def test_at_the_start_of_a_keeper():
             site.server.wait_for("the keeper process ended: signal 9")
             refused(site)
             sites.append(site)
-        for site in sites:
-            site.server.wait_for(REPLACED.format(how="does not come up"))
-            site.server.wait_for("the keeper process serves again")
+        computing = stack.enter_context(faulty.FaultySite())  # the net process has a module as well
+        computing.init()
+        computing.start("--backend", computing.tokens.uri("chaveiro"))
+        computing.key = computing.add_client("cam1")
+        computing.tokens.fail("C_Initialize", "hang", times=1)
+        os.kill(chv.process_named(computing.server.pid, "chv-net"), signal.SIGKILL)
+        for site, who in [(site, "keeper") for site in sites] + [(computing, "net")]:
+            site.server.wait_for(REPLACED.format(who=who, how="does not come up"))
+            site.server.wait_for(f"the {who} process serves again")
             site.send_until_served(site.key, "after")
         chv.check_not_in("it is killed", patient.server.stderr, "log of the server that was never ready")
         patient.tokens.heal()
