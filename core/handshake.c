@@ -118,6 +118,10 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
         chv_hello_parse(h->frame + CHV_FRAME_LENGTH_LEN, h->length - CHV_FRAME_LENGTH_LEN, &s->served, &hello, &note);
     if (code != 0)
         return chv_handshake_refuse(s, code, code == CHV_REFUSE_VERSION ? CHV_ERR_PROTOCOL : CHV_ERR_MALFORMED, note);
+    const struct chv_suite_parts *parts = chv_suite_parts(hello.suite);
+    if (hello.kind != CHV_HELLO_TICKET && hello.profile != CHV_PROFILE_PSK && !s->has_identity[parts->curve])
+        return chv_handshake_refuse(s, CHV_REFUSE_VERSION, CHV_ERR_PROTOCOL,
+                                    "hello: no identity key here for the curve of this suite");
     if (hello.kind == CHV_HELLO_TICKET) /* version 0.1 issues none, so every ticket is unknown */
         return chv_handshake_refuse(s, CHV_REFUSE_TICKET, CHV_ERR_AUTH, "hello: ticket not taken");
 
@@ -131,7 +135,7 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
     }
     s->profile = hello.profile;
     s->suite = hello.suite;
-    s->parts = chv_suite_parts(hello.suite);
+    s->parts = parts;
 
     enum chv_err err = start_noise(s, hello.prologue, hello.prologue_len);
     if (err == CHV_OK)

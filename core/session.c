@@ -80,7 +80,7 @@ static enum chv_err init_client(struct chv_session *s, const struct chv_session_
     return CHV_OK;
 }
 
-/* A server must be able to run every pair of profile and suite that it says it serves. */
+/* A server must be able to run every suite that it says it serves; profiles key and key+psk on the curves of its keys. */
 static enum chv_err init_server(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
 {
     s->served = (struct chv_served){.profiles = config->profiles, .suites = config->suites};
@@ -88,6 +88,7 @@ static enum chv_err init_server(struct chv_session *s, const struct chv_session_
     s->idle_seconds = config->limits.idle_seconds;
     if (config->profiles == 0 || config->suites == 0)
         return chv_fail(why, CHV_ERR_ARGUMENT, "nothing to serve: no profile or no suite");
+    bool lacks_identity = (config->profiles & ~CHV_PROFILE_BIT(CHV_PROFILE_PSK)) != 0;
     for (unsigned suite = 0; suite < 8 * sizeof config->suites; suite++) {
         if (!(config->suites & CHV_SUITE_BIT(suite)))
             continue;
@@ -97,11 +98,10 @@ static enum chv_err init_server(struct chv_session *s, const struct chv_session_
         enum chv_err err = check_capabilities(s->crypto, parts, why);
         if (err != CHV_OK)
             return err;
-        bool needs_identity = (config->profiles & ~CHV_PROFILE_BIT(CHV_PROFILE_PSK)) != 0;
-        if (needs_identity && !s->has_identity[parts->curve])
-            return chv_fail(why, CHV_ERR_ARGUMENT, "profiles key and key+psk need an identity key for %s",
-                            chv_curve_name(parts->curve));
+        lacks_identity = lacks_identity && !s->has_identity[parts->curve];
     }
+    if (lacks_identity)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "profiles key and key+psk need an identity key for a suite's curve");
     return CHV_OK;
 }
 

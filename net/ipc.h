@@ -8,22 +8,23 @@
 
 enum chv_ipc_kind {
     CHV_IPC_READY = 1, /* child -> supervisor: it serves */
-    CHV_IPC_SERVES,    /* keeper -> supervisor, after each CHV_IPC_CONFIG: epochs and max-lifetime now in effect */
-    CHV_IPC_KEEPERS,   /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
-    CHV_IPC_CONFIG,    /* supervisor -> both: take over what can change while running */
-    CHV_IPC_LOST,      /* net -> supervisor: a loop has lost its socket to the keeper, of this generation */
-    CHV_IPC_SILENT,    /* net -> supervisor: the keeper of this generation lets a loop wait long for an answer */
-    CHV_IPC_PING,      /* supervisor -> keeper: answer with CHV_IPC_PONG and this generation, between two packets */
-    CHV_IPC_PONG,      /* keeper -> supervisor */
-    CHV_IPC_ASKS,      /* keeper -> supervisor, before it serves: a person may be asked (generation 1), was asked (0) */
-    CHV_IPC_REFUSED,   /* keeper -> supervisor, while it serves: its PIN is refused (generation 1), taken again (0) */
-    CHV_IPC_DRAIN      /* supervisor -> net: accept no more, let the clients go, exit */
+    CHV_IPC_SERVES, /* keeper -> supervisor, after each CHV_IPC_CONFIG, and with an identity key before READY: what is in effect */
+    CHV_IPC_KEEPERS, /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
+    CHV_IPC_CONFIG,  /* supervisor -> both: take over what can change while running */
+    CHV_IPC_ALLOWED, /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
+    CHV_IPC_LOST,    /* net -> supervisor: a loop has lost its socket to the keeper, of this generation */
+    CHV_IPC_SILENT,  /* net -> supervisor: the keeper of this generation lets a loop wait long for an answer */
+    CHV_IPC_PING,    /* supervisor -> keeper: answer with CHV_IPC_PONG and this generation, between two packets */
+    CHV_IPC_PONG,    /* keeper -> supervisor */
+    CHV_IPC_ASKS,    /* keeper -> supervisor, before it serves: a person may be asked (generation 1), was asked (0) */
+    CHV_IPC_REFUSED, /* keeper -> supervisor, while it serves: its PIN is refused (generation 1), taken again (0) */
+    CHV_IPC_DRAIN    /* supervisor -> net: accept no more, let the clients go, exit */
 };
 
 struct chv_ipc_message {
     enum chv_ipc_kind kind;
     unsigned generation;             /* KEEPERS, LOST, SILENT: counts the sets of sockets; PING, PONG: pings */
-    struct chv_server_config config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs and max_lifetime */
+    struct chv_server_config config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs, max_lifetime and identity */
 };
 
 /* Two ends, close-on-exec. */

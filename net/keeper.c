@@ -89,8 +89,29 @@ static void on_step(const char *text)
         chv_log(CHV_LOG_WARNING, "%s", text);
 }
 
+static const char identity_label[] = "identity";
+
+static enum chv_err take_identity(struct chv_keeper *keeper, const struct chv_server_config *config,
+                                  struct chv_server_identity *identity, struct chv_why *why)
+{
+    memset(identity, 0, sizeof *identity);
+    if (!chv_server_wants_identity(config))
+        return CHV_OK;
+    enum chv_err err =
+        chv_keystore_public_key(keeper->keystore, identity_label, &identity->curve, identity->public_key, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        return chv_fail(
+            why, CHV_ERR_CONFIG,
+            "profiles key and key+psk need the server's identity key, which the keystore does not have: run "
+            "'keyadmin identity new --server'");
+    identity->there = err == CHV_OK;
+    keeper->has_identity = identity->there;
+    keeper->identity_curve = identity->curve;
+    return err;
+}
+
 enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_config *config, chv_secret_fn secret,
-                             void *secret_arg, struct chv_why *why)
+                             void *secret_arg, struct chv_server_identity *identity, struct chv_why *why)
 {
     const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_READ, .lock_seconds = 10};
     *keeper = (struct chv_keeper){.mark = {.folder = -1}};
@@ -103,6 +124,8 @@ enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_
         err = check_server(keeper->keystore, config->name, why);
     if (err == CHV_OK)
         err = chv_keeper_configure(keeper, config, why);
+    if (err == CHV_OK)
+        err = take_identity(keeper, config, identity, why);
     if (err != CHV_OK)
         chv_keeper_close(keeper);
     return err;
@@ -152,45 +175,80 @@ static enum chv_err derive_psk(struct chv_keeper *keeper, const struct chv_keepe
     return err;
 }
 
-static bool well_formed(const struct chv_keeper_request *request, struct chv_credential *credential)
+static bool well_formed(const struct chv_keeper *keeper, const struct chv_keeper_request *request,
+                        struct chv_credential *credential)
 {
-    return request->kind == CHV_KEEPER_PSK && request->profile == CHV_PROFILE_PSK && request->zero == 0 &&
-           request->zero2 == 0 && request->h_psk_len >= 32 && request->h_psk_len <= CHV_H_PSK_MAX &&
-           request->credential_len <= CHV_CREDENTIAL_MAX &&
+    const bool served =
+        request->profile == CHV_PROFILE_PSK || (request->profile == CHV_PROFILE_KEY_PSK && keeper->has_identity);
+    return served && request->curve == 0 && request->zero2 == 0 && request->h_psk_len >= 32 &&
+           request->h_psk_len <= CHV_H_PSK_MAX && request->credential_len <= CHV_CREDENTIAL_MAX &&
            chv_credential_parse(request->credential, request->credential_len, credential, NULL) == CHV_OK &&
-           credential->profile == CHV_PROFILE_PSK;
+           credential->profile == request->profile;
 }
 
-static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv_keeper_request *request,
+/* Whether the keystore answers, for the log. */
+static void keystore_says(struct chv_keeper *keeper, uint64_t now, enum chv_err err, struct chv_why *why)
+{
+    const bool ok = err == CHV_OK;
+    if (ok && keeper->failing)
+        chv_log(CHV_LOG_INFO, "the keystore answers again");
+    keeper->failing = !ok;
+    keeper->refused = err == CHV_ERR_PASSPHRASE;
+    if (ok)
+        return;
+    if (why->text[0] == '\0')
+        (void)chv_fail(why, err, "keystore: %s", chv_err_text(err));
+    complain(keeper, now, why->text);
+}
+
+static void answer_psk(struct chv_keeper *keeper, uint64_t now, const struct chv_keeper_request *request,
                        struct chv_keeper_answer *answer)
 {
     struct chv_credential credential;
     struct chv_why why = {""};
-    *answer = (struct chv_keeper_answer){.tag = request->tag, .status = CHV_KEEPER_MALFORMED};
-    if (!well_formed(request, &credential))
+    if (!well_formed(keeper, request, &credential))
         return;
     enum chv_verdict verdict = verdict_of(keeper, now, &credential);
     bool ok;
     if (verdict == CHV_VERDICT_EPOCH) {
         ok = random_bytes(answer->psk, sizeof answer->psk);
+        if (!ok)
+            complain(keeper, now, "no random bytes");
     } else {
         enum chv_err err = derive_psk(keeper, request, credential.epoch, answer->psk, &why);
         ok = err == CHV_OK;
-        if (ok && keeper->failing)
-            chv_log(CHV_LOG_INFO, "the keystore answers again");
-        keeper->failing = !ok;
-        keeper->refused = err == CHV_ERR_PASSPHRASE;
-        if (!ok && why.text[0] == '\0')
-            (void)chv_fail(&why, err, "keystore: %s", chv_err_text(err));
+        keystore_says(keeper, now, err, &why);
     }
-    if (!ok) {
-        chv_wipe(answer->psk, sizeof answer->psk);
-        answer->status = CHV_KEEPER_UNAVAILABLE;
-        complain(keeper, now, why.text[0] != '\0' ? why.text : "no random bytes");
+    answer->status = ok ? CHV_KEEPER_OK : CHV_KEEPER_UNAVAILABLE;
+    answer->verdict = ok ? (uint16_t)verdict : 0;
+}
+
+/* A point that is none is the client's fault and says nothing about the key; nothing is logged here. */
+static void answer_dh(struct chv_keeper *keeper, uint64_t now, const struct chv_keeper_request *request,
+                      struct chv_keeper_answer *answer)
+{
+    struct chv_why why = {""};
+    if (!keeper->has_identity || request->curve != (uint8_t)keeper->identity_curve || request->h_psk_len != 0 ||
+        (request->profile != CHV_PROFILE_KEY && request->profile != CHV_PROFILE_KEY_PSK) || request->zero2 != 0 ||
+        request->point_len != chv_dh_public_len(keeper->identity_curve))
         return;
-    }
-    answer->status = CHV_KEEPER_OK;
-    answer->verdict = (uint16_t)verdict;
+    enum chv_err err = chv_keystore_dh(keeper->keystore, identity_label, request->point, answer->psk, &why);
+    if (err == CHV_ERR_MALFORMED)
+        return;
+    keystore_says(keeper, now, err, &why);
+    answer->status = err == CHV_OK ? CHV_KEEPER_OK : CHV_KEEPER_UNAVAILABLE;
+}
+
+static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv_keeper_request *request,
+                       struct chv_keeper_answer *answer)
+{
+    *answer = (struct chv_keeper_answer){.tag = request->tag, .status = CHV_KEEPER_MALFORMED};
+    if (request->kind == CHV_KEEPER_PSK)
+        answer_psk(keeper, now, request, answer);
+    else if (request->kind == CHV_KEEPER_DH)
+        answer_dh(keeper, now, request, answer);
+    if (answer->status != CHV_KEEPER_OK)
+        chv_wipe(answer->psk, sizeof answer->psk);
 }
 
 void chv_keeper_watch_clock(struct chv_keeper *keeper, uint64_t now)

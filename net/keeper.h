@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keeper: the process that has the keystore open and answers one question: the session PSK of a credential for one
- * handshake (doc/architecture.md, section 4). It trusts the net process with nothing: the credential is parsed here,
- * server name, epochs, clock and lifetimes are the keeper's own, and no request names a label.
+ * The keeper: the process that has the keystore open and answers two questions: the session PSK of a credential for one
+ * handshake, and the Diffie-Hellman of the server's identity key with a point of one (doc/architecture.md, section 4).
+ * It trusts the net process with nothing: the credential is parsed here, server name, epochs, clock and lifetimes are
+ * the keeper's own, and no request names a label.
  *
  * Wire: a SOCK_SEQPACKET socket per loop of the net process; a packet is an array of 1 to CHV_KEEPER_BATCH requests,
  * answered by one packet of as many answers in the same order. Both ends are the same program on the same machine: host
@@ -18,11 +19,11 @@
 
 enum { CHV_KEEPER_BATCH = 32, CHV_H_PSK_MAX = 64 };
 
-enum chv_keeper_kind { CHV_KEEPER_PSK = 1 };
+enum chv_keeper_kind { CHV_KEEPER_PSK = 1, CHV_KEEPER_DH = 2 };
 
 enum chv_keeper_status {
     CHV_KEEPER_OK = 200,         /* verdict and psk are set */
-    CHV_KEEPER_MALFORMED = 400,  /* not a request, or its credential is none for this profile */
+    CHV_KEEPER_MALFORMED = 400,  /* not a request; its credential is none for this profile; its point is none */
     CHV_KEEPER_UNAVAILABLE = 503 /* keystore or clock cannot be used: the keeper's log says why */
 };
 
@@ -33,15 +34,21 @@ enum chv_keeper_status {
 enum chv_verdict { CHV_VERDICT_OK, CHV_VERDICT_EXPIRED, CHV_VERDICT_LIFETIME, CHV_VERDICT_EPOCH };
 
 struct chv_keeper_request {
-    uint64_t tag;    /* the asker's, comes back */
-    uint8_t kind;    /* enum chv_keeper_kind */
-    uint8_t profile; /* enum chv_profile of the session */
-    uint8_t zero;
-    uint8_t h_psk_len;
-    uint16_t credential_len;
+    uint64_t tag;      /* the asker's, comes back */
+    uint8_t kind;      /* enum chv_keeper_kind */
+    uint8_t profile;   /* enum chv_profile of the session */
+    uint8_t curve;     /* CHV_KEEPER_DH: enum chv_curve; else 0 */
+    uint8_t h_psk_len; /* CHV_KEEPER_DH: 0 */
+    union {
+        uint16_t credential_len;
+        uint16_t point_len; /* CHV_KEEPER_DH */
+    };
     uint16_t zero2;
-    uint8_t credential[CHV_CREDENTIAL_MAX]; /* zeros behind it */
-    uint8_t h_psk[CHV_H_PSK_MAX];           /* likewise */
+    union { /* zeros behind it */
+        uint8_t credential[CHV_CREDENTIAL_MAX];
+        uint8_t point[CHV_DH_PUBLIC_MAX]; /* CHV_KEEPER_DH */
+    };
+    uint8_t h_psk[CHV_H_PSK_MAX]; /* likewise */
 };
 
 struct chv_keeper_answer {
@@ -49,7 +56,7 @@ struct chv_keeper_answer {
     uint16_t status;  /* enum chv_keeper_status */
     uint16_t verdict; /* enum chv_verdict */
     uint32_t zero;
-    uint8_t psk[CHV_KEY_LEN]; /* zeros unless status is CHV_KEEPER_OK */
+    uint8_t psk[CHV_KEY_LEN]; /* or the result of CHV_KEEPER_DH; zeros unless status is CHV_KEEPER_OK */
 };
 
 _Static_assert(sizeof(struct chv_keeper_request) == 592 && offsetof(struct chv_keeper_request, credential) == 16 &&
@@ -66,6 +73,8 @@ struct chv_keeper {
     size_t check_count;
     struct chv_key_check checks[CHV_EPOCHS_MAX];
     uint64_t max_lifetime;
+    bool has_identity; /* the configuration serves profiles that use it */
+    enum chv_curve identity_curve;
     struct chv_clockmark mark;
     uint64_t complained; /* when a failure was last logged: the same one at most once a second */
     unsigned complaints; /* in that second, if they differ: a few */
@@ -77,10 +86,11 @@ struct chv_keeper {
 
 /*
  * Opens and unlocks the keystore and checks that it is the one of the configured server name and has every epoch's
- * master. `why` says what to do. Blocks (scrypt, a prompt). On failure there is nothing to close.
+ * master, and the identity key where a profile needs it: its public key goes to *identity. `why` says what to do. Blocks (scrypt, a prompt). On failure there is nothing to close.
  */
 enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_config *config, chv_secret_fn secret,
-                             void *secret_arg, struct chv_why *why) CHV_MUST_CHECK;
+                             void *secret_arg, struct chv_server_identity *identity,
+                             struct chv_why *why) CHV_MUST_CHECK;
 void chv_keeper_close(struct chv_keeper *keeper);
 
 /* Takes over epochs and max_lifetime; CHV_ERR_CONFIG and nothing changes if an epoch has no master or the name differs.

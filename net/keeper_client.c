@@ -23,6 +23,12 @@ static void refuse(struct chv_keeper_client *client, struct chv_keeper_ask *ask,
         chv_conn_abort(ask->conn, CHV_ERR_UNAVAILABLE);
 }
 
+static bool asks_dh(const struct chv_keeper_ask *ask)
+{
+    struct chv_key_request question;
+    return chv_session_key_request(chv_conn_session(ask->conn), &question) == CHV_OK && question.kind == CHV_KEY_DH;
+}
+
 static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answer *answer)
 {
     struct chv_keeper_slot *slot = &client->slots[answer->tag % CHV_KEEPER_OUTSTANDING];
@@ -34,7 +40,9 @@ static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answ
     if (ask == NULL)
         return;
     ask->slot = 0;
-    if (answer->status == CHV_KEEPER_MALFORMED) {
+    if (answer->status == CHV_KEEPER_MALFORMED && asks_dh(ask)) {
+        refuse(client, ask, CHV_REFUSE_MALFORMED, "a public key in the hello is no valid point");
+    } else if (answer->status == CHV_KEEPER_MALFORMED) {
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper does not take this credential");
     } else if (answer->status != CHV_KEEPER_OK) {
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper cannot answer (its log says why)");
@@ -82,14 +90,22 @@ static void on_answers(uv_poll_t *poll, int status, int events)
 static bool fill_request(struct chv_keeper_ask *ask, uint64_t tag, struct chv_keeper_request *request)
 {
     struct chv_key_request question;
-    if (chv_session_key_request(chv_conn_session(ask->conn), &question) != CHV_OK || question.kind != CHV_KEY_PSK ||
-        question.credential_len > sizeof request->credential || question.h_psk_len > sizeof request->h_psk)
+    if (chv_session_key_request(chv_conn_session(ask->conn), &question) != CHV_OK)
         return false;
-    *request = (struct chv_keeper_request){.tag = tag,
-                                           .kind = CHV_KEEPER_PSK,
-                                           .profile = (uint8_t)question.profile,
-                                           .h_psk_len = (uint8_t)question.h_psk_len,
-                                           .credential_len = (uint16_t)question.credential_len};
+    *request = (struct chv_keeper_request){.tag = tag, .profile = (uint8_t)question.profile};
+    if (question.kind == CHV_KEY_DH && question.peer_public_len <= sizeof request->point) {
+        request->kind = CHV_KEEPER_DH;
+        request->curve = (uint8_t)question.curve;
+        request->point_len = (uint16_t)question.peer_public_len;
+        memcpy(request->point, question.peer_public, question.peer_public_len);
+        return true;
+    }
+    if (question.kind != CHV_KEY_PSK || question.credential_len > sizeof request->credential ||
+        question.h_psk_len > sizeof request->h_psk)
+        return false;
+    request->kind = CHV_KEEPER_PSK;
+    request->h_psk_len = (uint8_t)question.h_psk_len;
+    request->credential_len = (uint16_t)question.credential_len;
     memcpy(request->credential, question.credential, question.credential_len);
     memcpy(request->h_psk, question.h_psk, question.h_psk_len);
     return true;

@@ -79,7 +79,7 @@ void chv_keeper_client_free(struct chv_keeper_client *client);
 void chv_keeper_client_connect(struct chv_keeper_client *client, int fd);
 
 /*
- * A connection's CHV_KEY_PSK question. It is answered or refused (429: the queue is full, 503) within wait_ms, or at
+ * A connection's CHV_KEY_PSK or CHV_KEY_DH question. It is answered or refused (429: the queue is full, 503) within wait_ms, or at
  * once. `ask` must be cancelled before the connection goes.
  */
 void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_ask *ask, struct chv_conn *conn,

@@ -216,12 +216,13 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
     struct keeper_process p = {.control = control, .secret = secret, .secret_arg = secret_arg};
     struct chv_why why = {""};
     const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
+    struct chv_ipc_message serves = {.kind = CHV_IPC_SERVES, .config = *config};
     const bool token = chv_keeper_has_token(config);
 
     /* A token's module opens its files again at every use: it must be able to as who it will be then. */
     enum chv_err err = token ? chv_sandbox_user(config->user, &why) : CHV_OK;
     if (err == CHV_OK)
-        err = chv_keeper_open(&p.keeper, config, ask, &p, &why);
+        err = chv_keeper_open(&p.keeper, config, ask, &p, &serves.config.identity, &why);
     if (err == CHV_OK) {
         chv_sandbox_ignore_signals();
         if (!token)
@@ -238,6 +239,8 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
         }
         if (err == CHV_OK)
             err = chv_sandbox_enter(CHV_SANDBOX_KEEPER, token, &why);
+        if (err == CHV_OK && serves.config.identity.there) /* the net process must know it from its start */
+            err = chv_ipc_send(control, &serves, NULL, 0);
         if (err == CHV_OK)
             err = chv_ipc_send(control, &ready, NULL, 0);
         if (err == CHV_OK)

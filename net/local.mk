@@ -2,6 +2,9 @@
 # Event loop, connections, and the server's processes.
 noinst_LTLIBRARIES += net/libnet.la
 net_libnet_la_SOURCES = \
+	net/allowlist.c \
+	net/allowlist.h \
+	net/allowlist_file.c \
 	net/client_key.c \
 	net/client_key.h \
 	net/clients.c \

@@ -166,10 +166,18 @@ static void on_wake(uv_async_t *async)
     bool keeper = w->mail.keeper, config = w->mail.config, drains = w->mail.drain, stop = w->mail.stop;
     int fd = w->mail.keeper_fd;
     unsigned generation = w->mail.keeper_generation;
+    bool allow = w->mail.allow;
     if (config)
         configure(w, &w->mail.new_config);
-    w->mail.keeper = w->mail.config = w->mail.drain = w->mail.stop = false;
+    if (allow) {
+        chv_allowlist_unref(w->allowed);
+        w->allowed = w->mail.allowed;
+        w->mail.allowed = NULL;
+    }
+    w->mail.keeper = w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
     pthread_mutex_unlock(&w->mail.lock);
+    if (allow)
+        chv_server_recheck(w);
     if (keeper) {
         w->keeper_generation = generation;
         chv_keeper_client_connect(&w->keeper, fd);
@@ -205,6 +213,17 @@ static void post(struct chv_worker *w, const struct chv_ipc_message *message, co
     default:
         break;
     }
+    pthread_mutex_unlock(&w->mail.lock);
+    (void)uv_async_send(&w->wake);
+}
+
+/* Each loop becomes an owner of the list. */
+static void post_allowed(struct chv_worker *w, struct chv_allowlist *list)
+{
+    pthread_mutex_lock(&w->mail.lock);
+    chv_allowlist_unref(w->mail.allowed);
+    w->mail.allowed = chv_allowlist_ref(list);
+    w->mail.allow = true;
     pthread_mutex_unlock(&w->mail.lock);
     (void)uv_async_send(&w->wake);
 }
@@ -278,6 +297,9 @@ static void worker_end(struct chv_worker *w)
     w->draining = true;
     chv_loop_close(&w->loop);
     chv_keeper_client_free(&w->keeper);
+    chv_allowlist_unref(w->allowed);
+    chv_allowlist_unref(w->mail.allowed);
+    w->allowed = w->mail.allowed = NULL;
 }
 
 static void *worker_thread(void *arg)
@@ -327,6 +349,24 @@ static void stop_all(struct net_process *p)
     }
 }
 
+/* The supervisor has parsed it already: it can fail for want of memory only, and the old one stays. */
+static void take_allowed(struct net_process *p, const int *fds, size_t fd_count)
+{
+    struct chv_allowlist *list = NULL;
+    struct chv_why why = {""};
+    enum chv_err err = fd_count > 0 ? chv_allowlist_receive(fds[0], "allowed-keys", &list, &why) : CHV_OK;
+    for (size_t i = 0; i < fd_count; i++)
+        close(fds[i]);
+    if (err != CHV_OK) {
+        chv_log(CHV_LOG_ERROR, "allowed-keys stay as they were: %s",
+                why.text[0] != '\0' ? why.text : chv_err_text(err));
+        return;
+    }
+    for (unsigned i = 0; i < p->worker_count; i++)
+        post_allowed(&p->workers[i], list);
+    chv_allowlist_unref(list);
+}
+
 static void on_control(uv_poll_t *poll, int status, int events)
 {
     struct net_process *p = poll->data;
@@ -341,6 +381,10 @@ static void on_control(uv_poll_t *poll, int status, int events)
     if (err != CHV_OK) { /* the supervisor is gone */
         (void)uv_poll_stop(poll);
         stop_all(p);
+        return;
+    }
+    if (message.kind == CHV_IPC_ALLOWED) {
+        take_allowed(p, fds, fd_count);
         return;
     }
     if (message.kind == CHV_IPC_CONFIG)

@@ -35,6 +35,13 @@ struct chv_key_check {
     uint8_t value[CHV_KEY_CHECK_LEN];
 };
 
+/* The public half of the server's identity key, which the keeper tells. */
+struct chv_server_identity {
+    bool there;
+    enum chv_curve curve;
+    uint8_t public_key[CHV_DH_PUBLIC_MAX];
+};
+
 struct chv_server_limits {
     unsigned connections;        /* at a time, all loops together */
     unsigned client_connections; /* of them for one proven client id */
@@ -57,12 +64,15 @@ struct chv_server_config {
     size_t listen_count;
     char listen[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT", "unix:/PATH" */
     char backend[CHV_BACKEND_SPEC_MAX];
-    char module[PATH_MAX]; /* of a token whose URI names none; "": p11-kit's */
-    unsigned suites;       /* CHV_SUITE_BIT mask; 0: all that the backend has */
-    unsigned workers;      /* loops; 0: one per processor */
-    char user[64];         /* to become when started as root; "": stay */
-    char state[PATH_MAX];  /* folder of the keeper's clock mark; "": none is kept */
-    uint64_t max_lifetime; /* seconds that a credential may still live; 0: no limit */
+    char module[PATH_MAX];               /* of a token whose URI names none; "": p11-kit's */
+    unsigned suites;                     /* CHV_SUITE_BIT mask; 0: all that the backend has */
+    unsigned profiles;                   /* CHV_PROFILE_BIT mask; 0: psk */
+    char allowed_keys[PATH_MAX];         /* file; "": none */
+    struct chv_server_identity identity; /* not in the file: the keeper's word */
+    unsigned workers;                    /* loops; 0: one per processor */
+    char user[64];                       /* to become when started as root; "": stay */
+    char state[PATH_MAX];                /* folder of the keeper's clock mark; "": none is kept */
+    uint64_t max_lifetime;               /* seconds that a credential may still live; 0: no limit */
     unsigned backlog;
     struct chv_server_limits limits;
     enum chv_log_level log_level;
@@ -76,6 +86,16 @@ struct chv_server_parts {
     const struct chv_service *const *services; /* NULL-terminated */
 };
 
+/* CHV_PROFILE_BIT mask of what is served. */
+static inline unsigned chv_server_profiles(const struct chv_server_config *config)
+{
+    return config->profiles != 0 ? config->profiles : CHV_PROFILE_BIT(CHV_PROFILE_PSK);
+}
+/* Whether one of these uses the server's identity key. */
+static inline bool chv_server_wants_identity(const struct chv_server_config *config)
+{
+    return (chv_server_profiles(config) & ~CHV_PROFILE_BIT(CHV_PROFILE_PSK)) != 0;
+}
 /* Loops that this configuration means. */
 unsigned chv_server_workers(const struct chv_server_config *config);
 /* How long clients may take to go when the server ends: no longer than a handshake and a stall, at most 20 s. */

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "core/wire.h"
 #include "net/control.h"
 #include "net/server_internal.h"
 #include "net/source.h"
@@ -57,11 +58,34 @@ static void time_text(uint64_t seconds, char out[TIME_TEXT])
         snprintf(out, TIME_TEXT, "%" PRIu64, seconds);
 }
 
+/* The client's static key; false in profile psk, and before the hello was read. */
+static bool identity_of(const struct chv_server_conn *c, struct chv_identity *identity)
+{
+    struct chv_session_info info;
+    const struct chv_suite_parts *parts;
+    if (c->conn == NULL || chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK ||
+        info.peer_public == NULL || (parts = chv_suite_parts(info.suite)) == NULL)
+        return false;
+    memset(identity, 0, sizeof *identity);
+    identity->curve = parts->curve;
+    memcpy(identity->public_key, info.peer_public, info.peer_public_len);
+    return true;
+}
+
+static void fingerprint_of(const struct chv_server_conn *c, const struct chv_identity *identity,
+                           char out[CHV_FINGERPRINT_MAX])
+{
+    if (chv_fingerprint(&c->worker->loop.crypto, identity, out) != CHV_OK)
+        snprintf(out, CHV_FINGERPRINT_MAX, "?");
+}
+
 /* "client 'cam1' " once proven, "claimed client 'cam1' " before, "" while nothing is known. */
 static void who(const struct chv_server_conn *c, char *out, size_t size)
 {
     struct chv_session_info info;
     struct chv_credential claimed;
+    struct chv_identity identity;
+    char fingerprint[CHV_FINGERPRINT_MAX];
     out[0] = '\0';
     if (c->client != NULL)
         snprintf(out, size, "client '%s': ", c->client->id);
@@ -69,6 +93,10 @@ static void who(const struct chv_server_conn *c, char *out, size_t size)
              info.credential != NULL &&
              chv_credential_parse(info.credential, info.credential_len, &claimed, NULL) == CHV_OK)
         snprintf(out, size, "claimed client '%s': ", claimed.id);
+    else if (identity_of(c, &identity)) {
+        fingerprint_of(c, &identity, fingerprint);
+        snprintf(out, size, "key %s: ", fingerprint);
+    }
 }
 
 /* Strangers cannot fill the disk: beyond so many warnings a second the rest is counted, and said at level debug. */
@@ -96,7 +124,7 @@ static enum chv_log_level stranger_level(struct chv_server *server)
 static void say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...) CHV_PRINTF(3, 4);
 static void say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
 {
-    char text[700], name[CHV_CLIENT_ID_MAX + 32];
+    char text[700], name[CHV_CLIENT_ID_MAX + CHV_FINGERPRINT_MAX];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
@@ -114,16 +142,36 @@ static void forget_unproven(struct chv_server_conn *c)
     c->unproven = NULL;
 }
 
+/* Profile key: who is not in the list gets a clear 403 and the end, before anything is served. */
+static void on_peer(struct chv_server_conn *c)
+{
+    struct chv_identity identity;
+    enum chv_err err;
+    if (identity_of(c, &identity) && chv_allowlist_find(c->worker->allowed, &identity) != NULL) {
+        err = chv_conn_key_answer(c->conn, NULL);
+    } else {
+        c->refuse = CHV_REFUSE_UNKNOWN_KEY;
+        c->reason = "this identity key is not in allowed-keys";
+        err = chv_conn_key_refuse(c->conn, c->refuse);
+    }
+    (void)err; /* a session that fails on it ends the connection, which says so */
+}
+
 static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
     c->conn = conn; /* chv_conn_start may not have returned yet */
-    if (c->refuse != 0 || request->kind != CHV_KEY_PSK) {
-        if (chv_conn_key_refuse(conn, c->refuse != 0 ? c->refuse : CHV_REFUSE_UNAVAILABLE) != CHV_OK)
+    if (c->refuse == 0 && request->kind == CHV_KEY_PEER) {
+        on_peer(c);
+        return;
+    }
+    if (c->refuse != 0) {
+        if (chv_conn_key_refuse(conn, c->refuse) != CHV_OK)
             chv_conn_abort(conn, CHV_ERR_STATE);
         return;
     }
-    say(c, CHV_LOG_DEBUG, "asks for a session");
+    if (request->kind == CHV_KEY_PSK)
+        say(c, CHV_LOG_DEBUG, "asks for a session");
     chv_keeper_client_ask(&c->worker->keeper, &c->ask, conn, c->source);
 }
 
@@ -159,7 +207,8 @@ static enum chv_err refuse_verdict(struct chv_server_conn *c)
     switch (c->verdict) {
     case CHV_VERDICT_EXPIRED:
         time_text(c->client->not_after, when);
-        snprintf(text, sizeof text, "credential expired at %s: it must be issued again", when);
+        snprintf(text, sizeof text, "%s expired at %s: it must be issued again",
+                 c->client->epoch == 0 ? "the allow-list's entry" : "credential", when);
         break;
     case CHV_VERDICT_LIFETIME:
         snprintf(text, sizeof text,
@@ -206,16 +255,45 @@ static const struct chv_service *find_service(const struct chv_server *server, c
     return NULL;
 }
 
-/* The session's credential is proven now. Only the scopes that it has take memory: a connection may live for months. */
-static enum chv_err keep_client(struct chv_server_conn *c)
+/* What the allow-list makes of proven rights: NULL, or why they are none any more. */
+static const char *apply_allowed(const struct chv_server_conn *c, enum chv_profile profile,
+                                 struct chv_credential *rights)
+{
+    struct chv_identity identity;
+    if (profile == CHV_PROFILE_PSK)
+        return NULL;
+    const struct chv_allowed *entry =
+        identity_of(c, &identity) ? chv_allowlist_find(c->worker->allowed, &identity) : NULL;
+    if (profile == CHV_PROFILE_KEY) {
+        if (entry == NULL)
+            return "this identity key is not in allowed-keys any more";
+        chv_allowed_rights(entry, rights);
+    } else if (entry != NULL) {
+        if (strcmp(entry->id, rights->id) != 0)
+            return "the allow-list has this identity key for another client";
+        chv_allowed_narrow(entry, rights);
+    }
+    return NULL;
+}
+
+/*
+ * The session's credential, or its static key, is proven now. Only the scopes that it has take memory: a connection may
+ * live for months. *denied: why the allow-list does not let it in, else NULL.
+ */
+static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
 {
     struct chv_session_info info;
     struct chv_credential parsed;
+    memset(&parsed, 0, sizeof parsed);
     enum chv_err err = chv_session_get_info(chv_conn_session(c->conn), &info);
-    if (err == CHV_OK)
+    if (err == CHV_OK && info.profile != CHV_PROFILE_KEY)
         err = chv_credential_parse(info.credential, info.credential_len, &parsed, NULL);
     if (err != CHV_OK)
         return err;
+    const uint64_t credential_end = parsed.not_after;
+    *denied = apply_allowed(c, info.profile, &parsed);
+    if (c->verdict == CHV_VERDICT_OK && parsed.not_after != credential_end && parsed.not_after <= unix_time())
+        c->verdict = CHV_VERDICT_EXPIRED; /* the entry has; the credential is the keeper's to judge */
     size_t size = offsetof(struct chv_credential, scopes) + parsed.scope_count * sizeof parsed.scopes[0];
     c->client = malloc(size);
     if (c->client == NULL)
@@ -229,9 +307,12 @@ static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size
 {
     struct chv_open open;
     char text[160];
-    enum chv_err err = keep_client(c);
+    const char *denied = NULL;
+    enum chv_err err = keep_client(c, &denied);
     if (err != CHV_OK)
         return err;
+    if (denied != NULL)
+        return refuse_open(c, 403, denied);
     if (c->verdict != CHV_VERDICT_OK)
         return refuse_verdict(c);
     unsigned most = c->worker->config.limits.client_connections;
@@ -251,7 +332,8 @@ static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size
         return refuse_open(c, 404, text);
     }
     if (service->scope != NULL && !chv_credential_has_scope(c->client, service->scope)) {
-        snprintf(text, sizeof text, "the credential has no scope '%s'", service->scope);
+        snprintf(text, sizeof text, "%s has no scope '%s'",
+                 c->client->epoch == 0 ? "the allow-list's entry" : "the credential", service->scope);
         return refuse_open(c, 403, text);
     }
     err = service->open(c->conn, c->client, body, len, &c->state);
@@ -308,6 +390,20 @@ static void say_backend(const struct chv_server_conn *c)
         say(c, CHV_LOG_ERROR, "backend %s: %s", c->worker->loop.crypto.backend->name, health.last);
 }
 
+/* Whether the session was doomed from its hello on: its note says why, to this log alone. */
+static bool wrong_identity(const struct chv_server_conn *c)
+{
+    struct chv_session_info info;
+    struct chv_credential claimed;
+    struct chv_identity identity;
+    uint8_t hash[CHV_IDENTITY_HASH_LEN];
+    return chv_session_get_info(chv_conn_session(c->conn), &info) == CHV_OK && info.profile == CHV_PROFILE_KEY_PSK &&
+           identity_of(c, &identity) &&
+           chv_credential_parse(info.credential, info.credential_len, &claimed, NULL) == CHV_OK &&
+           chv_identity_hash(&c->worker->loop.crypto, identity.curve, identity.public_key, hash) == CHV_OK &&
+           memcmp(hash, claimed.identity_hash, sizeof hash) != 0;
+}
+
 static void say_end(const struct chv_server_conn *c, enum chv_err err)
 {
     if (err == CHV_ERR_CRYPTO)
@@ -323,6 +419,8 @@ static void say_end(const struct chv_server_conn *c, enum chv_err err)
         say(c, CHV_LOG_WARNING, "refused %u: %s", c->refuse, why);
     else if (c->stage == STAGE_CLAIMED && chv_session_refusal(chv_conn_session(c->conn)) != 0)
         say(c, CHV_LOG_WARNING, "refused %u: %s", chv_session_refusal(chv_conn_session(c->conn)), why);
+    else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL && wrong_identity(c))
+        say(c, CHV_LOG_WARNING, "OPEN does not open: %s", why);
     else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL)
         say(c, CHV_LOG_WARNING,
             "OPEN does not open: the client has another key than this credential's, or another server name");
@@ -390,11 +488,14 @@ static enum chv_err start(struct chv_server_conn *c, int fd, const char *peer, s
 {
     const struct chv_worker *w = c->worker;
     unsigned idle = w->config.limits.loop.idle_seconds;
-    const struct chv_session_config config = {.role = CHV_SERVER,
-                                              .profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK),
-                                              .suites = w->server->suites,
-                                              .now = unix_time(),
-                                              .limits = {.idle_seconds = (uint16_t)idle}};
+    const struct chv_server_identity *own = &w->config.identity;
+    struct chv_session_config config = {.role = CHV_SERVER,
+                                        .profiles = chv_server_profiles(&w->config),
+                                        .suites = w->server->suites,
+                                        .now = unix_time(),
+                                        .limits = {.idle_seconds = (uint16_t)idle}};
+    if (own->there)
+        config.identity_public[own->curve] = own->public_key;
     return chv_conn_start(&c->worker->loop, fd, peer, &config, &events, c, &c->conn, why);
 }
 
@@ -454,5 +555,36 @@ void chv_server_drain(struct chv_worker *w)
         c->reason = "the server ends";
         if (chv_conn_key_refuse(c->conn, c->refuse) != CHV_OK)
             chv_conn_abort(c->conn, CHV_ERR_CANCELLED);
+    }
+}
+
+/* Whether a session would get the rights that it has, or more, if it came now. */
+static const char *recheck(const struct chv_server_conn *c)
+{
+    struct chv_session_info info;
+    struct chv_credential now;
+    if (chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK || info.profile == CHV_PROFILE_PSK)
+        return NULL;
+    memset(&now, 0, sizeof now);
+    if (info.profile == CHV_PROFILE_KEY_PSK &&
+        chv_credential_parse(info.credential, info.credential_len, &now, NULL) != CHV_OK)
+        return "credential is not accepted";
+    const char *denied = apply_allowed(c, info.profile, &now);
+    if (denied != NULL)
+        return denied;
+    bool same = strcmp(now.id, c->client->id) == 0 && (now.not_after == 0 || now.not_after > unix_time());
+    for (size_t i = 0; i < c->client->scope_count; i++)
+        same = same && chv_credential_has_scope(&now, c->client->scopes[i]);
+    return same ? NULL : "the allow-list has less rights for this identity key now";
+}
+
+void chv_server_recheck(struct chv_worker *w)
+{
+    struct chv_server_conn *next;
+    for (struct chv_server_conn *c = w->conns; c != NULL; c = next) {
+        next = c->next; /* an end comes later, from the loop */
+        const char *denied = c->stage == STAGE_OPEN ? recheck(c) : NULL;
+        if (denied != NULL && refuse_open(c, 403, denied) != CHV_OK)
+            chv_conn_abort(c->conn, CHV_ERR_REFUSED);
     }
 }

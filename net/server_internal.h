@@ -3,6 +3,7 @@
 #ifndef CHV_NET_SERVER_INTERNAL_H
 #define CHV_NET_SERVER_INTERNAL_H
 
+#include "net/allowlist.h"
 #include "net/clients.h"
 #include "net/keeper_client.h"
 #include "net/listener.h"
@@ -52,14 +53,16 @@ struct chv_worker {
     uv_timer_t health; /* of the backend */
     struct chv_server_expiry expiry;
     struct chv_server_conn *conns;
+    struct chv_allowlist *allowed; /* NULL: empty */
     pthread_t thread;
     uv_async_t wake;
     struct {
         pthread_mutex_t lock;
-        bool keeper, config, drain, stop; /* what has come */
+        bool keeper, config, drain, stop, allow; /* what has come */
         int keeper_fd;
         unsigned keeper_generation;
         struct chv_server_config new_config;
+        struct chv_allowlist *allowed; /* an owner's */
     } mail;
 };
 
@@ -68,6 +71,8 @@ struct chv_worker {
 void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct sockaddr *address);
 /* Lets every client of this loop go. */
 void chv_server_drain(struct chv_worker *worker);
+/* Another allow-list is in effect: ends sessions that it does not let in. */
+void chv_server_recheck(struct chv_worker *worker);
 /* A chv_server_expire_fn. */
 uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
 /* Of struct chv_keeper_events. */

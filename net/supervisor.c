@@ -101,6 +101,8 @@ static void announce(struct supervisor *s)
 static void child_ready(struct supervisor *s, struct child *child)
 {
     child->ready = true;
+    if (child == &s->children[CHILD_NET])
+        chv_supervisor_send_allowed(s); /* before it accepts */
     child->start_by = 0;
     if (!s->announced && child < &s->children[CHILDREN - 1] && child[1].pid == 0) {
         chv_child_start(s, &child[1]);
@@ -352,6 +354,8 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     raise_file_limit();
     enum chv_err err = hold_pin(s, &why);
     if (err == CHV_OK)
+        err = chv_supervisor_load_allowed(s, &s->config, &why);
+    if (err == CHV_OK)
         err = chv_listeners_open(&s->listeners, config, s->workers, &why);
     if (err == CHV_OK && !open_signals(s))
         err = chv_fail(&why, CHV_ERR_IO, "signalfd: %s", strerror(errno));
@@ -368,6 +372,8 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     chv_listeners_close(&s->listeners, true);
     if (s->signals >= 0)
         close(s->signals);
+    if (s->allowed_keys >= 0)
+        close(s->allowed_keys);
     chv_supervisor_forget_pin(s);
     int code = s->exit_code;
     free(s);

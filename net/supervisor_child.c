@@ -107,6 +107,8 @@ static bool same_marks(const struct secret_marks *a, const struct secret_marks *
 static void in_child(struct supervisor *s, struct child *child, int control)
 {
     close(s->signals);
+    if (s->allowed_keys >= 0)
+        close(s->allowed_keys);
     for (size_t i = 0; i < CHILDREN; i++)
         if (s->children[i].control >= 0)
             close(s->children[i].control);

@@ -2,11 +2,13 @@
 /* The configuration while the server runs: SIGHUP, and what of it the keeper takes. */
 #include "config.h"
 
+#include "net/allowlist.h"
 #include "net/supervisor_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void take_epochs(struct chv_server_config *config, const struct chv_server_config *from)
 {
@@ -27,9 +29,40 @@ static void send_config(const struct child *child, const struct chv_server_confi
 void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config)
 {
     uint64_t before = s->config.max_lifetime;
+    bool other_key = memcmp(&s->config.identity, &config->identity, sizeof config->identity) != 0;
     take_epochs(&s->config, config);
-    if (s->config.max_lifetime != before)
+    s->config.identity = config->identity;
+    if (s->config.max_lifetime != before || other_key)
         send_config(&s->children[CHILD_NET], &s->config);
+}
+
+enum chv_err chv_supervisor_load_allowed(struct supervisor *s, const struct chv_server_config *config,
+                                         struct chv_why *why)
+{
+    struct chv_allowlist *list = NULL;
+    int fd = -1;
+    if (config->allowed_keys[0] != '\0') {
+        enum chv_err err = chv_allowlist_load(config->allowed_keys, &list, &fd, why);
+        if (err != CHV_OK)
+            return err;
+        chv_log(CHV_LOG_INFO, "%s: %zu keys", config->allowed_keys, chv_allowlist_count(list));
+        chv_allowlist_unref(list);
+    }
+    if (s->allowed_keys >= 0)
+        close(s->allowed_keys);
+    s->allowed_keys = fd;
+    if (config != &s->config)
+        memcpy(s->config.allowed_keys, config->allowed_keys, sizeof s->config.allowed_keys);
+    return CHV_OK;
+}
+
+void chv_supervisor_send_allowed(const struct supervisor *s)
+{
+    const struct chv_ipc_message message = {.kind = CHV_IPC_ALLOWED};
+    const struct child *net = &s->children[CHILD_NET];
+    if (net->control >= 0 &&
+        chv_ipc_send(net->control, &message, &s->allowed_keys, s->allowed_keys >= 0 ? 1 : 0) != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "the net process does not take the allow-list: SIGHUP again, or restart");
 }
 
 /* Keys whose change needs a restart; "" if none changed. */
@@ -47,6 +80,7 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
         {"backend", strcmp(a->backend, b->backend) != 0},
         {"module", strcmp(a->module, b->module) != 0},
         {"suites", a->suites != b->suites},
+        {"profiles", a->profiles != b->profiles},
         {"workers", a->workers != b->workers},
         {"user", strcmp(a->user, b->user) != 0},
         {"state", strcmp(a->state, b->state) != 0},
@@ -91,6 +125,10 @@ void chv_supervisor_reload(struct supervisor *s)
     take_over(&s->config, loaded);
     chv_log_set_level(s->config.log_level);
     send_config(&s->children[CHILD_NET], &s->config);
+    if (chv_supervisor_load_allowed(s, loaded, &why) == CHV_OK)
+        chv_supervisor_send_allowed(s);
+    else
+        chv_log(CHV_LOG_ERROR, "allowed-keys stay as they were: %s", why.text);
     if (s->children[CHILD_KEEPER].control >= 0) {
         struct chv_server_config asked = s->config; /* its epochs are in effect once the keeper says so */
         take_epochs(&asked, loaded);

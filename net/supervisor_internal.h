@@ -61,6 +61,7 @@ struct supervisor {
     struct chv_listeners listeners;
     struct child children[CHILDREN];
     unsigned workers;
+    int allowed_keys; /* the allow-list in a sealed memory file; -1: none */
     int signals;
     bool announced, draining, over;
     unsigned generation;   /* of the sockets between net and keeper */
@@ -98,6 +99,11 @@ void chv_child_message(struct supervisor *s, struct child *child, const struct c
 /* supervisor_config.c */
 /* SIGHUP. */
 void chv_supervisor_reload(struct supervisor *s);
+/* Reads the allow-list that `config` names; on failure nothing changes. */
+enum chv_err chv_supervisor_load_allowed(struct supervisor *s, const struct chv_server_config *config,
+                                         struct chv_why *why) CHV_MUST_CHECK;
+/* To the net process, if it runs. */
+void chv_supervisor_send_allowed(const struct supervisor *s);
 /* The keeper may have refused new epochs for want of a master: what it serves now is in effect. */
 void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config);
 

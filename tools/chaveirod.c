@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chaveirod: the server. */
+#include "net/allowlist.h"
 #include "net/clockmark.h"
 #include "net/keycheck.h"
 #include "net/supervisor.h"
@@ -68,6 +69,13 @@ static enum chv_err check(const struct chv_server_config *config, struct chv_why
     if (err != CHV_OK)
         return err;
     chv_clockmark_close(&mark);
+    if (config->allowed_keys[0] != '\0') {
+        struct chv_allowlist *allowed = NULL;
+        err = chv_allowlist_load(config->allowed_keys, &allowed, NULL, why);
+        chv_allowlist_unref(allowed);
+        if (err != CHV_OK)
+            return err;
+    }
     err = chv_backend_open(config->backend, &crypto, why);
     if (err != CHV_OK)
         return err;

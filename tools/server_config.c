@@ -40,6 +40,7 @@ enum kind {
     KIND_LISTEN,
     KIND_BACKEND,
     KIND_SUITES,
+    KIND_PROFILES,
     KIND_USER,
     KIND_NUMBER,
     KIND_SECONDS,   /* unsigned */
@@ -72,6 +73,8 @@ static const struct key keys[] = {
     {"server", "backend", KIND_BACKEND, AT(backend), 0, 0, NULL},
     {"server", "suites", KIND_SUITES, AT(suites), 0, 0,
      "x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256"},
+    {"server", "profiles", KIND_PROFILES, AT(profiles), 0, 0, "psk, key, key+psk"},
+    {"server", "allowed-keys", KIND_PATH, AT(allowed_keys), 0, 0, "a file name"},
     {"server", "workers", KIND_NUMBER, AT(workers), 0, CHV_WORKERS_MAX, "0 (one per processor) to 64"},
     {"server", "user", KIND_USER, AT(user), 0, 0, "the name of a user of this system"},
     {"server", "state", KIND_PATH, AT(state), 0, 0, "a folder"},
@@ -103,6 +106,7 @@ void chv_server_config_defaults(struct chv_server_config *config)
         .listen_count = 1,
         .listen = {CHV_DEFAULT_LISTEN},
         .backend = "openssl",
+        .profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK),
         .max_lifetime = UINT64_C(86400) * 90,
         .backlog = 1024,
         .limits = {.connections = 10000,
@@ -289,6 +293,19 @@ static bool set_listen(struct chv_server_config *config, char *list)
     return config->listen_count > 0;
 }
 
+static bool set_profiles(struct chv_server_config *config, char *list)
+{
+    config->profiles = 0;
+    char *save = NULL;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save)) {
+        enum chv_profile profile;
+        if (chv_profile_find(item, &profile) != CHV_OK || (config->profiles & CHV_PROFILE_BIT(profile)) != 0)
+            return false;
+        config->profiles |= CHV_PROFILE_BIT(profile);
+    }
+    return config->profiles != 0;
+}
+
 static bool set_suites(struct chv_server_config *config, char *list)
 {
     config->suites = 0;
@@ -357,6 +374,8 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
         return set_backend(config, value);
     case KIND_SUITES:
         return set_suites(config, value);
+    case KIND_PROFILES:
+        return set_profiles(config, value);
     case KIND_USER:
         return getpwnam(value) != NULL && copy_text(config->user, sizeof config->user, value);
     case KIND_LEVEL:
@@ -497,6 +516,10 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "[server] has no 'name': the server name that clients are provisioned for");
     else if (p->config.keystore[0] == '\0')
         fail(p, "[server] has no 'keystore': the file with the master secret (keyadmin init makes one)");
+    else if ((p->config.profiles & CHV_PROFILE_BIT(CHV_PROFILE_KEY)) != 0 && p->config.allowed_keys[0] == '\0')
+        fail(p, "[server] serves profile key, but has no 'allowed-keys': the file with the keys that may come in");
+    else if (p->config.allowed_keys[0] != '\0' && !chv_server_wants_identity(&p->config))
+        fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
 
     enum chv_err err = p->failed ? CHV_ERR_CONFIG : CHV_OK;
     if (err == CHV_OK)

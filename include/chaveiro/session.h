@@ -135,7 +135,10 @@ struct chv_session_config {
     uint64_t now;      /* Unix seconds, told to the client in the reply */
     struct chv_session_limits limits;
 
-    /* both, profiles key and key+psk: own identity public key by curve; NULL if there is none; copied */
+    /*
+     * both, profiles key and key+psk: own identity public key by curve; NULL if there is none; copied.  A server refuses
+     * (426) these profiles with a suite on a curve that it has no key for.
+     */
     const uint8_t *identity_public[CHV_CURVE_COUNT];
 };
 

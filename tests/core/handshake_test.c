@@ -452,11 +452,48 @@ static void test_names(void)
     CU_ASSERT_STRING_EQUAL(chv_profile_name((enum chv_profile)77), "?");
 }
 
+/* A server with one identity key serves key and key+psk on its curve only, and psk on all. */
+static void test_suite_of_another_curve(void)
+{
+    uint8_t hello[CHV_HELLO_FRAME_MAX], reply[CHV_REPLY_FRAME_MAX];
+    for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY_PSK; profile++) {
+        struct pair p;
+        size_t used;
+        pair_open(&p, (enum chv_profile)profile, CHV_SUITE_P256_AESGCM_SHA256);
+        CU_ASSERT_EQUAL(pair_answer_all(&p, p.client), CHV_OK);
+        const size_t len = pair_take(p.client, hello, sizeof hello);
+        const uint8_t x25519[32] = {9};
+        struct chv_session_config server = {
+            .role = CHV_SERVER,
+            .crypto = &p.real,
+            .profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK) | CHV_PROFILE_BIT(CHV_PROFILE_KEY) |
+                        CHV_PROFILE_BIT(CHV_PROFILE_KEY_PSK),
+            .suites = CHV_SUITE_BIT(CHV_SUITE_X25519_AESGCM_SHA256) | CHV_SUITE_BIT(CHV_SUITE_P256_AESGCM_SHA256),
+            .identity_public = {[CHV_CURVE_25519] = x25519},
+        };
+        chv_session_wipe(p.server);
+        CU_ASSERT_EQUAL_FATAL(chv_session_init(p.server_memory, &server, &p.server, NULL), CHV_OK);
+        enum chv_err err = chv_session_recv(p.server, hello, len, &used);
+        if (profile == CHV_PROFILE_PSK) {
+            CU_ASSERT_EQUAL(err, CHV_OK);
+        } else {
+            CU_ASSERT_EQUAL(err, CHV_ERR_PROTOCOL);
+            CU_ASSERT_EQUAL(chv_session_refusal(p.server), CHV_REFUSE_VERSION);
+            CU_ASSERT_EQUAL(pair_take(p.server, reply, sizeof reply), 5);
+        }
+        chv_session_wipe(p.server);
+        server.suites = CHV_SUITE_BIT(CHV_SUITE_P256_AESGCM_SHA256); /* no suite for its only key */
+        CU_ASSERT_EQUAL(chv_session_init(p.server_memory, &server, &p.server, NULL), CHV_ERR_ARGUMENT);
+        p.server = NULL;
+        pair_close(&p);
+    }
+}
+
 TEST_MAIN("core/handshake", {"every profile and suite", test_every_profile_and_suite},
           {"sessions differ", test_sessions_differ}, {"fed at every boundary", test_fed_at_every_boundary},
           {"takes no byte too many", test_takes_no_byte_too_many}, {"precompute", test_precompute},
           {"driver refuses", test_driver_refuses}, {"bad point in a DH question", test_bad_point_in_a_dh_question},
-          {"unknown static key", test_unknown_static_key},
+          {"unknown static key", test_unknown_static_key}, {"suite of another curve", test_suite_of_another_curve},
           {"wrong order changes nothing", test_wrong_order_changes_nothing},
           {"end of transport", test_end_of_transport},
           {"config that contradicts itself", test_config_that_contradicts_itself},

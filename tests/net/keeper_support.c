@@ -20,6 +20,7 @@ static void make_keystore(const char *uri)
     CU_ASSERT_EQUAL(chv_keystore_import(ks, "master:1", master, &why), CHV_OK);
     memset(master, 0x22, sizeof master);
     CU_ASSERT_EQUAL(chv_keystore_import(ks, "master:2", master, &why), CHV_OK);
+    CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "identity", CHV_USE_IDENTITY, CHV_CURVE_25519, &why), CHV_OK);
     CU_ASSERT_EQUAL(chv_keystore_data_put(ks, "server", (const uint8_t *)"s1", 2, &why), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(chv_keystore_commit(ks, &why), CHV_OK);
     chv_keystore_close(ks);

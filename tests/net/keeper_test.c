@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static struct chv_server_config config;
+static struct chv_server_identity identity;
 static struct chv_keeper keeper;
 static struct chv_why why;
 static struct chv_keeper_answer answers[CHV_KEEPER_BATCH];
@@ -22,7 +23,7 @@ static enum chv_err open_keeper(void)
 {
     struct test_secret secret = {.text = TEST_PASSPHRASE};
     why.text[0] = '\0';
-    return chv_keeper_open(&keeper, &config, test_secret, &secret, &why);
+    return chv_keeper_open(&keeper, &config, test_secret, &secret, &identity, &why);
 }
 
 static void start(void)
@@ -118,7 +119,7 @@ static void test_malformed_requests(void)
     BROKEN(r->profile = CHV_PROFILE_KEY);
     BROKEN(r->profile = CHV_PROFILE_KEY_PSK);
     BROKEN(r->profile = 9);
-    BROKEN(r->zero = 1);
+    BROKEN(r->curve = 1);
     BROKEN(r->zero2 = 1);
     BROKEN(r->h_psk_len = 31);
     BROKEN(r->h_psk_len = 65);
@@ -135,6 +136,86 @@ static void test_malformed_requests(void)
     memset(r, 0xff, sizeof *r);
     check_malformed(r);
     chv_keeper_close(&keeper);
+}
+
+static void dh_request(struct chv_keeper_request *r, const uint8_t *point)
+{
+    memset(r, 0, sizeof *r);
+    r->tag = 9;
+    r->kind = CHV_KEEPER_DH;
+    r->profile = CHV_PROFILE_KEY;
+    r->curve = CHV_CURVE_25519;
+    r->point_len = 32;
+    memcpy(r->point, point, 32);
+}
+
+/* The server's identity key with a point: for profiles that use it, on its curve, and nothing comes of a bad point. */
+static void test_dh(void)
+{
+    struct chv_keeper_request *r = &requests[0];
+    struct chv_crypto crypto;
+    struct chv_dh *peer = NULL;
+    uint8_t point[CHV_DH_PUBLIC_MAX] = {0}, shared[CHV_KEY_LEN];
+    const uint8_t zero[32] = {0};
+    size_t count = 0;
+    CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, &why), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_crypto_dh_generate(&crypto, CHV_CURVE_25519, &peer, point), CHV_OK);
+    keeper_config(&config);
+    CU_ASSERT_EQUAL_FATAL(open_keeper(), CHV_OK);
+    CU_ASSERT_FALSE(identity.there);
+    dh_request(r, point);
+    check_malformed(r); /* profile psk alone does not use it */
+    chv_keeper_close(&keeper);
+
+    config.profiles = CHV_PROFILE_BIT(CHV_PROFILE_KEY) | CHV_PROFILE_BIT(CHV_PROFILE_KEY_PSK);
+    CU_ASSERT_EQUAL_FATAL(open_keeper(), CHV_OK);
+    CU_ASSERT_TRUE(identity.there);
+    CU_ASSERT_EQUAL(identity.curve, CHV_CURVE_25519);
+    CU_ASSERT_EQUAL(chv_crypto_dh_derive(&crypto, peer, identity.public_key, shared), CHV_OK);
+    for (unsigned profile = CHV_PROFILE_KEY; profile <= CHV_PROFILE_KEY_PSK; profile++) {
+        dh_request(r, point);
+        r->profile = (uint8_t)profile;
+        CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, r, sizeof *r, answers, &count), CHV_OK);
+        CU_ASSERT_EQUAL(answers[0].status, CHV_KEEPER_OK);
+        CU_ASSERT_EQUAL(answers[0].tag, 9);
+        CU_ASSERT_EQUAL(answers[0].verdict, CHV_VERDICT_OK);
+        CU_ASSERT_EQUAL(memcmp(answers[0].psk, shared, sizeof shared), 0);
+    }
+#define BROKEN(change)                                                                                                 \
+    dh_request(r, point);                                                                                              \
+    change;                                                                                                            \
+    check_malformed(r)
+    BROKEN(r->profile = CHV_PROFILE_PSK);
+    BROKEN(r->profile = 0);
+    BROKEN(r->curve = CHV_CURVE_P256);
+    BROKEN(r->curve = 9);
+    BROKEN(r->point_len = 31);
+    BROKEN(r->point_len = 65);
+    BROKEN(r->point_len = UINT16_MAX);
+    BROKEN(r->h_psk_len = 32);
+    BROKEN(r->zero2 = 1);
+    BROKEN(r->kind = 3);
+    BROKEN(memcpy(r->point, zero, sizeof zero)); /* a result of zeros */
+#undef BROKEN
+    /* a batch of both kinds; key+psk's own credential */
+    dh_request(&requests[0], point);
+    keeper_request(&requests[1], 7, 1, NOW + 1);
+    requests[1].profile = CHV_PROFILE_KEY_PSK;
+    requests[1].credential_len = (uint16_t)keeper_credential(CHV_PROFILE_KEY_PSK, 1, NOW + 1, requests[1].credential);
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, 2 * sizeof requests[0], answers, &count), CHV_OK);
+    CU_ASSERT_EQUAL(count, 2);
+    CU_ASSERT_EQUAL(answers[0].status, CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(answers[1].status, CHV_KEEPER_OK);
+    uint8_t psk[CHV_KEY_LEN];
+    keeper_psk(&requests[1], "s1", 1, psk);
+    CU_ASSERT_EQUAL(memcmp(answers[1].psk, psk, sizeof psk), 0);
+    /* a credential of profile psk is none of key+psk */
+    keeper_request(&requests[0], 7, 1, NOW + 1);
+    requests[0].profile = CHV_PROFILE_KEY_PSK;
+    check_malformed(&requests[0]);
+    chv_keeper_close(&keeper);
+    chv_crypto_dh_free(&crypto, peer);
+    chv_backend_close(&crypto);
 }
 
 static void test_packets(void)
@@ -180,7 +261,7 @@ static void test_open_failures(void)
 {
     struct test_secret wrong = {.text = "wrong"};
     keeper_config(&config);
-    CU_ASSERT_EQUAL(chv_keeper_open(&keeper, &config, test_secret, &wrong, &why), CHV_ERR_PASSPHRASE);
+    CU_ASSERT_EQUAL(chv_keeper_open(&keeper, &config, test_secret, &wrong, &identity, &why), CHV_ERR_PASSPHRASE);
     config.epochs[config.epoch_count++] = 7;
     CU_ASSERT_EQUAL(open_keeper(), CHV_ERR_CONFIG);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "epoch 7"));
@@ -352,7 +433,7 @@ static void test_clock_mark_file(void)
 
 TEST_MAIN("keeper", {"good", test_good}, {"expired gets its true PSK", test_expired_gets_its_psk},
           {"lifetime", test_lifetime}, {"unknown epoch", test_unknown_epoch},
-          {"malformed requests", test_malformed_requests}, {"packets", test_packets},
+          {"malformed requests", test_malformed_requests}, {"Diffie-Hellman", test_dh}, {"packets", test_packets},
           {"own server name", test_own_server_name}, {"open failures", test_open_failures},
           {"configure", test_configure}, {"key check", test_key_check}, {"keystore fault", test_keystore_fault},
           {"clock", test_clock}, {"clock while nobody asks", test_clock_while_nobody_asks},

@@ -4,6 +4,7 @@ net_test_libs = net/libnet.la registry/libregistry.la $(test_libs) $(UV_LIBS) $(
 conn_support = tests/net/conn_support.c tests/net/conn_support.h
 
 net_tests = \
+	tests/net/allowlist_test \
 	tests/net/conn_connect_test \
 	tests/net/conn_end_test \
 	tests/net/conn_limits_test \
@@ -21,6 +22,10 @@ net_tests = \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
 TESTS += $(net_tests)
+
+tests_net_allowlist_test_SOURCES = tests/net/allowlist_test.c
+tests_net_allowlist_test_CFLAGS = $(net_test_cflags)
+tests_net_allowlist_test_LDADD = $(net_test_libs)
 
 tests_net_conn_connect_test_SOURCES = tests/net/conn_connect_test.c $(conn_support)
 tests_net_conn_connect_test_CFLAGS = $(net_test_cflags)

@@ -270,6 +270,26 @@ static void test_bad_form(void)
     CU_ASSERT_EQUAL(parse("# c\n; c\n\n" HEAD "\n[limits]\n[log]\n"), CHV_OK);
 }
 
+static void test_profiles(void)
+{
+    const unsigned psk = CHV_PROFILE_BIT(CHV_PROFILE_PSK), key = CHV_PROFILE_BIT(CHV_PROFILE_KEY),
+                   both = CHV_PROFILE_BIT(CHV_PROFILE_KEY_PSK);
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_EQUAL(config.profiles, psk);
+    CU_ASSERT_FALSE(chv_server_wants_identity(&config));
+    CU_ASSERT_EQUAL(parse(HEAD "profiles = key+psk\n"), CHV_OK);
+    CU_ASSERT_EQUAL(config.profiles, both);
+    CU_ASSERT_STRING_EQUAL(config.allowed_keys, "");
+    CU_ASSERT_TRUE(chv_server_wants_identity(&config));
+    CU_ASSERT_EQUAL(parse(HEAD "profiles = psk, key,key+psk\nallowed-keys = keys\n"), CHV_OK);
+    CU_ASSERT_EQUAL(config.profiles, psk | key | both);
+    CU_ASSERT_STRING_EQUAL(config.allowed_keys, "/etc/x/keys");
+    bad(HEAD "profiles = psk, psk\n", 4, "profiles", "psk, key, key+psk");
+    bad(HEAD "profiles = tls\n", 4, "profiles", "psk, key, key+psk");
+    bad(HEAD "profiles = key\n", 0, "profile key", "allowed-keys");
+    bad(HEAD "allowed-keys = keys\n", 0, "allowed-keys", "key+psk");
+}
+
 /* "#key = value" lines of the template are its defaults. */
 static void test_template(void)
 {
@@ -291,7 +311,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 17);
+    CU_ASSERT_EQUAL(keys, 18);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
@@ -363,7 +383,7 @@ static void test_load(void)
 }
 
 TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
-          {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
+          {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
           {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
           {"load", test_load})
