@@ -345,8 +345,12 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     struct supervisor *s = calloc(1, sizeof *s);
     if (s == NULL)
         return EX_OSERR;
-    *s = (struct supervisor){
-        .setup = setup, .config = *config, .workers = chv_server_workers(config), .signals = -1, .self = getpid()};
+    *s = (struct supervisor){.setup = setup,
+                             .config = *config,
+                             .workers = chv_server_workers(config),
+                             .allowed_keys = -1,
+                             .signals = -1,
+                             .self = getpid()};
     chv_children_init(s);
     chv_log_open("supervisor", config->log_target, config->log_level);
     if (geteuid() == 0 && config->user[0] == '\0')
