@@ -110,13 +110,12 @@ static enum chv_err cms_parse_certificate(struct chv_cms_recipient *r, const cha
     r->certificate = X509_new_ex(r->ossl, NULL);
     if (pem == NULL || der == NULL || r->certificate == NULL)
         err = CHV_ERR_MEMORY;
-    /* a failed read frees what it was given */
     else if (PEM_read_bio_X509(pem, &r->certificate, NULL, NULL) == NULL) {
-        r->certificate = X509_new_ex(r->ossl, NULL);
-        if (r->certificate == NULL || d2i_X509_bio(der, &r->certificate) == NULL) {
-            r->certificate = NULL;
+        /* what fails within ASN.1 frees what it was given, what fails before does not */
+        if (r->certificate == NULL)
+            r->certificate = X509_new_ex(r->ossl, NULL);
+        if (r->certificate == NULL || d2i_X509_bio(der, &r->certificate) == NULL)
             err = chv_fail(why, CHV_ERR_ARGUMENT, "%s: there is no certificate in it (PEM or DER)", file);
-        }
     }
     ERR_clear_error();
     BIO_free(pem);
@@ -318,14 +317,15 @@ static enum chv_err cms_load(OSSL_LIB_CTX *ossl, const char *file, size_t max, C
     CMS_ContentInfo *read = CMS_ContentInfo_new_ex(ossl, NULL);
     BIO *pem = cms_bio(&bytes), *der = cms_bio(&bytes);
     int kind = NID_undef;
+    bool parsed = true;
     if (read == NULL || pem == NULL || der == NULL)
         err = CHV_ERR_MEMORY;
     else if (PEM_read_bio_CMS(pem, &read, NULL, NULL) == NULL) {
-        read = CMS_ContentInfo_new_ex(ossl, NULL); /* the failed read freed it */
-        if (read != NULL && d2i_CMS_bio(der, &read) == NULL)
-            read = NULL;
+        if (read == NULL) /* as with certificates */
+            read = CMS_ContentInfo_new_ex(ossl, NULL);
+        parsed = read != NULL && d2i_CMS_bio(der, &read) != NULL;
     }
-    if (err == CHV_OK && read != NULL)
+    if (err == CHV_OK && parsed)
         kind = OBJ_obj2nid(CMS_get0_type(read));
     if (err == CHV_OK && kind != NID_pkcs7_enveloped && kind != NID_id_smime_ct_authEnvelopedData)
         err = chv_fail(why, CHV_ERR_STORE_FORMAT, "%s: is not a CMS file that is encrypted to a certificate", file);
@@ -340,7 +340,7 @@ static enum chv_err cms_load(OSSL_LIB_CTX *ossl, const char *file, size_t max, C
     return err;
 }
 
-/* Not by CMS_decrypt, for the same reason: what comes out comes out here only. */
+/* Not by CMS_decrypt, which copies like CMS_final: what comes out comes out here only. */
 static bool cms_decrypt(CMS_ContentInfo *cms, EVP_PKEY *key, uint8_t *plain, size_t *len)
 {
     uint8_t more;

@@ -31,19 +31,20 @@ __attribute__((constructor)) static void clock_start(void)
     close(fd);
 }
 
-__attribute__((visibility("default"))) int clock_gettime(clockid_t id, struct timespec *t)
+/* As time.h calls them. */
+__attribute__((visibility("default"))) int clock_gettime(clockid_t __clock_id, struct timespec *__tp)
 {
-    int rc = real(id, t);
-    if (rc == 0 && id == CLOCK_REALTIME)
-        t->tv_sec += *offset;
+    int rc = real(__clock_id, __tp);
+    if (rc == 0 && __clock_id == CLOCK_REALTIME)
+        __tp->tv_sec += *offset;
     return rc;
 }
 
-__attribute__((visibility("default"))) time_t time(time_t *seconds)
+__attribute__((visibility("default"))) time_t time(time_t *__timer)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
-    if (seconds != NULL)
-        *seconds = t.tv_sec;
+    if (__timer != NULL)
+        *__timer = t.tv_sec;
     return t.tv_sec;
 }
