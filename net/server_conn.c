@@ -436,13 +436,13 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     chv_keeper_client_cancel(&w->keeper, &c->ask);
     if (c->service != NULL)
         c->service->closed(conn, c->state);
+    if (c->counted != NULL) /* before the log says so: the next one may be with another loop at once */
+        chv_clients_give(&w->server->clients, c->counted);
     say_end(c, err);
     *(c->prev != NULL ? &c->prev->next : &w->conns) = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
     forget_unproven(c);
-    if (c->counted != NULL)
-        chv_clients_give(&w->server->clients, c->counted);
     free(c->client);
     free(c);
     atomic_fetch_sub(&w->server->connections, 1);
