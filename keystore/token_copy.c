@@ -12,7 +12,7 @@ struct trial {
     struct chv_why *why;
 };
 
-/* What would open the key, or its copy, to others: true is never wanted, or false (PKCS #11 2.40, 4.6 and 4.10). */
+/* What would open the key, or its copy, to others: true is never wanted, or false (PKCS #11 2.40, 4.4 and 4.10). */
 static const struct {
     CK_ATTRIBUTE_TYPE type;
     const char *name;

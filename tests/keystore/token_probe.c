@@ -230,6 +230,32 @@ static void test_tools_fail(void)
         }
 }
 
+/* Which ways there are to wrap is what the token says; one that says none of those known here is not believed. */
+static void test_ways_to_wrap(void)
+{
+    static const struct way ways[] = {{CKM_AES_ECB, "CKM_AES_ECB"},
+                                      {CKM_AES_CBC, "CKM_AES_CBC"},
+                                      {CKM_AES_CBC_PAD, "CKM_AES_CBC_PAD"},
+                                      {CKM_AES_KEY_WRAP, "CKM_AES_KEY_WRAP"},
+                                      {CKM_RSA_PKCS, "CKM_RSA_PKCS"}};
+    struct chv_why why = {""};
+    setup();
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        fault->wrap_only = ways[i].type;
+        check_granted(&ways[i], "C_WrapKey");
+    }
+    fault->wrap_only = CKM_DES3_CBC;
+    CU_ASSERT_EQUAL(probe(NULL, &why), CHV_ERR_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "wraps keys by mechanisms that are not known here (0x133)"));
+    test_fault_disarm(fault);
+    fault->wrap_only = 0x7777; /* none that it has: a token that wraps nothing */
+    test_fault_arm_call(fault, 1, CKR_DEVICE_ERROR);
+    fault->only = "C_WrapKey";
+    CU_ASSERT_EQUAL(probe(NULL, &why), CHV_OK);
+    CU_ASSERT_EQUAL(fault->fired, 0);
+    test_fault_disarm(fault);
+}
+
 static enum chv_err count_each(struct chv_p11_session *s, CK_OBJECT_HANDLE object, void *arg, struct chv_why *why)
 {
     (void)s;
@@ -503,7 +529,7 @@ static void test_copy_nss(void)
 
 TEST_MAIN("keystore: token, probe", {"a token that refuses", test_pass}, {"each way alone", test_granted},
           {"a protected result", test_granted_protected}, {"no refusal", test_no_refusal}, {"refusals", test_refusals},
-          {"what the probe needs", test_tools_fail}, {"session copies on SoftHSM", test_copy_softhsm},
-          {"no session copy", test_copy_told}, {"close", test_close}, {"session copies on NSS", test_copy_nss},
-          {"rungs derive the same", test_rungs}, {"refused at open", test_open_refused},
-          {"another rung's key", test_wrong_rung})
+          {"ways to wrap", test_ways_to_wrap}, {"what the probe needs", test_tools_fail},
+          {"session copies on SoftHSM", test_copy_softhsm}, {"no session copy", test_copy_told}, {"close", test_close},
+          {"session copies on NSS", test_copy_nss}, {"rungs derive the same", test_rungs},
+          {"refused at open", test_open_refused}, {"another rung's key", test_wrong_rung})

@@ -40,4 +40,5 @@ void test_fault_disarm(struct chv_fault *fault)
     fault->only = NULL;
     fault->with = 0;
     fault->grant = 0;
+    fault->wrap_only = 0;
 }

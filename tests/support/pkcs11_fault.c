@@ -171,9 +171,17 @@ static CK_RV f_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
     return bend(&fault, rv, NULL);
 }
 
+static CK_RV mechanism_info(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info)
+{
+    CK_RV rv = real->C_GetMechanismInfo(slot, type, info);
+    if (rv == CKR_OK && chv_fault.wrap_only != 0)
+        info->flags = (info->flags & ~CKF_WRAP) | (type == chv_fault.wrap_only ? CKF_WRAP : 0);
+    return rv;
+}
+
 static CK_RV f_C_GetMechanismInfo(CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *info)
 {
-    PASS(C_GetMechanismInfo, NULL, slot, type, info);
+    PASS_BY(C_GetMechanismInfo, 1, mechanism_info, NULL, slot, type, info);
 }
 
 static CK_RV f_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *app, CK_NOTIFY notify, CK_SESSION_HANDLE *session)
