@@ -98,15 +98,15 @@ static enum chv_err reserve(struct chv_p11_token *t, struct chv_p11_session **se
     struct chv_p11_session *s = NULL;
     (void)pthread_mutex_lock(&m->lock);
     if (!wait_for_room(t)) {
-        enum chv_err err =
-            m->exclusive
-                ? chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: its module has been restarting for %d s", t->name,
-                           WAIT_SECONDS)
-                : chv_fail(why, CHV_ERR_UNAVAILABLE,
+        if (m->exclusive)
+            (void)chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: its module has been restarting for %d s", t->name,
+                           WAIT_SECONDS);
+        else
+            (void)chv_fail(why, CHV_ERR_UNAVAILABLE,
                            "%s: no session was free for %d s (it has %u): a call hangs, or the token is too slow",
                            t->name, WAIT_SECONDS, t->limit);
         (void)pthread_mutex_unlock(&m->lock);
-        return err;
+        return CHV_ERR_UNAVAILABLE;
     }
     *fresh = t->idle == NULL;
     if (!*fresh) {
