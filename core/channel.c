@@ -56,6 +56,12 @@ enum chv_err chv_session_frame(struct chv_session *s, const uint8_t *buf, size_t
     return CHV_OK;
 }
 
+/* A backend's failure ends the session as one: its own code may promise an unchanged object (-1 to -29). */
+static enum chv_err ending(enum chv_err err)
+{
+    return chv_err_is_fatal(err) ? err : CHV_ERR_CRYPTO;
+}
+
 enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *frame, size_t body_len, size_t *frame_len)
 {
     enum chv_err err = in_channel(s);
@@ -70,7 +76,7 @@ enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *fram
 
     err = chv_direction_seal(&c->send, s->crypto, s->parts->aead, type, frame, body_len, frame_len);
     if (err != CHV_OK)
-        return chv_session_fail(s, err, "a record could not be sealed");
+        return chv_session_fail(s, ending(err), "a record could not be sealed");
     if (type == CHV_RECORD_OPEN)
         c->open_done = true;
     if (type == CHV_RECORD_CLOSE)
@@ -109,8 +115,10 @@ enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t fram
     size_t opened_len;
     err = chv_direction_open(&c->receive, s->crypto, s->parts->aead, frame, frame_len, &opened_type, &opened,
                              &opened_len);
-    if (err != CHV_OK)
+    if (err == CHV_ERR_AUTH)
         return chv_session_fail(s, err, "record: it does not open (changed, repeated, reordered or lost on the way)");
+    if (err != CHV_OK)
+        return chv_session_fail(s, ending(err), "record: it could not be opened");
     const char *note = misplaced(s, opened_type, opened_len);
     if (note != NULL) {
         chv_wipe(frame, frame_len);

@@ -406,7 +406,7 @@ static bool wrong_identity(const struct chv_server_conn *c)
 
 static void say_end(const struct chv_server_conn *c, enum chv_err err)
 {
-    if (err == CHV_ERR_CRYPTO)
+    if (err == CHV_ERR_CRYPTO || err == CHV_ERR_KEY)
         say_backend(c);
     const char *why = c->reason != NULL ? c->reason : chv_conn_why(c->conn);
     if (why[0] == '\0')

@@ -371,6 +371,33 @@ static void test_backend_fails_at_a_record(void)
     pair_close(&p);
 }
 
+/* A device that is away is no forgery, and its own code (the object is as it was) is none that ends a session. */
+static void test_backend_fails_to_open(void)
+{
+    static const enum chv_err codes[] = {CHV_ERR_UNAVAILABLE, CHV_ERR_STORE_LOCKED, CHV_ERR_CRYPTO};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        struct test_fault fault;
+        size_t len = 0, body_len = 0;
+        uint8_t type;
+        const uint8_t *body;
+        pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+        test_fault_init(&fault, &p.real);
+        fault.fail_with = codes[i];
+        pair_stop(&p);
+        p.client_crypto = fault.crypto;
+        CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
+        pair_connect(&p);
+        CU_ASSERT_EQUAL(chv_session_seal(p.server, CHV_RECORD_DATA, frame, 1, &len), CHV_OK);
+        test_fault_arm(&fault, 1);
+        CU_ASSERT_EQUAL(chv_session_open(p.client, frame, len, &type, &body, &body_len), CHV_ERR_CRYPTO);
+        CU_ASSERT(fault.fired);
+        CU_ASSERT_STRING_EQUAL(chv_session_note(p.client), "record: it could not be opened");
+        CU_ASSERT_EQUAL(chv_session_seal(p.client, CHV_RECORD_DATA, frame, 1, &len), CHV_ERR_CRYPTO);
+        test_fault_arm(&fault, 0);
+        pair_close(&p);
+    }
+}
+
 static void test_export(void)
 {
     static const uint8_t context[512] = {1};
@@ -400,4 +427,5 @@ TEST_MAIN("core/channel", {"both directions", test_both_directions}, {"who may s
           {"rekey", test_rekey}, {"rekey on one side only", test_rekey_on_one_side_only},
           {"a million records", test_a_million_records}, {"last nonce", test_last_nonce},
           {"idle gives contexts back", test_idle_gives_contexts_back}, {"moved", test_moved},
-          {"backend fails at a record", test_backend_fails_at_a_record}, {"export", test_export})
+          {"backend fails at a record", test_backend_fails_at_a_record},
+          {"backend fails to open one", test_backend_fails_to_open}, {"export", test_export})

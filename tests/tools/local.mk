@@ -50,6 +50,8 @@ tools_test_scripts = \
 	tests/tools/server_refusals.py \
 	$(NULL)
 tools_test_scripts += \
+	tests/tools/token_backend.py \
+	tests/tools/token_lost.py \
 	tests/tools/token_made.py \
 	$(NULL)
 EXTRA_DIST += tests/support/faulty.py
