@@ -377,9 +377,7 @@ static void test_backend_fails_to_open(void)
     static const enum chv_err codes[] = {CHV_ERR_UNAVAILABLE, CHV_ERR_STORE_LOCKED, CHV_ERR_CRYPTO};
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
         struct test_fault fault;
-        size_t len = 0, body_len = 0;
-        uint8_t type;
-        const uint8_t *body;
+        size_t len = 0;
         pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
         test_fault_init(&fault, &p.real);
         fault.fail_with = codes[i];

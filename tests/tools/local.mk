@@ -51,6 +51,7 @@ tools_test_scripts = \
 	$(NULL)
 tools_test_scripts += \
 	tests/tools/token_backend.py \
+	tests/tools/token_killed.py \
 	tests/tools/token_lost.py \
 	tests/tools/token_made.py \
 	$(NULL)
