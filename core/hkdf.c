@@ -10,13 +10,14 @@ enum { CHV_H_MIN = 32, CHV_EXPORT_LABEL_MAX = 64 };
 
 static const char label_access[] = "chaveiro v1 access";
 static const char label_session[] = "chaveiro v1 session";
+static const char label_update[] = "chaveiro v1 update";
 static const char label_check[] = "chaveiro v1 check";
 static const char label_exporter[] = "chaveiro v1 exporter";
 
 const struct chv_label chv_labels[] = {
     {label_access, "master", "u16 len credential", "access key"},
     {label_session, "access key", "u8 len server, u8 len h_psk", "session PSK"},
-    {"chaveiro v1 update", "access key", "u8 len server, u8 len h_fin, u16 len old, u16 len new", "update key"},
+    {label_update, "access key", "u8 len server, u8 len h_fin, u16 len old, u16 len new", "update key"},
     {label_check, "master, access key", "", "key check value"},
     {"chaveiro v1 grant", "master", "u16 len old, u16 len new", "grant"},
     {"chaveiro v1 ticket", "master", "u8 len audience, u64 period", "ticket key"},
@@ -130,6 +131,20 @@ enum chv_err chv_info_session(const char *server, const uint8_t *h_psk, size_t h
     info_begin(&w, label_session, out);
     write_u8_field(&w, server, strlen(server));
     write_hash(&w, h_psk, h_psk_len);
+    return info_end(&w, len);
+}
+
+enum chv_err chv_info_update(const char *server, const uint8_t *h_fin, size_t h_fin_len, const uint8_t *old_credential,
+                             size_t old_len, const uint8_t *new_credential, size_t new_len, uint8_t out[CHV_INFO_MAX],
+                             size_t *len)
+{
+    struct chv_writer w;
+
+    info_begin(&w, label_update, out);
+    write_u8_field(&w, server, strlen(server));
+    write_hash(&w, h_fin, h_fin_len);
+    write_u16_field(&w, old_credential, old_len);
+    write_u16_field(&w, new_credential, new_len);
     return info_end(&w, len);
 }
 

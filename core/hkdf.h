@@ -28,6 +28,9 @@ enum chv_err chv_info_access(const uint8_t *credential, size_t credential_len, u
                              size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_info_session(const char *server, const uint8_t *h_psk, size_t h_psk_len, uint8_t out[CHV_INFO_MAX],
                               size_t *len) CHV_MUST_CHECK;
+enum chv_err chv_info_update(const char *server, const uint8_t *h_fin, size_t h_fin_len, const uint8_t *old_credential,
+                             size_t old_len, const uint8_t *new_credential, size_t new_len, uint8_t out[CHV_INFO_MAX],
+                             size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_info_check(uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_info_exporter(const uint8_t *h_fin, size_t h_fin_len, const char *label, const uint8_t *context,
                                size_t context_len, uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;

@@ -34,7 +34,7 @@ extern "C" {
 enum {
     CHV_SECRET_LEN = 32,
     CHV_LABEL_MAX = 64,
-    CHV_INFO_MAX = 1024,          /* longest HKDF info */
+    CHV_INFO_MAX = 1280,          /* longest HKDF info: that of a key update, with two credentials */
     CHV_KEYSTORE_DATA_MAX = 4096, /* longest data item */
     CHV_SIGNATURE_MAX = 80        /* ECDSA P-256, DER */
 };

@@ -30,6 +30,7 @@ def pattern_bytes(start, n=32):
 
 
 MASTER = pattern_bytes(0x00)
+MASTER_2 = pattern_bytes(0x20)
 SERVER = b"example-server"
 NOT_AFTER = 1798761600  # 2027-01-01 00:00:00 UTC
 CLIENT_EPHEMERAL = pattern_bytes(0x40)
@@ -76,9 +77,9 @@ def u16(data):
     return struct.pack(">H", len(data)) + data
 
 
-def credential(profile, client_id, scopes, identity_hash=b""):
+def credential(profile, client_id, scopes, identity_hash=b"", epoch=1):
     scopes = sorted(scopes)
-    return (struct.pack(">BBIIQ", 1, profile, 1, 1, NOT_AFTER) + u8(client_id) + u8(identity_hash) +
+    return (struct.pack(">BBIIQ", 1, profile, epoch, 1, NOT_AFTER) + u8(client_id) + u8(identity_hash) +
             struct.pack(">B", len(scopes)) + b"".join(u8(s) for s in scopes))
 
 
@@ -211,6 +212,29 @@ def keys_block():
     ]
 
 
+def update_block():
+    """Section 8: the session is that of psk-x25519-aesgcm-sha256, its h_fin is here what that block has."""
+    h_fin = dict(handshake_block("psk", "x25519-aesgcm-sha256")[1])["h_fin"]
+    scopes = [b"message", b"files:ro"]
+    old, new = credential(1, b"cam1", scopes), credential(1, b"cam1", scopes, epoch=2)
+    old_access = expand(MASTER, info_of("chaveiro v1 access", u16(old)))
+    new_access = expand(MASTER_2, info_of("chaveiro v1 access", u16(new)))
+    info = info_of("chaveiro v1 update", u8(SERVER), u8(h_fin), u16(old), u16(new))
+    key = expand(old_access, info)
+    return "key-update", [
+        ("server", text(SERVER)),
+        ("h_fin", h_fin),
+        ("old_credential", old),
+        ("old_access_key", old_access),
+        ("new_master", MASTER_2),
+        ("new_credential", new),
+        ("new_access_key", new_access),
+        ("update_info", info),
+        ("update_key", key),
+        ("key_update_body", u16(new) + aead.AESGCM(key).encrypt(bytes(12), new_access, b"")),
+    ]
+
+
 def handshake_block(profile, suite):
     profile_number, pattern = PROFILES[profile]
     suite_number, curve, cipher = SUITES[suite]
@@ -285,6 +309,7 @@ def blocks():
     for suite in SUITES:
         yield handshake_block("psk", suite)
     yield handshake_block("key+psk", "x25519-aesgcm-sha256")
+    yield update_block()
 
 
 def main():

@@ -4,6 +4,7 @@
 #include "core/credential.h"
 #include "core/hkdf.h"
 #include "core/session.h"
+#include "core/update.h"
 #include "tests/harness.h"
 #include "tests/support/test_backend.h"
 
@@ -127,6 +128,39 @@ static void test_keys(void)
     same("access_check", key, 4);
     expand(&crypto, get("master")->bytes, info, len, key);
     same("master_check", key, 16);
+    chv_backend_close(&crypto);
+}
+
+static void test_update(void)
+{
+    struct chv_crypto crypto;
+    struct chv_credential parsed;
+    struct chv_update update;
+    uint8_t info[CHV_INFO_MAX], key[32], access[32], new[CHV_CREDENTIAL_MAX], body[CHV_UPDATE_BODY_MAX];
+    size_t len, new_len = sizeof new, body_len = sizeof body;
+    CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, NULL), CHV_OK);
+    read_block("key-update");
+    const struct value *old = get("old_credential"), *h_fin = get("h_fin");
+
+    CU_ASSERT_EQUAL_FATAL(chv_update_successor(old->bytes, old->len, 2, new, &new_len), CHV_OK);
+    same("new_credential", new, new_len);
+    CU_ASSERT_EQUAL_FATAL(chv_info_access(new, new_len, info, &len), CHV_OK);
+    expand(&crypto, get("new_master")->bytes, info, len, access);
+    same("new_access_key", access, sizeof access);
+    CU_ASSERT_EQUAL_FATAL(chv_info_update((const char *)get("server")->bytes, h_fin->bytes, h_fin->len, old->bytes,
+                                          old->len, new, new_len, info, &len),
+                          CHV_OK);
+    same("update_info", info, len);
+    expand(&crypto, get("old_access_key")->bytes, info, len, key);
+    same("update_key", key, sizeof key);
+    CU_ASSERT_EQUAL(chv_update_seal(&crypto, key, new, new_len, access, body, &body_len), CHV_OK);
+    same("key_update_body", body, body_len);
+
+    CU_ASSERT_EQUAL_FATAL(chv_credential_parse(old->bytes, old->len, &parsed, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_update_accept(&parsed, body, body_len, &update, NULL), CHV_OK);
+    memset(access, 0, sizeof access);
+    CU_ASSERT_EQUAL(chv_update_open(&crypto, key, &update, access), CHV_OK);
+    same("new_access_key", access, sizeof access);
     chv_backend_close(&crypto);
 }
 
@@ -369,7 +403,7 @@ static void test_every_label_is_documented(void)
     CU_ASSERT_EQUAL(rows, chv_label_count);
 }
 
-TEST_MAIN("doc/protocol.md", {"keys", test_keys}, {"psk, x25519-aesgcm", test_psk_x25519_aesgcm},
+TEST_MAIN("doc/protocol.md", {"keys", test_keys}, {"key update", test_update}, {"psk, x25519-aesgcm", test_psk_x25519_aesgcm},
           {"psk, x25519-chachapoly", test_psk_x25519_chachapoly}, {"psk, p256-aesgcm", test_psk_p256_aesgcm},
           {"key+psk, x25519-aesgcm", test_key_psk_x25519_aesgcm},
           {"every label is documented", test_every_label_is_documented})

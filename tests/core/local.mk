@@ -53,6 +53,7 @@ session_tests = \
 	tests/core/hostile_test \
 	tests/core/reply_test \
 	tests/core/residue_test \
+	tests/core/update_test \
 	$(NULL)
 check_PROGRAMS += $(session_tests)
 TESTS += $(session_tests)
@@ -70,6 +71,8 @@ tests_core_hostile_test_CFLAGS = $(test_cflags)
 tests_core_hostile_test_LDADD = $(session_libs)
 tests_core_reply_test_CFLAGS = $(test_cflags)
 tests_core_reply_test_LDADD = $(session_libs)
+tests_core_update_test_CFLAGS = $(test_cflags)
+tests_core_update_test_LDADD = $(session_libs)
 tests_core_residue_test_CFLAGS = $(test_cflags)
 tests_core_residue_test_LDADD = $(session_libs)
 
