@@ -8,6 +8,7 @@ keystore_tests = \
 	tests/keystore/file_refuse \
 	tests/keystore/file_writers \
 	tests/keystore/token_check \
+	tests/keystore/token_calls \
 	tests/keystore/token_faults \
 	tests/keystore/token_keys \
 	tests/keystore/token_lost \
@@ -64,6 +65,10 @@ tests_keystore_file_make_LDADD = libchaveiro-testable.la
 tests_keystore_token_check_SOURCES = tests/keystore/token_check.c $(keystore_test_support)
 tests_keystore_token_check_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
 tests_keystore_token_check_LDADD = tests/support/libtokens.la $(test_libs)
+
+tests_keystore_token_calls_SOURCES = tests/keystore/token_calls.c $(keystore_test_support)
+tests_keystore_token_calls_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)
+tests_keystore_token_calls_LDADD = tests/support/libtokens.la $(test_libs)
 
 tests_keystore_token_faults_SOURCES = tests/keystore/token_faults.c $(keystore_test_support)
 tests_keystore_token_faults_CFLAGS = $(test_cflags) $(P11KIT_CFLAGS)

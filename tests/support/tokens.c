@@ -148,6 +148,13 @@ const char *__asan_default_options(void)
 }
 #endif
 
+bool test_may_leave_out(const char *package)
+{
+    const char *strict = getenv("CHV_NO_SKIP");
+    (void)printf("left out: %s is not installed\n", package);
+    return strict == NULL || strcmp(strict, "1") != 0;
+}
+
 static const char *need(const char *module, const char *package)
 {
     if (module == NULL) {

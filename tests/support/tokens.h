@@ -25,6 +25,12 @@ void test_write_private(const char *path, const char *text);
 void test_copy_tree(const char *from, const char *to);
 void test_remove_tree(const char *path);
 
+/*
+ * For the part of a test that a missing package leaves out: says so, and is false where nothing may be left out
+ * (CHV_NO_SKIP=1), for the test to assert.
+ */
+bool test_may_leave_out(const char *package);
+
 /* Path of the module; NULL if it is not installed. */
 const char *test_softhsm_module(void);
 const char *test_nss_module(void);

@@ -54,6 +54,17 @@ class Serving(faulty.FaultySite):
         chv.check_equal(self.keeper(), self.first, "the keeper")
 
 
+def test_calls_of_a_handshake():
+    """One C_Sign for each client: no search, no session, no login, no look at the slots."""
+    with Serving() as site:
+        quiet = ("C_FindObjectsInit", "C_OpenSession", "C_Login", "C_GetSlotList", "C_GetTokenInfo", "C_CreateObject")
+        before = {call: site.tokens.calls(call) for call in (*quiet, "C_Sign", "C_SignInit")}
+        for i in range(10):
+            site.send(site.key, str(i))
+        made = {call: site.tokens.calls(call) - n for call, n in before.items()}
+        chv.check_equal(made, {**dict.fromkeys(quiet, 0), "C_Sign": 10, "C_SignInit": 10}, "calls of ten handshakes")
+
+
 def test_one_failed_call_is_mended_unseen():
     with Serving() as site:
         def served():
