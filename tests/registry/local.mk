@@ -3,13 +3,28 @@ registry_test_cflags = $(test_cflags) $(SQLITE_CFLAGS) $(PQ_CFLAGS)
 registry_test_libs = registry/libregistry.la $(test_libs) $(SQLITE_LIBS) $(PQ_LIBS)
 registry_test_support = tests/registry/support.c tests/registry/support.h
 registry_tests = \
+	tests/registry/audit_test \
 	tests/registry/contract \
+	tests/registry/lookup_test \
+	tests/registry/revoked_test \
 	$(NULL)
 check_PROGRAMS += $(registry_tests)
 TESTS += $(registry_tests) tests/registry/postgresql.py
 EXTRA_DIST += tests/support/postgres.py
 dist_check_SCRIPTS += tests/registry/postgresql.py
 
+tests_registry_audit_test_SOURCES = tests/registry/audit_test.c $(registry_test_support)
+tests_registry_audit_test_CFLAGS = $(registry_test_cflags)
+tests_registry_audit_test_LDADD = $(registry_test_libs)
+
 tests_registry_contract_SOURCES = tests/registry/contract.c $(registry_test_support)
 tests_registry_contract_CFLAGS = $(registry_test_cflags)
 tests_registry_contract_LDADD = $(registry_test_libs)
+
+tests_registry_lookup_test_SOURCES = tests/registry/lookup_test.c $(registry_test_support)
+tests_registry_lookup_test_CFLAGS = $(registry_test_cflags)
+tests_registry_lookup_test_LDADD = $(registry_test_libs)
+
+tests_registry_revoked_test_SOURCES = tests/registry/revoked_test.c $(registry_test_support)
+tests_registry_revoked_test_CFLAGS = $(registry_test_cflags)
+tests_registry_revoked_test_LDADD = $(registry_test_libs)
