@@ -7,6 +7,7 @@ registry_tests = \
 	tests/registry/contract \
 	tests/registry/lookup_test \
 	tests/registry/revoked_test \
+	tests/registry/sqlite_faults \
 	$(NULL)
 check_PROGRAMS += $(registry_tests)
 TESTS += $(registry_tests) tests/registry/postgresql.py
@@ -28,3 +29,8 @@ tests_registry_lookup_test_LDADD = $(registry_test_libs)
 tests_registry_revoked_test_SOURCES = tests/registry/revoked_test.c $(registry_test_support)
 tests_registry_revoked_test_CFLAGS = $(registry_test_cflags)
 tests_registry_revoked_test_LDADD = $(registry_test_libs)
+
+tests_registry_sqlite_faults_SOURCES = tests/registry/sqlite_faults.c tests/registry/fault_vfs.c \
+	tests/registry/fault_vfs.h $(registry_test_support)
+tests_registry_sqlite_faults_CFLAGS = $(registry_test_cflags)
+tests_registry_sqlite_faults_LDADD = $(registry_test_libs)

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KEPT_MAX 256
+#define KEPT_MAX 1024
 
 static char folder[256];
 static pid_t folder_owner;
@@ -81,6 +81,14 @@ const char *fresh_sqlite(void)
     static unsigned count;
     char *uri = NULL;
     if (asprintf(&uri, "sqlite:%s/r%u.db", test_folder(), ++count) < 0)
+        abort();
+    return keep(uri);
+}
+
+const char *keep_uri(const char *name)
+{
+    char *uri = NULL;
+    if (asprintf(&uri, "sqlite:%s/%s", test_folder(), name) < 0)
         abort();
     return keep(uri);
 }

@@ -15,6 +15,8 @@ const struct chv_crypto *test_crypto(void);
 
 /* A registry that is not there yet: in a fresh file, or in a fresh database of $CHV_TEST_POSTGRES.  Freed at exit. */
 const char *fresh_sqlite(void);
+/* "sqlite:" and a path in the folder. */
+const char *keep_uri(const char *name);
 const char *fresh_postgresql(void);
 bool have_postgresql(void);
 /* What an SQL registry of that URI is asked behind our back; fails the test if it does not work. */
