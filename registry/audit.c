@@ -71,11 +71,15 @@ enum chv_err chv_registry_audit(struct chv_registry *r, struct chv_audit_row *ro
     struct chv_registry_head *head = chv_registry_head(r);
     if (!head->in_transaction)
         return chv_fail(why, CHV_ERR_STATE, "%s: an audit row outside a transaction", head->name);
+    if (head->failed)
+        return chv_fail(why, CHV_ERR_STATE, "%s: a change of this transaction failed: it has to be rolled back",
+                        head->name);
     enum chv_err err = chv_audit_row_check(row, why);
-    if (err == CHV_OK)
-        err = head->ops->audit(r, row, why);
-    if (err == CHV_OK)
-        head->audited = true;
+    if (err != CHV_OK)
+        return err;
+    err = head->ops->audit(r, row, why);
+    head->audited = true;
+    head->failed = err != CHV_OK;
     return err;
 }
 

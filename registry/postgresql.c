@@ -39,6 +39,7 @@ struct pg_registry {
     PGconn *connection; /* NULL: to be made */
     bool prepared[CHV_SQL_COUNT];
     bool in_transaction;
+    bool lost;    /* the connection is of no use any more, whatever libpq says of it */
     bool changed; /* poll has to say so: first time, or connected anew */
     struct pending pending[PENDING_MAX];
     size_t pending_count;
@@ -55,6 +56,7 @@ static void disconnect(struct pg_registry *p)
     p->connection = NULL;
     p->pending_count = 0;
     p->changed = true;
+    p->lost = false;
     memset(p->prepared, 0, sizeof p->prepared);
 }
 
@@ -83,7 +85,6 @@ static const struct {
     const char *text;
 } states[] = {
     {"08", CHV_ERR_UNAVAILABLE, "the connection was lost"},
-    {"57P", CHV_ERR_UNAVAILABLE, "the server is stopping or starting"},
     {"57014", CHV_ERR_BUSY, "the server took too long"},
     {"40", CHV_ERR_BUSY, "another program is changing it: try again"},
     {"55P03", CHV_ERR_BUSY, "another program is changing it: try again"},
@@ -98,9 +99,12 @@ static enum chv_err failed_result(struct pg_registry *p, const PGresult *result,
 {
     const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
     struct chv_why line = first_line(result == NULL ? PQerrorMessage(p->connection) : PQresultErrorMessage(result));
-    if (PQstatus(p->connection) != CONNECTION_OK)
+    /* what the server did not say itself libpq did, when the server was gone */
+    if (state == NULL || PQstatus(p->connection) != CONNECTION_OK || strncmp(state, "57P", 3) == 0) {
+        p->lost = true;
         return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: the connection was lost: %s", p->name, line.text);
-    for (size_t i = 0; state != NULL && i < sizeof states / sizeof states[0]; i++)
+    }
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         if (strncmp(state, states[i].state, strlen(states[i].state)) == 0)
             return chv_fail(why, states[i].err, "%s: %s (%s)", p->name, states[i].text, line.text);
     return chv_fail(why, CHV_ERR_IO, "%s: %s", p->name, line.text);
@@ -174,7 +178,7 @@ static enum chv_err connect_once(struct pg_registry *p, struct chv_why *why)
 /* A connection to a registry of this version. */
 static enum chv_err ensure(struct pg_registry *p, struct chv_why *why)
 {
-    if (p->connection != NULL && PQstatus(p->connection) == CONNECTION_OK)
+    if (p->connection != NULL && PQstatus(p->connection) == CONNECTION_OK && !p->lost)
         return CHV_OK;
     if (p->in_transaction)
         return chv_fail(why, CHV_ERR_UNAVAILABLE, "%s: the connection was lost inside a transaction", p->name);
@@ -239,15 +243,15 @@ static enum chv_err flush(struct pg_registry *p, struct chv_why *why)
     enum chv_err err = CHV_OK;
     if (PQpipelineSync(p->connection) != 1)
         err = failed_result(p, NULL, why);
-    for (size_t i = 0; i < p->pending_count && PQstatus(p->connection) == CONNECTION_OK; i++) {
+    for (size_t i = 0; i < p->pending_count && !p->lost; i++) {
         for (PGresult *result; (result = PQgetResult(p->connection)) != NULL; PQclear(result))
             if (err == CHV_OK)
                 err = judge_change(p, result, &p->pending[i], why);
     }
     p->pending_count = 0;
+    if (p->lost)
+        return err;
     PQclear(PQgetResult(p->connection)); /* PGRES_PIPELINE_SYNC */
-    if (PQstatus(p->connection) != CONNECTION_OK && err == CHV_OK)
-        err = failed_result(p, NULL, why);
     if (PQexitPipelineMode(p->connection) != 1 && err == CHV_OK)
         err = failed_result(p, NULL, why);
     return err;
@@ -280,7 +284,7 @@ static enum chv_err pg_run(struct chv_sql *db, enum chv_sql_statement statement,
     if (err != CHV_OK)
         return err;
     err = run_once(p, statement, values, n, &result, why);
-    if (err != CHV_OK && !setting_up && !p->in_transaction && PQstatus(p->connection) != CONNECTION_OK) {
+    if (err != CHV_OK && !setting_up && !p->in_transaction && p->lost) {
         /* a server that was started again meanwhile: what runs outside a transaction only reads */
         PQclear(result);
         result = NULL;
@@ -334,6 +338,10 @@ static void pg_rollback(struct chv_sql *db)
     p->in_transaction = false;
     if (p->connection == NULL)
         return;
+    if (p->lost) {
+        disconnect(p);
+        return;
+    }
     PGresult *result = PQexec(p->connection, "ROLLBACK");
     if (!succeeded(result))
         disconnect(p);
@@ -354,7 +362,7 @@ static enum chv_err pg_begin(struct chv_sql *db, bool schema, struct chv_why *wh
     if (err != CHV_OK)
         return err;
     err = pg_script(db, schema ? lock_schema : lock_meta, why);
-    if (err != CHV_OK && !schema && PQstatus(p->connection) != CONNECTION_OK) {
+    if (err != CHV_OK && !schema && p->lost) {
         err = ensure(p, why);
         if (err == CHV_OK)
             err = pg_script(db, lock_meta, why);

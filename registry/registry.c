@@ -81,8 +81,12 @@ static enum chv_err unsupported(const struct chv_registry_head *head, const char
 
 static enum chv_err need_transaction(const struct chv_registry_head *head, struct chv_why *why)
 {
-    return head->in_transaction ? CHV_OK
-                                : chv_fail(why, CHV_ERR_STATE, "%s: a change outside a transaction", head->name);
+    if (!head->in_transaction)
+        return chv_fail(why, CHV_ERR_STATE, "%s: a change outside a transaction", head->name);
+    if (head->failed)
+        return chv_fail(why, CHV_ERR_STATE, "%s: a change of this transaction failed: it has to be rolled back",
+                        head->name);
+    return CHV_OK;
 }
 
 enum chv_err chv_registry_info(struct chv_registry *r, struct chv_registry_info *info, struct chv_why *why)
@@ -114,7 +118,7 @@ enum chv_err chv_registry_begin(struct chv_registry *r, struct chv_why *why)
     if (err != CHV_OK)
         return err;
     head->in_transaction = true;
-    head->put = head->audited = false;
+    head->put = head->audited = head->failed = false;
     return CHV_OK;
 }
 
@@ -122,8 +126,10 @@ enum chv_err chv_registry_commit(struct chv_registry *r, struct chv_why *why)
 {
     struct chv_registry_head *head = chv_registry_head(r);
     enum chv_err err = need_transaction(head, why);
-    if (err != CHV_OK)
+    if (err != CHV_OK) {
+        chv_registry_rollback(r);
         return err;
+    }
     if (head->put && !head->audited)
         err = chv_fail(why, CHV_ERR_STATE, "%s: a change without an audit row", head->name);
     else
@@ -175,10 +181,11 @@ enum chv_err chv_registry_put(struct chv_registry *r, const struct chv_registry_
     enum chv_err err = need_transaction(head, why);
     if (err == CHV_OK)
         err = chv_registry_client_check(client, why);
-    if (err == CHV_OK)
-        err = head->ops->put(r, client, true, why);
-    if (err == CHV_OK)
-        head->put = true;
+    if (err != CHV_OK)
+        return err;
+    err = head->ops->put(r, client, true, why);
+    head->put = true;
+    head->failed = err != CHV_OK;
     return err;
 }
 
@@ -288,8 +295,8 @@ enum chv_err chv_registry_epoch_put(struct chv_registry *r, const struct chv_reg
         epoch->created > INT64_MAX || epoch->ended > INT64_MAX)
         return chv_fail(why, CHV_ERR_ARGUMENT, "epoch %u: not well-formed", (unsigned)epoch->epoch);
     err = head->ops->epoch_put(r, epoch, why);
-    if (err == CHV_OK)
-        head->put = true;
+    head->put = true;
+    head->failed = err != CHV_OK;
     return err;
 }
 

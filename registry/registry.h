@@ -220,7 +220,7 @@ struct chv_registry_head {
     const char *name; /* for error texts: a path, "postgresql://host/database"; never a password */
     const struct chv_crypto *crypto;
     enum chv_registry_mode mode;
-    bool in_transaction, put, audited;
+    bool in_transaction, put, audited, failed;
 };
 
 /* One const table per kind.  The wrappers have checked arguments, mode and transaction; lists are validated by them. */
@@ -317,9 +317,10 @@ enum chv_err chv_registry_get_by_key(struct chv_registry *r, enum chv_curve curv
                                      struct chv_registry_client *client, struct chv_why *why) CHV_MUST_CHECK;
 /*
  * Inside a transaction: a new client, or a new state of one.  created, last_seen and changed as said above.
- * CHV_ERR_STATE if latest, its serial, confirmed or minimum would go back; CHV_ERR_EXISTS if the identity key is another
- * client's; CHV_ERR_ARGUMENT as chv_registry_client_check.  May be sent later: such an error may come from the next call
- * in the transaction or from commit.
+ * CHV_ERR_ARGUMENT as chv_registry_client_check: then nothing has happened.  CHV_ERR_STATE if latest, its serial, confirmed
+ * or minimum would go back; CHV_ERR_EXISTS if the identity key is another client's: as after any other error of a change,
+ * the transaction can only be rolled back.  A change may be sent later: its error then comes from a later call in the
+ * transaction, or from commit, and names the client all the same.
  */
 enum chv_err chv_registry_put(struct chv_registry *r, const struct chv_registry_client *client,
                               struct chv_why *why) CHV_MUST_CHECK;

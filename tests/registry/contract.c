@@ -207,6 +207,7 @@ static void test_refused_changes(void)
         struct chv_registry *r = create(uri);
         struct chv_registry_client c = make_client("a", 2, 5), got, worse;
         struct chv_why why;
+        enum chv_err err;
         uint32_t serial;
         c.confirmed = (struct chv_issue){2, 5};
         c.has_identity = true;
@@ -237,6 +238,12 @@ static void test_refused_changes(void)
         twin.identity[0] = 1;
         FAILS(put_client(r, &twin, &why), EXISTS);
         check_why(&why, "b: its identity key");
+        struct chv_audit_row row = make_audit("x", "");
+        OK(chv_registry_begin(r, NULL)); /* who goes on after a refused change cannot commit */
+        err = chv_registry_put(r, &twin, &why);
+        CU_ASSERT(err == CHV_OK || err == CHV_ERR_EXISTS);
+        err = chv_registry_audit(r, &row, &why);
+        CU_ASSERT_NOT_EQUAL(chv_registry_commit(r, &why), CHV_OK);
         CU_ASSERT_EQUAL(count_clients(r), 1);
         c.latest.serial = 6;
         c.created = 1; /* kept as it was at first */

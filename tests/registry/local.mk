@@ -8,8 +8,9 @@ registry_tests = \
 	tests/registry/lookup_test \
 	tests/registry/revoked_test \
 	tests/registry/sqlite_faults \
+	tests/registry/writers \
 	$(NULL)
-check_PROGRAMS += $(registry_tests)
+check_PROGRAMS += $(registry_tests) tests/registry/postgresql_faults
 TESTS += $(registry_tests) tests/registry/postgresql.py
 EXTRA_DIST += tests/support/postgres.py
 dist_check_SCRIPTS += tests/registry/postgresql.py
@@ -34,3 +35,11 @@ tests_registry_sqlite_faults_SOURCES = tests/registry/sqlite_faults.c tests/regi
 	tests/registry/fault_vfs.h $(registry_test_support)
 tests_registry_sqlite_faults_CFLAGS = $(registry_test_cflags)
 tests_registry_sqlite_faults_LDADD = $(registry_test_libs)
+
+tests_registry_postgresql_faults_SOURCES = tests/registry/postgresql_faults.c $(registry_test_support)
+tests_registry_postgresql_faults_CFLAGS = $(registry_test_cflags)
+tests_registry_postgresql_faults_LDADD = $(registry_test_libs)
+
+tests_registry_writers_SOURCES = tests/registry/writers.c $(registry_test_support)
+tests_registry_writers_CFLAGS = $(registry_test_cflags)
+tests_registry_writers_LDADD = $(registry_test_libs)

@@ -15,7 +15,8 @@ def run(name, pg):
 
 def test_contract():
     with postgres.Cluster() as pg:
-        run("contract", pg)
+        for name in ("contract", "audit_test", "writers"):
+            run(name, pg)
 
 
 def test_faults():

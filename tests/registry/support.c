@@ -116,10 +116,10 @@ const char *fresh_postgresql(void)
     const char *server = getenv("CHV_TEST_POSTGRES");
     char *uri = NULL, *admin = NULL, create[64];
     /* the folder has no character that a URI would want written otherwise */
-    if (asprintf(&uri, "postgresql:///t%u?host=%s&user=chaveiro", ++count, server) < 0 ||
+    if (asprintf(&uri, "postgresql:///t%d_%u?host=%s&user=chaveiro", (int)getpid(), ++count, server) < 0 ||
         asprintf(&admin, "postgresql:///postgres?host=%s&user=chaveiro", server) < 0)
         abort();
-    (void)snprintf(create, sizeof create, "CREATE DATABASE t%u", count);
+    (void)snprintf(create, sizeof create, "CREATE DATABASE t%d_%u", (int)getpid(), count);
     run_postgresql(keep(admin), create);
     return keep(uri);
 }
