@@ -4,23 +4,30 @@
 #ifndef CHV_NET_CLIENT_KEY_H
 #define CHV_NET_CLIENT_KEY_H
 
-#include "core/credential.h"
+#include "core/identity.h"
 #include "net/conn.h"
 
 #include <chaveiro/keystore.h>
 
 enum { CHV_ADDRESS_MAX = 255 };
 
-/* Public values only: the access key stays in the keystore. */
+/* Public values only: access key and private identity key stay in their keystores. */
 struct chv_client_key {
-    struct chv_keystore *keystore; /* borrowed, unlocked; used in `answer` */
-    char label[CHV_LABEL_MAX + 1]; /* of the access key: "access:EPOCH.SERIAL" */
-    char server[CHV_SERVER_NAME_MAX + 1];
-    char address[CHV_ADDRESS_MAX + 1];
+    enum chv_profile profile;
+    struct chv_keystore *keystore;        /* borrowed, unlocked; used in `answer`; NULL in profile key without one */
+    char label[CHV_LABEL_MAX + 1];        /* of the access key: "access:EPOCH.SERIAL"; "" in profile key */
+    char server[CHV_SERVER_NAME_MAX + 1]; /* "" if not known: profile key does without */
+    char address[CHV_ADDRESS_MAX + 1];    /* likewise */
     uint8_t credential[CHV_CREDENTIAL_MAX];
-    size_t credential_len;
-    struct chv_credential parsed;
-    enum chv_suite suite; /* set by load to the default; the owner may change it before connecting */
+    size_t credential_len;        /* 0 in profile key */
+    struct chv_credential parsed; /* zeros in profile key */
+    /* Profiles key and key+psk. */
+    struct chv_keystore *identity_keystore; /* borrowed, unlocked: has the own key pair "identity"; NULL: none yet */
+    struct chv_identity identity;           /* its public half */
+    bool has_server_key;
+    struct chv_identity server_key; /* what the server must prove to have */
+    bool has_suite;
+    enum chv_suite suite; /* set by the owner with has_suite, else by chv_client_key_ready to the default */
 };
 
 /*
@@ -30,11 +37,27 @@ struct chv_client_key {
  */
 enum chv_err chv_client_key_load(struct chv_client_key *key, struct chv_keystore *keystore,
                                  struct chv_why *why) CHV_MUST_CHECK;
-/* The session config of this client, with key->suite. It points into `key`. */
+/*
+ * The same for one profile (0: what the item "profile" says, else the credential's), with the identity key and the
+ * server's public one if they are in the keystore.  CHV_ERR_CONFIG if the credential is for another profile: there is
+ * no going over to another one.  keystore NULL: profile key, all else is to be set by the caller.
+ */
+enum chv_err chv_client_key_load_for(struct chv_client_key *key, struct chv_keystore *keystore,
+                                     enum chv_profile profile, struct chv_why *why) CHV_MUST_CHECK;
+/* The own key pair from another keystore (borrowed, unlocked), in place of what `load` found. */
+enum chv_err chv_client_key_identity(struct chv_client_key *key, struct chv_keystore *keystore,
+                                     struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * Checks that all that the profile needs is there and fits, and chooses the suite.  CHV_ERR_CONFIG, CHV_ERR_KEY for a
+ * credential that is bound to another identity key; `why` says what is missing and which option gives it.
+ */
+enum chv_err chv_client_key_ready(struct chv_client_key *key, const struct chv_crypto *crypto,
+                                  struct chv_why *why) CHV_MUST_CHECK;
+/* The session config of this client, with its suite. It points into `key`. */
 void chv_client_key_config(const struct chv_client_key *key, struct chv_session_config *config);
 /*
- * The `key` event of a client's connection: derives the session PSK and answers, or refuses, and then says why in
- * chv_conn_why. Blocks as the keystore does. Profile psk; anything else is refused.
+ * The `key` event of a client's connection: derives the session PSK, or computes Diffie-Hellman with the identity key,
+ * and answers; or refuses, and then says why in chv_conn_why. Blocks as the keystore does.
  */
 void chv_client_key_answer(struct chv_client_key *key, struct chv_conn *conn, const struct chv_key_request *request);
 

@@ -38,6 +38,17 @@ static const struct chv_cli_option chaveiro_options[] = {
     {"key", 'k', "KEYSTORE",
      "the client's keystore, made by 'keyadmin client add': a file, or\npkcs11:token=NAME for a token", CHV_CLI_ALL,
      false},
+    {"config", 0, "FILE",
+     "the client's configuration; see chaveiro(1) (default, without -k\nand --identity: "
+     "~/.config/chaveiro/chaveiro.conf)",
+     CHV_CLI_ALL, false},
+    {"identity", 0, "KEY",
+     "profiles key, key+psk: the client's identity key, a PEM file of\n'keyadmin identity new', a keystore or a token "
+     "(default: -k's)",
+     CHV_CLI_ALL, false},
+    {"identity-passphrase-file", 0, "FILE", "its passphrase or PIN, if it is not the keystore's", CHV_CLI_ALL, false},
+    {"server-key", 0, "KEY", "the server's public key, which it must prove to have: its\nserver.pub, or x25519 BASE64",
+     CHV_CLI_ALL, false},
     {"passphrase-file", 0, "FILE",
      "its passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
      ", else asked for)",
@@ -73,6 +84,7 @@ static const struct chv_cli chaveiro_cli = {
             "  echo ola | chaveiro -k cam1.key send -\n"
             "  chaveiro -k cam1.key --server 192.0.2.7:7040 chat\n"
             "  chaveiro -k cam1.key ping\n"
+            "  chaveiro --identity cam1 --server-key server.pub -s gate.example:7040 send ola\n"
             "  chaveiro -k 'pkcs11:token=cam1?pin-source=file:/etc/cam1.pin' send ola\n"
             "\n"
             "Exit codes: 0 done, 64 usage, 66 no key file or passphrase, 69 server not reachable or too busy,\n"

@@ -5,6 +5,7 @@
 
 #include "services/message.h"
 #include "tools/cli.h"
+#include "tools/client_config.h"
 #include "tools/secret.h"
 
 #include <uv.h>
@@ -35,7 +36,9 @@ struct chaveiro_link {
     uint64_t timeout; /* milliseconds */
     uint64_t started; /* uv_hrtime of the attempt that is under way */
     unsigned retries, attempt;
-    struct chv_keystore *keystore;
+    struct chv_client_config config;
+    struct chv_keystore *keystore; /* of -k; NULL: there is none */
+    struct chv_keystore *identity; /* of --identity; NULL: the key is in `keystore`, or there is none */
     struct chv_client_key key;
     struct chv_pool pool;
     struct chv_loop loop;
@@ -48,7 +51,12 @@ struct chaveiro_link {
 
 /* Opens the key, connects, runs the job to its end; returns the exit code, after one line if that is not 0. */
 int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state);
-/* The key check value of the client's access key, in hex. CHV_CHECK_CLIENT_LEN bytes. */
+/* Opens what options and configuration name, into link->key; link->address is set. */
+enum chv_err chaveiro_open_key(struct chaveiro_link *link, struct chv_why *why) CHV_MUST_CHECK;
+/* The fingerprint of an identity key; returns `out`. */
+const char *chaveiro_fingerprint(const struct chaveiro_link *link, const struct chv_identity *identity,
+                                 char out[CHV_FINGERPRINT_MAX]);
+/* The key check value of the client's access key, in hex, CHV_CHECK_CLIENT_LEN bytes; "" in profile key. */
 enum chv_err chaveiro_key_check(struct chaveiro_link *link, char out[2 * 4 + 1], struct chv_why *why) CHV_MUST_CHECK;
 
 /* An answer is due: without progress for --timeout the connection ends. `due` false: nothing is. */

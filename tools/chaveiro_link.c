@@ -125,8 +125,26 @@ static int link_exit(enum chv_err err, bool ready)
 static void link_report(struct chaveiro_link *link, enum chv_err err, const char *text, unsigned refusal,
                         unsigned status, bool unproven)
 {
+    char print[CHV_FINGERPRINT_MAX];
+    const bool pinned = link->key.profile != CHV_PROFILE_PSK;
     link->failed = true;
-    if (unproven)
+    if (pinned && !link->ready &&
+        (refusal == CHV_REFUSE_MALFORMED || (unproven && link->key.profile == CHV_PROFILE_KEY)))
+        link->code = chv_cli_fail(
+            EX_NOPERM,
+            "%s does not have the identity key that is expected of it, %s: its key was changed, or somebody else is in "
+            "between. Have the server's fingerprint told to you by another way ('keyadmin identity fingerprint "
+            "server.pub' there); only if the change was meant, give the new server.pub by --server-key",
+            link->address, chaveiro_fingerprint(link, &link->key.server_key, print));
+    else if (pinned && unproven)
+        link->code = chv_cli_fail(EX_NOPERM, "%s; or it does not have the identity key that is expected of it, %s",
+                                  link_unproven, chaveiro_fingerprint(link, &link->key.server_key, print));
+    else if (refusal == CHV_REFUSE_UNKNOWN_KEY)
+        link->code = chv_cli_fail(EX_NOPERM,
+                                  "%s does not let this identity key in, %s: its line has to be in the server's "
+                                  "allowed-keys ('keyadmin identity show' prints it)",
+                                  link->address, chaveiro_fingerprint(link, &link->key.identity, print));
+    else if (unproven)
         link->code = chv_cli_fail(EX_NOPERM, "%s", link_unproven);
     else if (refusal != 0)
         link->code = chv_cli_fail(link_status_exit(refusal), "%s", text[0] != 0 ? text : chv_err_text(err));
@@ -202,6 +220,16 @@ static void link_tell(struct chaveiro_link *link)
     if (info.lineage != NULL)
         chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
     chv_time_format(info.server_time, when);
+    if (info.profile == CHV_PROFILE_KEY) {
+        char own[CHV_FINGERPRINT_MAX], server[CHV_FINGERPRINT_MAX];
+        (void)chv_cli_fail(EX_OK,
+                           "connected to %s as %s: profile key, suite %s, lineage %s, server's key %s, "
+                           "server time %s, idle limit %u s",
+                           chv_conn_peer(chv_message_conn(link->message)),
+                           chaveiro_fingerprint(link, &link->key.identity, own), chv_suite_name(info.suite), lineage,
+                           chaveiro_fingerprint(link, &link->key.server_key, server), when, info.idle_seconds);
+        return;
+    }
     (void)chv_cli_fail(EX_OK,
                        "connected to %s as %s: profile %s, suite %s, lineage %s, credential %" PRIu32 ".%" PRIu32
                        ", server %s, server time %s, idle limit %u s",
@@ -288,9 +316,8 @@ static enum chv_err link_suite(const struct chv_cli_args *args, enum chv_suite *
 }
 
 /* A token, and its URI does not say by which module. */
-static bool link_wants_module(const struct chv_cli_args *args, const char *option)
+static bool link_wants_module(const char *uri)
 {
-    const char *uri = chv_cli_value(args, option);
     return uri != NULL && chv_token_uri_is(uri) && strstr(uri, "module-path=") == NULL;
 }
 
@@ -307,35 +334,17 @@ static enum chv_err link_options(const struct chv_cli_args *args, struct chaveir
         err = link_suite(args, &(enum chv_suite){0}, why);
     if (err == CHV_OK && link->address != NULL)
         err = chv_provision_address(link->address, why);
-    if (err == CHV_OK && !chv_cli_given(args, "key"))
-        err = chv_fail(why, CHV_ERR_ARGUMENT, "which key? Give -k FILE, made by 'keyadmin client add'");
-    if (err == CHV_OK && chv_cli_given(args, "module") && !link_wants_module(args, "key") &&
-        !link_wants_module(args, "backend"))
-        err = chv_fail(why, CHV_ERR_ARGUMENT,
-                       "--module: neither --key nor --backend is a token whose URI has no module-path: leave it out");
+    /* The user's own file is for those who say nothing else. */
+    if (err == CHV_OK &&
+        (chv_cli_given(args, "config") || (!chv_cli_given(args, "key") && !chv_cli_given(args, "identity"))))
+        err = chv_client_config_load(chv_cli_value(args, "config"), &link->config, why);
+    if (err == CHV_OK && chv_cli_given(args, "module") && !link_wants_module(chv_cli_value(args, "key")) &&
+        !link_wants_module(chv_cli_value(args, "backend")) && !link_wants_module(chv_cli_value(args, "identity")) &&
+        !link_wants_module(link->config.keystore) && !link_wants_module(link->config.identity))
+        err = chv_fail(
+            why, CHV_ERR_ARGUMENT,
+            "--module: neither key, identity nor backend is a token whose URI has no module-path: leave it out");
     link->retries = (unsigned)retries;
-    return err;
-}
-
-static enum chv_err link_open_key(const struct chv_cli_args *args, struct chaveiro_link *link, struct chv_why *why)
-{
-    const struct chv_secret_options given = {.passphrase_file = chv_cli_value(args, "passphrase-file"),
-                                             .pin_file = chv_cli_value(args, "pin-file"),
-                                             .pin_fd = chv_cli_value(args, "pin-fd")};
-    struct chv_secret_source secret;
-    char uri[CHV_TOKEN_URI_SIZE];
-    const struct chv_provision_store store = {.uri = uri, .secret = chv_secret_get, .secret_arg = &secret};
-    enum chv_err err = chv_token_uri_default(chv_cli_value(args, "key"), chv_cli_value(args, "module"), uri, why);
-    if (err == CHV_OK)
-        err = chv_secret_for(uri, &given, &secret, why);
-    if (err == CHV_OK)
-        err = chv_provision_open(&store, CHV_KEYSTORE_READ, &link->keystore, why);
-    if (err == CHV_OK)
-        err = chv_client_key_load(&link->key, link->keystore, why);
-    if (err == CHV_OK)
-        err = link_suite(args, &link->key.suite, why);
-    if (err == CHV_OK && link->address == NULL)
-        link->address = link->key.address;
     return err;
 }
 
@@ -357,16 +366,6 @@ static enum chv_err link_open_loop(const struct chv_cli_args *args, struct chave
     return CHV_OK;
 }
 
-enum chv_err chaveiro_key_check(struct chaveiro_link *link, char out[2 * 4 + 1], struct chv_why *why)
-{
-    uint8_t value[CHV_SECRET_LEN];
-    enum chv_err err = chv_provision_check_stored(link->keystore, link->key.label, value, why);
-    if (err == CHV_OK)
-        chv_hex_encode(value, CHV_CHECK_CLIENT_LEN, out);
-    chv_wipe(value, sizeof value);
-    return err;
-}
-
 int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state)
 {
     struct chv_why why = {""};
@@ -379,17 +378,23 @@ int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job
 
     enum chv_err err = link_options(args, link, &why);
     if (err == CHV_OK)
-        err = link_open_key(args, link, &why);
+        err = chaveiro_open_key(link, &why);
     if (err == CHV_OK)
         err = link_open_loop(args, link, &why);
+    const bool has_loop = err == CHV_OK;
+    if (err == CHV_OK)
+        err = chv_client_key_ready(&link->key, &link->loop.crypto, &why);
     if (err == CHV_OK) {
         link_attempt(link);
         while (!link->over && uv_run(&link->loop.uv, UV_RUN_DEFAULT) != 0)
             continue;
+    }
+    if (has_loop) {
         uv_close((uv_handle_t *)&link->timer, NULL);
         chv_loop_close(&link->loop);
     }
     int code = err == CHV_OK ? link->code : chv_cli_why(err, &why);
+    chv_keystore_close(link->identity);
     chv_keystore_close(link->keystore);
     chv_wipe(link, sizeof *link);
     free(link);

@@ -41,14 +41,26 @@ static void ping_describe(struct chaveiro_link *link, json_t *o, const char *che
     if (info.lineage != NULL)
         chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
     chv_time_format(info.server_time, when);
-    (void)json_object_set_new(o, "server", json_string(link->key.server));
+    const bool credential = info.profile != CHV_PROFILE_KEY;
+    char print[CHV_FINGERPRINT_MAX];
+    if (link->key.server[0] != '\0')
+        (void)json_object_set_new(o, "server", json_string(link->key.server));
     (void)json_object_set_new(o, "address", json_string(link->address));
-    (void)json_object_set_new(o, "client", json_string(link->key.parsed.id));
-    (void)json_object_set_new(o, "key_check", json_string(check));
+    if (credential)
+        (void)json_object_set_new(o, "client", json_string(link->key.parsed.id));
+    if (credential)
+        (void)json_object_set_new(o, "key_check", json_string(check));
+    if (info.profile != CHV_PROFILE_PSK) {
+        (void)json_object_set_new(o, "identity", json_string(chaveiro_fingerprint(link, &link->key.identity, print)));
+        (void)json_object_set_new(o, "server_identity",
+                                  json_string(chaveiro_fingerprint(link, &link->key.server_key, print)));
+    }
     (void)json_object_set_new(o, "profile", json_string(chv_profile_name(info.profile)));
     (void)json_object_set_new(o, "suite", json_string(chv_suite_name(info.suite)));
-    (void)json_object_set_new(o, "epoch", json_integer(link->key.parsed.epoch));
-    (void)json_object_set_new(o, "serial", json_integer(link->key.parsed.serial));
+    if (credential) {
+        (void)json_object_set_new(o, "epoch", json_integer(link->key.parsed.epoch));
+        (void)json_object_set_new(o, "serial", json_integer(link->key.parsed.serial));
+    }
     (void)json_object_set_new(o, "lineage", json_string(lineage));
     (void)json_object_set_new(o, "server_time", json_string(when));
     (void)json_object_set_new(o, "idle_limit_s", json_integer(info.idle_seconds));

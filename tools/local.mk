@@ -25,11 +25,13 @@ tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(UV_
 tools_libtools_la_LIBADD = $(CRYPTO_LIBS) $(JANSSON_LIBS)
 
 tools_libserverconfig_la_SOURCES = \
+	tools/client_config.c \
+	tools/client_config.h \
 	tools/server_config.c \
 	tools/server_config.h \
 	tools/server_config_template.c \
 	$(NULL)
-tools_libserverconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(UV_CFLAGS)
+tools_libserverconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
 tools_libserverconfig_la_LIBADD = $(INIH_LIBS)
 
 tool_cflags = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
@@ -59,13 +61,14 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro.c \
 	tools/chaveiro.h \
 	tools/chaveiro_chat.c \
+	tools/chaveiro_key.c \
 	tools/chaveiro_link.c \
 	tools/chaveiro_ping.c \
 	tools/chaveiro_reply.c \
 	tools/chaveiro_send.c \
 	$(NULL)
 tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
-tools_chaveiro_LDADD = services/libservices.la $(tool_libs) $(EDIT_LIBS)
+tools_chaveiro_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs) $(EDIT_LIBS)
 
 sbin_PROGRAMS += tools/chaveirod
 tools_chaveirod_SOURCES = tools/chaveirod.c
