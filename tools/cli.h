@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { CHV_CLI_OPTIONS = 32, CHV_CLI_REPEATS = 64 };
+enum { CHV_CLI_OPTIONS = 64, CHV_CLI_REPEATS = 64 };
 
 /* An option.  Options may stand before and after the command's words; "--" ends them. */
 struct chv_cli_option {

@@ -37,9 +37,13 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "--to puts the key into the client's own token instead (which 'keyadmin token init' can make): it\n"
      "cannot be read back from there, and the client computes with it in the token.\n"
      "\n"
+     "--profile key+psk binds the credential to the client's identity key as well.  --profile key makes no\n"
+     "credential: only the client's key pair, and the line that lets it in by the server's allowed-keys.\n"
+     "\n"
      "Examples:\n"
      "  keyadmin client add cam1 --out cam1.key\n"
      "  keyadmin client add cam3 --to pkcs11:token=cam3\n"
+     "  keyadmin client add cam4 --profile key+psk --identity cam4.pub --out cam4.key\n"
      "  keyadmin client add cam2 --scope message --scope files:ro --expires 2027-01-31 --out cam2.key\n",
      1, 1, keyadmin_client_add},
     {"client show", "KEYSTORE", "what a client's keystore holds",
@@ -150,6 +154,13 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"epoch", 0, "N", "which master secret (default: the newest)", ADD | DERIVE, false},
     {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", ADD | ID_NEW, false},
     {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", ADD | ID_NEW, false},
+    {"profile", 0, "NAME",
+     "psk (default); key: an identity key instead of a credential;\nkey+psk: both, bound together", ADD | DERIVE,
+     false},
+    {"identity", 0, "KEY",
+     "the client's public identity key: a PEM file, or x25519 BASE64\n(default: a key pair is made in the client's "
+     "keystore)",
+     ADD | DERIVE, false},
     {"server", 0, NULL, "into the keystore of the server that -c or --keystore names", ID_NEW, false},
     {"curve", 0, "NAME", "of an identity key: x25519 (default) or p256", INIT | ID_NEW, false},
     {"pem", 0, NULL, "print the public key as PEM text instead", ID_SHOW, false},

@@ -73,11 +73,15 @@ void keyadmin_warn(const struct keyadmin_server *server, const struct chv_creden
 void keyadmin_describe(json_t *object, const struct chv_credential *c);
 /* A key check value as hex under `name`. */
 void keyadmin_put_hex(json_t *object, const char *name, const uint8_t *bytes, size_t len);
+/* --profile; psk without it. */
+enum chv_err keyadmin_profile(const struct chv_cli_args *args, enum chv_profile *profile,
+                              struct chv_why *why) CHV_MUST_CHECK;
 /* --curve; X25519 without it. */
 enum chv_err keyadmin_curve(const struct chv_cli_args *args, enum chv_curve *curve, struct chv_why *why) CHV_MUST_CHECK;
 /* "identity" (the fingerprint) and "identity_key" of a public key. */
 enum chv_err keyadmin_describe_identity(json_t *object, const struct chv_identity *identity,
                                         struct chv_why *why) CHV_MUST_CHECK;
+enum { CHV_ALLOWED_LINE_MAX = 2600 };
 /* The line of a server's allow-list: key, id, scopes and expiry of `c`. */
 enum chv_err keyadmin_allowed_line(const struct chv_identity *identity, const struct chv_credential *c, char *out,
                                    size_t size, struct chv_why *why) CHV_MUST_CHECK;

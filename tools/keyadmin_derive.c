@@ -170,6 +170,11 @@ int keyadmin_derive(const struct chv_cli_args *args)
         return chv_cli_fail(EX_USAGE,
                             "keys are never printed: 'keyadmin derive --explain ID' shows how one comes about");
     enum chv_err err = keyadmin_credential(args, &(struct keyadmin_server){.latest = 1}, &p, &why);
+    if (err == CHV_OK && p.credential.profile == CHV_PROFILE_KEY)
+        err = chv_fail(&why, CHV_ERR_ARGUMENT, "--profile key: it has no access key to derive");
+    if (err == CHV_OK && p.credential.profile == CHV_PROFILE_KEY_PSK && !chv_cli_given(args, "identity"))
+        err = chv_fail(&why, CHV_ERR_ARGUMENT,
+                       "--profile key+psk: give --identity, the key that the credential is bound to");
     if (err == CHV_OK)
         err = keyadmin_server_open(args, &server, &why);
     if (err == CHV_OK)

@@ -11,8 +11,6 @@
 #include "tools/identity.h"
 #include "tools/times.h"
 
-enum { IDENTITY_LINE_MAX = 2600 };
-
 enum chv_err keyadmin_curve(const struct chv_cli_args *args, enum chv_curve *curve, struct chv_why *why)
 {
     const char *name = chv_cli_value(args, "curve");
@@ -284,7 +282,7 @@ int keyadmin_identity_show(const struct chv_cli_args *args)
     struct chv_identity identity;
     struct chv_why why = {""};
     struct chv_credential c;
-    char line[IDENTITY_LINE_MAX], pem[CHV_PEM_TEXT_MAX];
+    char line[CHV_ALLOWED_LINE_MAX], pem[CHV_PEM_TEXT_MAX];
     json_t *o = NULL;
     const bool as_pem = chv_cli_given(args, "pem");
 

@@ -10,6 +10,7 @@
 
 #include "base/encode.h"
 #include "net/keycheck.h"
+#include "tools/identity.h"
 #include "tools/times.h"
 
 static const char keyadmin_config_here[] = "chaveirod.conf";
@@ -197,6 +198,11 @@ void keyadmin_warn(const struct keyadmin_server *server, const struct chv_creden
             EX_OK, "warning: the client cannot connect to %s, the server's port is not fixed: give --address", address);
     if (server->config == NULL)
         return;
+    if ((chv_server_profiles(server->config) & CHV_PROFILE_BIT(c->profile)) == 0)
+        (void)chv_cli_fail(EX_OK, "warning: the server will refuse this client: 'profiles' in %s does not have %s",
+                           server->config_file, chv_profile_name(c->profile));
+    if (c->profile == CHV_PROFILE_KEY)
+        return; /* the rest is about credentials */
     uint64_t now = chv_time_now();
     uint64_t most = server->config->max_lifetime;
     if (most != 0 && (c->not_after == 0 || c->not_after > now + most + CHV_LIFETIME_SLACK))
@@ -211,6 +217,40 @@ void keyadmin_warn(const struct keyadmin_server *server, const struct chv_creden
         (void)chv_cli_fail(EX_OK,
                            "warning: the server will not know this client: epoch %" PRIu32 " is not in epochs of %s",
                            c->epoch, server->config_file);
+}
+
+enum chv_err keyadmin_profile(const struct chv_cli_args *args, enum chv_profile *profile, struct chv_why *why)
+{
+    const char *name = chv_cli_value(args, "profile");
+    *profile = CHV_PROFILE_PSK;
+    if (name == NULL || chv_profile_find(name, profile) == CHV_OK)
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_ARGUMENT, "unknown profile '%.40s': there are psk, key and key+psk", name);
+}
+
+/* --profile and --identity.  Without --identity the key is still to be made, and its hash with it. */
+static enum chv_err keyadmin_bind(const struct chv_cli_args *args, struct chv_provision *p, struct chv_why *why)
+{
+    const char *given = chv_cli_value(args, "identity");
+    struct chv_identity identity;
+    enum chv_profile profile;
+    enum chv_err err = keyadmin_profile(args, &profile, why);
+    if (err != CHV_OK || profile == CHV_PROFILE_PSK)
+        return err;
+    if (profile == CHV_PROFILE_KEY) { /* what an entry of the allow-list says */
+        p->credential.profile = profile;
+        p->credential.epoch = p->credential.serial = 0;
+        if (!chv_cli_given(args, "expires"))
+            p->credential.not_after = 0;
+        return CHV_OK;
+    }
+    if (given == NULL) {
+        p->credential.profile = profile;
+        p->credential.has_identity = true;
+        return CHV_OK;
+    }
+    err = chv_identity_public(given, &identity, why);
+    return err == CHV_OK ? chv_provision_bind(p, &identity, why) : err;
 }
 
 enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct keyadmin_server *server,
@@ -230,6 +270,8 @@ enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct k
     if (err == CHV_OK && args->repeat_count == 0)
         err = chv_provision_scope(p, keyadmin_default_scope, why);
     if (err == CHV_OK)
+        err = keyadmin_bind(args, p, why);
+    if (err == CHV_OK && p->credential.profile != CHV_PROFILE_KEY)
         err = chv_provision_end(p, why);
     return err;
 }
@@ -256,7 +298,7 @@ void keyadmin_put_hex(json_t *object, const char *name, const uint8_t *bytes, si
 
 void keyadmin_describe(json_t *object, const struct chv_credential *c)
 {
-    char expires[CHV_TIME_TEXT];
+    char expires[CHV_TIME_TEXT], bound[CHV_FINGERPRINT_MAX];
     json_t *scopes = json_array();
     chv_time_format(c->not_after, expires);
     for (size_t i = 0; i < c->scope_count; i++)
@@ -265,6 +307,12 @@ void keyadmin_describe(json_t *object, const struct chv_credential *c)
     (void)json_object_set_new(object, "profile", json_string(chv_profile_name(c->profile)));
     (void)json_object_set_new(object, "scopes", scopes);
     (void)json_object_set_new(object, "expires", json_string(expires));
+    if (c->profile == CHV_PROFILE_KEY)
+        return;
     (void)json_object_set_new(object, "epoch", json_integer(c->epoch));
     (void)json_object_set_new(object, "serial", json_integer(c->serial));
+    if (c->has_identity) {
+        chv_fingerprint_format(c->identity_hash, bound);
+        (void)json_object_set_new(object, "bound_to", json_string(bound));
+    }
 }

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "core/hkdf.h"
+#include "tools/identity.h"
 #include "tools/backup.h"
 
 static const char provision_master[] = "master:";
@@ -244,45 +245,101 @@ enum chv_err chv_provision_check_stored(struct chv_keystore *ks, const char *lab
     return err;
 }
 
-enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_provision *p, const char *server_name,
-                                  const char *address, const struct chv_provision_store *out, struct chv_why *why)
+enum chv_err chv_provision_bind(struct chv_provision *p, const struct chv_identity *client, struct chv_why *why)
+{
+    enum chv_err err = chv_identity_digest(client, p->credential.identity_hash, why);
+    p->credential.profile = CHV_PROFILE_KEY_PSK;
+    p->credential.has_identity = err == CHV_OK;
+    return err;
+}
+
+/* What chv_provision_client puts into the client's keystore, and takes out again. */
+struct provision_made {
+    struct chv_keystore *client;
+    char key[CHV_LABEL_MAX + 1], credential[CHV_LABEL_MAX + 1];
+    bool any; /* before it nothing was put in, and what is there may be another's */
+};
+
+/* The key pair in the client's keystore, and what that makes of the credential. */
+static enum chv_err provision_make_identity(struct provision_made *made, struct chv_provision *p,
+                                            struct chv_provision_identity *identity, struct chv_why *why)
+{
+    enum chv_err err =
+        chv_keystore_generate_identity(made->client, CHV_IDENTITY_LABEL, CHV_USE_IDENTITY, identity->server.curve, why);
+    if (err != CHV_OK)
+        return err;
+    made->any = true;
+    err = chv_identity_of(made->client, &identity->client, why);
+    if (err == CHV_OK && p->credential.profile == CHV_PROFILE_KEY_PSK)
+        err = chv_provision_bind(p, &identity->client, why);
+    if (err == CHV_OK && p->credential.profile == CHV_PROFILE_KEY_PSK)
+        err = chv_provision_end(p, why);
+    return err;
+}
+
+static enum chv_err provision_put_access(struct provision_made *made, struct chv_keystore *server, const char *master,
+                                         const struct chv_provision *p, struct chv_why *why)
 {
     const struct chv_credential *c = &p->credential;
-    char master[CHV_LABEL_MAX + 1], label[CHV_LABEL_MAX + 1], credential[CHV_LABEL_MAX + 1];
-    const char *const labels[] = {label, credential, "server", "address"};
-    struct chv_keystore *client = NULL;
     uint8_t key[CHV_SECRET_LEN] = {0};
+    (void)snprintf(made->key, sizeof made->key, "access:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
+    (void)snprintf(made->credential, sizeof made->credential, "credential:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
+    enum chv_err err = chv_keystore_derive(server, master, p->info, p->info_len, key, why);
+    if (err == CHV_OK)
+        err = chv_keystore_import(made->client, made->key, key, why);
+    chv_wipe(key, sizeof key);
+    if (err != CHV_OK)
+        return err;
+    made->any = true;
+    return chv_keystore_data_put(made->client, made->credential, p->bytes, p->len, why);
+}
+
+static enum chv_err provision_put_server(struct provision_made *made, enum chv_profile profile, const char *server_name,
+                                         const char *address, const struct chv_provision_identity *identity,
+                                         struct chv_why *why)
+{
+    char text[CHV_IDENTITY_TEXT_MAX];
+    enum chv_err err = provision_put_text(made->client, "server", server_name, why);
+    if (err == CHV_OK)
+        err = provision_put_text(made->client, "address", address, why);
+    if (err != CHV_OK || identity == NULL)
+        return err;
+    chv_identity_format(&identity->server, text);
+    err = provision_put_text(made->client, "server-key", text, why);
+    if (err == CHV_OK && profile == CHV_PROFILE_KEY)
+        err = provision_put_text(made->client, "profile", chv_profile_name(profile), why);
+    return err;
+}
+
+enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
+                                  const char *address, struct chv_provision_identity *identity,
+                                  const struct chv_provision_store *out, struct chv_why *why)
+{
+    const bool credential = p->credential.profile != CHV_PROFILE_KEY;
+    char master[CHV_LABEL_MAX + 1];
+    struct provision_made made = {.client = NULL};
 
     enum chv_err err = chv_provision_address(address, why);
     if (err == CHV_OK && !chv_server_name_valid(server_name))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "bad server name '%.80s'", server_name);
+    if (err == CHV_OK && credential)
+        err = provision_master_label(server, p->credential.epoch, master, why);
     if (err == CHV_OK)
-        err = provision_master_label(server, c->epoch, master, why);
+        err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &made.client, why);
+    if (err == CHV_OK && identity != NULL && identity->generate)
+        err = provision_make_identity(&made, p, identity, why);
+    if (err == CHV_OK && credential)
+        err = provision_put_access(&made, server, master, p, why);
     if (err == CHV_OK)
-        err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &client, why);
-    if (err != CHV_OK)
-        goto out;
-    err = chv_keystore_derive(server, master, p->info, p->info_len, key, why);
-    if (err != CHV_OK)
-        goto out;
-    (void)snprintf(label, sizeof label, "access:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
-    err = chv_keystore_import(client, label, key, why);
-    chv_wipe(key, sizeof key);
-    if (err != CHV_OK)
-        goto out; /* nothing was put in, and what is there may be another's */
-    (void)snprintf(credential, sizeof credential, "credential:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
-    err = chv_keystore_data_put(client, credential, p->bytes, p->len, why);
+        err = provision_put_server(&made, p->credential.profile, server_name, address, identity, why);
     if (err == CHV_OK)
-        err = provision_put_text(client, "server", server_name, why);
-    if (err == CHV_OK)
-        err = provision_put_text(client, "address", address, why);
-    if (err == CHV_OK)
-        err = chv_keystore_commit(client, why);
-    if (err != CHV_OK)
-        provision_remove(client, labels, sizeof labels / sizeof labels[0]);
-out:
-    chv_wipe(key, sizeof key);
-    chv_keystore_close(client);
+        err = chv_keystore_commit(made.client, why);
+    if (err != CHV_OK && made.any) {
+        const char *const labels[] = {made.key,  made.credential, CHV_IDENTITY_LABEL, "server",
+                                      "address", "server-key",    "profile"};
+        provision_remove(made.client, labels, sizeof labels / sizeof labels[0]);
+    }
+    chv_keystore_close(made.client);
     return err;
 }
 

@@ -76,13 +76,26 @@ enum chv_err chv_provision_check(struct chv_keystore *server, const struct chv_p
 enum chv_err chv_provision_check_stored(struct chv_keystore *ks, const char *label, uint8_t out[CHV_SECRET_LEN],
                                         struct chv_why *why) CHV_MUST_CHECK;
 
+/* Profiles key and key+psk: the identity keys of both sides. */
+struct chv_provision_identity {
+    struct chv_identity server; /* what the server must prove to have */
+    bool generate;              /* the client's is made in its own keystore, on the server's curve */
+    struct chv_identity client; /* given, or set by chv_provision_client */
+};
+
+/* Makes it a credential of profile key+psk, bound to that identity key; chv_provision_end encodes it. */
+enum chv_err chv_provision_bind(struct chv_provision *p, const struct chv_identity *client,
+                                struct chv_why *why) CHV_MUST_CHECK;
+
 /*
- * Derives the access key and writes the client's own keystore: key, credential, server name, address.  A file is there
+ * Derives the access key and writes the client's own keystore: key, credential, server name, address, and what
+ * `identity` (NULL in profile psk) says.  In profile key there is no access key and no credential.  A file is there
  * whole or not at all, and what a token was given is taken out again after a failure; CHV_ERR_EXISTS if there is one.
+ * A credential that is bound to a key made here is set and encoded anew.
  */
-enum chv_err chv_provision_client(struct chv_keystore *server, const struct chv_provision *p, const char *server_name,
-                                  const char *address, const struct chv_provision_store *out,
-                                  struct chv_why *why) CHV_MUST_CHECK;
+enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
+                                  const char *address, struct chv_provision_identity *identity,
+                                  const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 
 /* "HOST:PORT", "[V6]:PORT" or "unix:/PATH", and short enough: form only, nothing is looked up.  CHV_ERR_ARGUMENT. */
 enum chv_err chv_provision_address(const char *address, struct chv_why *why) CHV_MUST_CHECK;
