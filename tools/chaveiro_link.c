@@ -139,9 +139,9 @@ static void link_report(struct chaveiro_link *link, enum chv_err err, const char
     else if (pinned && unproven)
         link->code = chv_cli_fail(EX_NOPERM, "%s; or it does not have the identity key that is expected of it, %s",
                                   link_unproven, chaveiro_fingerprint(link, &link->key.server_key, print));
-    else if (refusal == CHV_REFUSE_UNKNOWN_KEY)
+    else if (refusal == CHV_REFUSE_UNKNOWN_KEY && link->key.profile == CHV_PROFILE_KEY)
         link->code = chv_cli_fail(EX_NOPERM,
-                                  "%s does not let this identity key in, %s: its line has to be in the server's "
+                                  "%s does not let this identity key in (403), %s: its line has to be in the server's "
                                   "allowed-keys ('keyadmin identity show' prints it)",
                                   link->address, chaveiro_fingerprint(link, &link->key.identity, print));
     else if (unproven)
