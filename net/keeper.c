@@ -140,19 +140,19 @@ void chv_keeper_close(struct chv_keeper *keeper)
     chv_clockmark_close(&keeper->mark);
 }
 
-static enum chv_verdict verdict_of(const struct chv_keeper *keeper, uint64_t now, const struct chv_credential *c)
+static enum chv_keeper_verdict verdict_of(const struct chv_keeper *keeper, uint64_t now, const struct chv_credential *c)
 {
     bool served = false;
     for (size_t i = 0; i < keeper->epoch_count; i++)
         served |= keeper->epochs[i] == c->epoch;
     if (!served)
-        return CHV_VERDICT_EPOCH;
+        return CHV_KEEPER_EPOCH;
     if (c->not_after != 0 && c->not_after <= now)
-        return CHV_VERDICT_EXPIRED;
+        return CHV_KEEPER_EXPIRED;
     uint64_t most = now + keeper->max_lifetime + CHV_LIFETIME_SLACK;
     if (keeper->max_lifetime != 0 && (c->not_after == 0 || c->not_after > most))
-        return CHV_VERDICT_LIFETIME;
-    return CHV_VERDICT_OK;
+        return CHV_KEEPER_LIFETIME;
+    return CHV_KEEPER_ACCEPTED;
 }
 
 static bool random_bytes(uint8_t *out, size_t len)
@@ -208,9 +208,9 @@ static void answer_psk(struct chv_keeper *keeper, uint64_t now, const struct chv
     struct chv_why why = {""};
     if (!well_formed(keeper, request, &credential))
         return;
-    enum chv_verdict verdict = verdict_of(keeper, now, &credential);
+    enum chv_keeper_verdict verdict = verdict_of(keeper, now, &credential);
     bool ok;
-    if (verdict == CHV_VERDICT_EPOCH) {
+    if (verdict == CHV_KEEPER_EPOCH) {
         ok = random_bytes(answer->psk, sizeof answer->psk);
         if (!ok)
             complain(keeper, now, "no random bytes");

@@ -31,7 +31,7 @@ enum chv_keeper_status {
  * What the client's OPEN will be told. An expired or too long-lived credential gets its true PSK, one of an epoch that
  * is not served 32 random bytes: on the wire all three look like success (doc/protocol.md, section 6).
  */
-enum chv_verdict { CHV_VERDICT_OK, CHV_VERDICT_EXPIRED, CHV_VERDICT_LIFETIME, CHV_VERDICT_EPOCH };
+enum chv_keeper_verdict { CHV_KEEPER_ACCEPTED, CHV_KEEPER_EXPIRED, CHV_KEEPER_LIFETIME, CHV_KEEPER_EPOCH };
 
 struct chv_keeper_request {
     uint64_t tag;      /* the asker's, comes back */
@@ -54,7 +54,7 @@ struct chv_keeper_request {
 struct chv_keeper_answer {
     uint64_t tag;
     uint16_t status;  /* enum chv_keeper_status */
-    uint16_t verdict; /* enum chv_verdict */
+    uint16_t verdict; /* enum chv_keeper_verdict */
     uint32_t zero;
     uint8_t psk[CHV_KEY_LEN]; /* or the result of CHV_KEEPER_DH; zeros unless status is CHV_KEEPER_OK */
 };

@@ -47,7 +47,7 @@ static void take_answer(struct chv_keeper_client *client, struct chv_keeper_answ
     } else if (answer->status != CHV_KEEPER_OK) {
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper cannot answer (its log says why)");
     } else {
-        client->events->verdict(ask->conn, (enum chv_verdict)answer->verdict);
+        client->events->verdict(ask->conn, (enum chv_keeper_verdict)answer->verdict);
         enum chv_err err = chv_conn_key_answer(ask->conn, answer->psk);
         (void)err; /* a failure ends the connection, which `closed` tells */
     }

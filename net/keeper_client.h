@@ -25,7 +25,7 @@ struct chv_keeper_ask {
 };
 
 /* The verdict on a connection's credential, told before chv_conn_key_answer is called. */
-typedef void (*chv_keeper_verdict_fn)(struct chv_conn *conn, enum chv_verdict verdict);
+typedef void (*chv_keeper_verdict_fn)(struct chv_conn *conn, enum chv_keeper_verdict verdict);
 
 /* Why a question was refused, told before chv_conn_key_refuse is called with `code`. */
 typedef void (*chv_keeper_refused_fn)(struct chv_conn *conn, unsigned code, const char *reason);

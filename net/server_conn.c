@@ -33,7 +33,7 @@ struct chv_server_conn {
     uint64_t source;
     atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
     enum stage stage;
-    enum chv_verdict verdict;
+    enum chv_keeper_verdict verdict;
     unsigned refuse; /* code of a refusal at accept, 0: none */
     const char *reason;
     const struct chv_service *service;
@@ -175,11 +175,11 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
     chv_keeper_client_ask(&c->worker->keeper, &c->ask, conn, c->source);
 }
 
-void chv_server_verdict(struct chv_conn *conn, enum chv_verdict verdict)
+void chv_server_verdict(struct chv_conn *conn, enum chv_keeper_verdict verdict)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
     c->verdict = verdict;
-    if (verdict == CHV_VERDICT_EPOCH)
+    if (verdict == CHV_KEEPER_EPOCH)
         c->reason = "the credential's epoch is not served";
 }
 
@@ -205,12 +205,12 @@ static enum chv_err refuse_verdict(struct chv_server_conn *c)
 {
     char text[160], when[TIME_TEXT];
     switch (c->verdict) {
-    case CHV_VERDICT_EXPIRED:
+    case CHV_KEEPER_EXPIRED:
         time_text(c->client->not_after, when);
         snprintf(text, sizeof text, "%s expired at %s: it must be issued again",
                  c->client->epoch == 0 ? "the allow-list's entry" : "credential", when);
         break;
-    case CHV_VERDICT_LIFETIME:
+    case CHV_KEEPER_LIFETIME:
         snprintf(text, sizeof text,
                  "credential lives longer than this server allows (%" PRIu64 " days): it must be issued again",
                  c->worker->config.max_lifetime / 86400);
@@ -292,8 +292,8 @@ static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
         return err;
     const uint64_t credential_end = parsed.not_after;
     *denied = apply_allowed(c, info.profile, &parsed);
-    if (c->verdict == CHV_VERDICT_OK && parsed.not_after != credential_end && parsed.not_after <= unix_time())
-        c->verdict = CHV_VERDICT_EXPIRED; /* the entry has; the credential is the keeper's to judge */
+    if (c->verdict == CHV_KEEPER_ACCEPTED && parsed.not_after != credential_end && parsed.not_after <= unix_time())
+        c->verdict = CHV_KEEPER_EXPIRED; /* the entry has; the credential is the keeper's to judge */
     size_t size = offsetof(struct chv_credential, scopes) + parsed.scope_count * sizeof parsed.scopes[0];
     c->client = malloc(size);
     if (c->client == NULL)
@@ -313,7 +313,7 @@ static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size
         return err;
     if (denied != NULL)
         return refuse_open(c, 403, denied);
-    if (c->verdict != CHV_VERDICT_OK)
+    if (c->verdict != CHV_KEEPER_ACCEPTED)
         return refuse_verdict(c);
     unsigned most = c->worker->config.limits.client_connections;
     err = chv_clients_take(&c->worker->server->clients, c->client->id, most, &c->counted);

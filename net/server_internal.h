@@ -76,7 +76,7 @@ void chv_server_recheck(struct chv_worker *worker);
 /* A chv_server_expire_fn. */
 uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
 /* Of struct chv_keeper_events. */
-void chv_server_verdict(struct chv_conn *conn, enum chv_verdict verdict);
+void chv_server_verdict(struct chv_conn *conn, enum chv_keeper_verdict verdict);
 void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason);
 
 #endif

@@ -26,10 +26,10 @@ static int end; /* the keeper's, of the socket in use */
 static unsigned verdicts, refusals, silences, losses, code;
 static const char *reason;
 
-static void on_verdict(struct chv_conn *conn, enum chv_verdict verdict)
+static void on_verdict(struct chv_conn *conn, enum chv_keeper_verdict verdict)
 {
     (void)conn;
-    CU_ASSERT_EQUAL(verdict, CHV_VERDICT_OK);
+    CU_ASSERT_EQUAL(verdict, CHV_KEEPER_ACCEPTED);
     verdicts++;
 }
 
@@ -133,7 +133,7 @@ static size_t receive(struct chv_keeper_request *requests)
 /* The sides of these tests take h_psk for the session PSK. */
 static void answer(const struct chv_keeper_request *request, bool truly)
 {
-    struct chv_keeper_answer a = {.tag = request->tag, .status = CHV_KEEPER_OK, .verdict = CHV_VERDICT_OK};
+    struct chv_keeper_answer a = {.tag = request->tag, .status = CHV_KEEPER_OK, .verdict = CHV_KEEPER_ACCEPTED};
     if (truly)
         memcpy(a.psk, request->h_psk, sizeof a.psk);
     CU_ASSERT_EQUAL(send(end, &a, sizeof a, MSG_NOSIGNAL), (ssize_t)sizeof a);

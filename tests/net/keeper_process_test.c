@@ -174,7 +174,7 @@ static void test_configuration(void)
     CU_ASSERT_EQUAL(message.config.epochs[0], 2);
     keeper_request(&request, 5, 1, (uint64_t)time(NULL) + DAY);
     CU_ASSERT_EQUAL(exchange(&request, sizeof request, answers), (ssize_t)sizeof answers[0]);
-    CU_ASSERT_EQUAL(answers[0].verdict, CHV_VERDICT_EPOCH);
+    CU_ASSERT_EQUAL(answers[0].verdict, CHV_KEEPER_EPOCH);
     close(net);
     CU_ASSERT_EQUAL(end(), 0);
 }

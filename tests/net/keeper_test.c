@@ -42,7 +42,7 @@ static const struct chv_keeper_answer *ask(uint32_t epoch, uint64_t not_after)
     return &answers[0];
 }
 
-static void check_true_psk(const struct chv_keeper_answer *answer, enum chv_verdict verdict)
+static void check_true_psk(const struct chv_keeper_answer *answer, enum chv_keeper_verdict verdict)
 {
     uint8_t wanted[CHV_KEY_LEN];
     keeper_psk(&requests[0], "s1", 1, wanted);
@@ -54,26 +54,26 @@ static void check_true_psk(const struct chv_keeper_answer *answer, enum chv_verd
 static void test_good(void)
 {
     start();
-    check_true_psk(ask(1, NOW + 1), CHV_VERDICT_OK);
+    check_true_psk(ask(1, NOW + 1), CHV_KEEPER_ACCEPTED);
     chv_keeper_close(&keeper);
 }
 
 static void test_expired_gets_its_psk(void)
 {
     start();
-    check_true_psk(ask(1, NOW), CHV_VERDICT_EXPIRED);
-    check_true_psk(ask(1, 1), CHV_VERDICT_EXPIRED);
+    check_true_psk(ask(1, NOW), CHV_KEEPER_EXPIRED);
+    check_true_psk(ask(1, 1), CHV_KEEPER_EXPIRED);
     chv_keeper_close(&keeper);
 }
 
 static void test_lifetime(void)
 {
     start();
-    check_true_psk(ask(1, 0), CHV_VERDICT_LIFETIME);
-    check_true_psk(ask(1, NOW + 91 * DAY), CHV_VERDICT_OK); /* rounded up to a day when it was made */
-    check_true_psk(ask(1, NOW + 91 * DAY + 1), CHV_VERDICT_LIFETIME);
+    check_true_psk(ask(1, 0), CHV_KEEPER_LIFETIME);
+    check_true_psk(ask(1, NOW + 91 * DAY), CHV_KEEPER_ACCEPTED); /* rounded up to a day when it was made */
+    check_true_psk(ask(1, NOW + 91 * DAY + 1), CHV_KEEPER_LIFETIME);
     keeper.max_lifetime = 0;
-    check_true_psk(ask(1, 0), CHV_VERDICT_OK);
+    check_true_psk(ask(1, 0), CHV_KEEPER_ACCEPTED);
     chv_keeper_close(&keeper);
 }
 
@@ -86,7 +86,7 @@ static void test_unknown_epoch(void)
     for (size_t i = 0; i < 4; i++) {
         const struct chv_keeper_answer *answer = ask(epochs[i], NOW + 1);
         CU_ASSERT_EQUAL(answer->status, CHV_KEEPER_OK);
-        CU_ASSERT_EQUAL(answer->verdict, CHV_VERDICT_EPOCH);
+        CU_ASSERT_EQUAL(answer->verdict, CHV_KEEPER_EPOCH);
         memcpy(seen[i], answer->psk, CHV_KEY_LEN);
         keeper_psk(&requests[0], "s1", 2, truth);
         CU_ASSERT_NOT_EQUAL(memcmp(seen[i], truth, CHV_KEY_LEN), 0);
@@ -178,7 +178,7 @@ static void test_dh(void)
         CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, r, sizeof *r, answers, &count), CHV_OK);
         CU_ASSERT_EQUAL(answers[0].status, CHV_KEEPER_OK);
         CU_ASSERT_EQUAL(answers[0].tag, 9);
-        CU_ASSERT_EQUAL(answers[0].verdict, CHV_VERDICT_OK);
+        CU_ASSERT_EQUAL(answers[0].verdict, CHV_KEEPER_ACCEPTED);
         CU_ASSERT_EQUAL(memcmp(answers[0].psk, shared, sizeof shared), 0);
     }
 #define BROKEN(change)                                                                                                 \
@@ -279,7 +279,7 @@ static void test_configure(void)
     config.epochs[1] = 2;
     config.max_lifetime = 0;
     CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_OK);
-    CU_ASSERT_EQUAL(ask(2, 0)->verdict, CHV_VERDICT_OK);
+    CU_ASSERT_EQUAL(ask(2, 0)->verdict, CHV_KEEPER_ACCEPTED);
     snprintf(config.name, sizeof config.name, "other");
     CU_ASSERT_EQUAL(chv_keeper_configure(&keeper, &config, &why), CHV_ERR_CONFIG);
     CU_ASSERT_STRING_EQUAL(keeper.server, "s1");
@@ -333,7 +333,7 @@ static void test_keystore_fault(void)
     CU_ASSERT_EQUAL(answer->status, CHV_KEEPER_UNAVAILABLE);
     CU_ASSERT_TRUE(chv_is_zero(answer->psk, CHV_KEY_LEN));
     keeper.keystore = good;
-    check_true_psk(ask(1, NOW + 1), CHV_VERDICT_OK);
+    check_true_psk(ask(1, NOW + 1), CHV_KEEPER_ACCEPTED);
     chv_keeper_close(&keeper);
 }
 
