@@ -239,7 +239,7 @@ static enum chv_err probe_wrap(struct probe *p)
     CK_SLOT_ID slot = 0;
     bool tried = false;
     enum chv_err err = list_mechanisms(p, &slot, &types, &count);
-    for (CK_ULONG i = 0; i < count && err == CHV_OK; i++) {
+    for (CK_ULONG i = 0; types != NULL && i < count && err == CHV_OK; i++) {
         CK_MECHANISM_INFO info = {.flags = 0};
         const struct wrap_way *way = find_way(types[i]);
         s->call = "C_GetMechanismInfo";

@@ -130,7 +130,7 @@ static void check_refused(struct chv_keystore *ks, struct odd *odd, const char *
 
 #define CASE(what, name, wrong, word)                                                                                  \
     {                                                                                                                  \
-        {.type = name, .value = wrong, .label = "o:odd", .kind = what}, "its " #name " is " word " and must be "       \
+        {.type = (name), .value = (wrong), .label = "o:odd", .kind = (what)}, "its " #name " is " word " and must be " \
     }
 
 static void test_attributes(void)
