@@ -185,7 +185,7 @@ enum chv_err chv_registry_verify(struct chv_registry *r, chv_registry_mac_fn mac
                                  struct chv_audit_report *report, struct chv_why *why)
 {
     *report = (struct chv_audit_report){0};
-    struct chv_audit_seal seal;
+    struct chv_audit_seal seal = {.n = 0};
     enum chv_err err = chv_registry_seal_get(r, &seal, why);
     if (err != CHV_OK)
         return err;

@@ -84,7 +84,7 @@ enum chv_err chv_registry_mark_check(struct chv_registry *r, const char *folder,
     bool there = false;
     char *path = NULL;
     enum chv_err err = mark_path(folder, &path, why);
-    if (err == CHV_OK)
+    if (path != NULL)
         err = read_mark(path, &there, &mark, why);
     free(path);
     if (err == CHV_OK)

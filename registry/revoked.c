@@ -291,11 +291,10 @@ static enum chv_err refresh(struct revoked_registry *r, struct chv_why *why)
         return CHV_OK;
     enum chv_err err = load(r, why);
     if (err != CHV_OK) {
-        struct chv_why read_before = {.text = ""};
         r->file = now;
         if (why != NULL) {
-            read_before = *why;
-            (void)chv_fail(why, err, "%.400s; the lines read before stay in force", read_before.text);
+            struct chv_why failure = *why;
+            (void)chv_fail(why, err, "%.400s; the lines read before stay in force", failure.text);
         }
     }
     return err;

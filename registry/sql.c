@@ -76,7 +76,7 @@ static enum chv_err read_version(struct chv_sql *db, int64_t *version, struct ch
 
 static enum chv_err migrate(struct chv_sql *db, struct chv_why *why)
 {
-    int64_t version;
+    int64_t version = VERSION_NONE;
     enum chv_err err = db->driver->begin(db, true, why);
     if (err != CHV_OK)
         return err;
@@ -101,7 +101,7 @@ static enum chv_err migrate(struct chv_sql *db, struct chv_why *why)
 
 enum chv_err chv_sql_setup(struct chv_sql *db, enum chv_registry_mode mode, struct chv_why *why)
 {
-    int64_t version;
+    int64_t version = VERSION_NONE;
     enum chv_err err = read_version(db, &version, why);
     if (err != CHV_OK || version == CHV_REGISTRY_SCHEMA)
         return err;

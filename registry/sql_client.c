@@ -311,10 +311,11 @@ enum chv_err chv_sql_changed(struct chv_registry *r, uint64_t generation, chv_re
     struct change_page *page = calloc(1, sizeof *page);
     if (page != NULL)
         page->last = strdup("");
-    if (page == NULL || page->last == NULL)
-        err = chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", db->head.name);
-    else
-        page->generation = generation + 1; /* all of the next one on */
+    if (page == NULL || page->last == NULL) {
+        free(page);
+        return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", db->head.name);
+    }
+    page->generation = generation + 1; /* all of the next one on */
     while (err == CHV_OK) {
         struct chv_sql_value values[] = {number(page->generation), text(page->last), number(PAGE_IDS)};
         page->n = page->rows = 0;
@@ -328,8 +329,7 @@ enum chv_err chv_sql_changed(struct chv_registry *r, uint64_t generation, chv_re
         for (size_t i = 0; i < page->n && err == CHV_OK; i++)
             err = each(arg, page->ids[i].id, page->ids[i].generation);
     }
-    if (page != NULL)
-        free(page->last);
+    free(page->last);
     free(page);
     return err;
 }

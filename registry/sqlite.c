@@ -406,7 +406,7 @@ static enum chv_err sqlite_open_registry(const char *uri, const struct chv_regis
 static enum chv_err sqlite_poll(struct chv_registry *r, bool *changed, struct chv_why *why)
 {
     struct sqlite_registry *s = (struct sqlite_registry *)(void *)r;
-    int64_t version;
+    int64_t version = 0;
     enum chv_err err = check_same_file(s, why);
     if (err == CHV_OK)
         err = ask_number(s, "PRAGMA data_version", &version, why);

@@ -7,17 +7,6 @@
 
 #include "base/encode.h"
 
-static const char *fresh(size_t kind)
-{
-    return kind == 0 ? fresh_sqlite() : fresh_postgresql();
-}
-
-/* `uri` is the name of the variable to declare. */
-/* NOLINTNEXTLINE(bugprone-macro-parentheses) */
-#define FOR_EACH_KIND(uri)                                                                                             \
-    for (size_t kind_ = 0; kind_ < (have_postgresql() ? 2 : 1); kind_++)                                               \
-        for (const char *uri = fresh(kind_); uri != NULL; uri = NULL)
-
 /* A registry with `n` rows in its trail. */
 static struct chv_registry *with_rows(const char *uri, unsigned n)
 {
@@ -37,7 +26,7 @@ static struct chv_registry *with_rows(const char *uri, unsigned n)
 /* The hash that the documentation promises, computed by hand for the first row. */
 static void test_hash(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = open_mode(uri, CHV_REGISTRY_CREATE);
         struct chv_audit_row row = {.time = 0x01020304, .actor = "me", .action = "add", .id = "a", .details = "{}"};
@@ -57,7 +46,7 @@ static void test_hash(void)
 
 static void test_seal(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = open_mode(uri, CHV_REGISTRY_CREATE);
         struct chv_audit_report report;
@@ -148,13 +137,13 @@ static void test_tampering(void)
 {
     for (size_t i = 0; i < sizeof tamperings / sizeof tamperings[0]; i++)
         for (size_t kind = 0; kind < (have_postgresql() ? 2 : 1); kind++)
-            check_tampering(fresh(kind), &tamperings[i], i + 1 == sizeof tamperings / sizeof tamperings[0]);
+            check_tampering(fresh_registry(kind), &tamperings[i], i + 1 == sizeof tamperings / sizeof tamperings[0]);
 }
 
 /* The whole trail written anew with right hashes: only the seal knows. */
 static void test_rewritten(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = with_rows(uri, 3);
         struct chv_audit_report report;
@@ -195,7 +184,7 @@ static enum chv_err list_row(void *arg, const struct chv_audit_row *row)
 
 static void test_list(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = with_rows(uri, 600); /* pages */
         struct listed listed = {.n = 0};
@@ -214,7 +203,7 @@ static void test_list(void)
 /* What does not fit is not taken for what does. */
 static void test_overlong(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         char sql[CHV_AUDIT_DETAILS_MAX + 200];
         struct chv_registry *r = open_mode(uri, CHV_REGISTRY_CREATE);
@@ -243,7 +232,7 @@ static const char *folder_of_mark(void)
 
 static void test_mark(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = with_rows(uri, 3);
         struct chv_registry_client c = make_client("x", 1, 1);

@@ -7,16 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef const char *(*fresh_fn)(void);
-
-static const fresh_fn kinds[] = {fresh_sqlite, fresh_postgresql};
-
-/* `uri` is the name of the variable to declare. */
-/* NOLINTNEXTLINE(bugprone-macro-parentheses) */
-#define FOR_EACH_KIND(uri)                                                                                             \
-    for (size_t kind_ = 0; kind_ < (have_postgresql() ? 2 : 1); kind_++)                                               \
-        for (const char *uri = kinds[kind_](); uri != NULL; uri = NULL)
-
 static struct chv_registry *create(const char *uri)
 {
     return open_mode(uri, CHV_REGISTRY_CREATE);
@@ -34,7 +24,7 @@ static bool same_client(const struct chv_registry_client *a, const struct chv_re
 
 static void test_open(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = NULL;
         struct chv_registry_info info;
@@ -67,7 +57,7 @@ static void test_open(void)
 
 static void test_round_trip(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_registry_client c = make_client("cam1", 1, 1), got;
@@ -106,7 +96,7 @@ static void test_round_trip(void)
 
 static void test_bad_input(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_registry_client got, c;
@@ -153,7 +143,7 @@ static void test_bad_input(void)
 
 static void test_transactions(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri), *other = open_mode(uri, CHV_REGISTRY_READ);
         struct chv_registry_client c = make_client("a", 1, 1), got;
@@ -202,7 +192,7 @@ static void test_transactions(void)
 /* What must only grow does not go back; an identity key is one client's. */
 static void test_refused_changes(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_registry_client c = make_client("a", 2, 5), got, worse;
@@ -243,6 +233,7 @@ static void test_refused_changes(void)
         err = chv_registry_put(r, &twin, &why);
         CU_ASSERT(err == CHV_OK || err == CHV_ERR_EXISTS);
         err = chv_registry_audit(r, &row, &why);
+        CU_ASSERT(err == CHV_OK || err == CHV_ERR_STATE);
         CU_ASSERT_NOT_EQUAL(chv_registry_commit(r, &why), CHV_OK);
         CU_ASSERT_EQUAL(count_clients(r), 1);
         c.latest.serial = 6;
@@ -287,7 +278,7 @@ static enum chv_err stop_at_once(void *arg, const struct chv_registry_client *c)
 
 static void test_list(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         const char *const ids[] = {"b", "a-1", "a1", "B", "a.2", "z"}; /* byte order: B a-1 a.2 a1 b z */
@@ -335,7 +326,7 @@ static enum chv_err get_again(void *arg, const struct chv_registry_client *c)
 static void test_pages(void)
 {
     enum { MANY = 1500 };
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_audit_row row = make_audit("add", "");
@@ -378,7 +369,7 @@ static enum chv_err add_change(void *arg, const char *id, uint64_t generation)
 
 static void test_changed(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri), *other = open_mode(uri, CHV_REGISTRY_READ);
         struct changes changes = {.n = 0};
@@ -441,7 +432,7 @@ static uint64_t generation_of(struct chv_registry *r)
 
 static void test_seen(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_registry_client c = make_client("a", 1, 1);
@@ -491,7 +482,7 @@ static enum chv_err add_usage(void *arg, uint32_t epoch, uint64_t clients)
 
 static void test_epochs(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_registry_epoch e = {.epoch = 2, .status = CHV_EPOCH_ACTIVE, .created = 5, .has_check = true}, got;
@@ -550,7 +541,7 @@ static void test_malformed_rows(void)
         "identity_curve = 7",   "minimum_serial = 0",
         "last_seen = -1",       "reason = 'two' || chr(10) || 'lines'",
     };
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         bool sqlite = strncmp(uri, "sqlite:", 7) == 0;
         struct chv_registry *r = create(uri);
@@ -594,7 +585,7 @@ static void test_malformed_rows(void)
 
 static void test_malformed_meta(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_registry_info info;
@@ -615,7 +606,7 @@ static void test_malformed_meta(void)
 
 static void test_schema_versions(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = create(uri);
         struct chv_why why;

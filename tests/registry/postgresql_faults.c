@@ -15,6 +15,7 @@ static void control(const char *word)
     char *path = getenv("CHV_TEST_POSTGRES_CTL");
     char text[16];
     (void)snprintf(text, sizeof text, "%s", word);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(path);
     char *argv[] = {path, text, NULL};
     pid_t child;
     CU_ASSERT_EQUAL_FATAL(posix_spawn(&child, path, NULL, NULL, argv, environ), 0);

@@ -132,11 +132,8 @@ static void test_hostile_lines(void)
         "-cam1 *\n",
         "cam/1 *\n",
         "cam1* *\n",
-        "\xef\xbb\xbf"
-        "cam1 *\n",
+        "\xef\xbb\xbf-cam1 *\n",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa *\n", /* 65 */
-        "cam1 * 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 123456789 "
-        "123456789 1234567890 1\n", /* a reason of 121 */
     };
     const char *path = test_path("hostile");
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
@@ -151,6 +148,15 @@ static void test_hostile_lines(void)
         CU_ASSERT_EQUAL(err, CHV_ERR_MALFORMED);
         check_why(&why, "line 2 ");
         chv_registry_close(r);
+    }
+    char line[256];
+    for (int len = 120; len <= 121; len++) { /* the longest reason, and one byte more */
+        struct chv_registry *long_one = NULL;
+        (void)snprintf(line, sizeof line, "cam1 * %.*d\n", len, 1);
+        write_file(path, line);
+        CU_ASSERT_EQUAL(try_open(uri_of(path), CHV_REGISTRY_READ, &long_one, NULL),
+                        len == 120 ? CHV_OK : CHV_ERR_MALFORMED);
+        chv_registry_close(long_one);
     }
     FILE *out = fopen(path, "w");
     CU_ASSERT_PTR_NOT_NULL_FATAL(out);

@@ -124,6 +124,11 @@ const char *fresh_postgresql(void)
     return keep(uri);
 }
 
+const char *fresh_registry(size_t kind)
+{
+    return kind == 0 ? fresh_sqlite() : fresh_postgresql();
+}
+
 void run_sql(const char *uri, const char *sql)
 {
     if (strncmp(uri, "sqlite:", 7) != 0) {

@@ -19,6 +19,13 @@ const char *fresh_sqlite(void);
 const char *keep_uri(const char *name);
 const char *fresh_postgresql(void);
 bool have_postgresql(void);
+
+/* A fresh registry's `uri` for each kind that there is here. */
+const char *fresh_registry(size_t kind);
+#define FOR_EACH_KIND                                                                                                  \
+    for (size_t kind_ = 0; kind_ < (have_postgresql() ? 2 : 1); kind_++)                                               \
+        for (const char *uri = fresh_registry(kind_); uri != NULL; uri = NULL)
+
 /* What an SQL registry of that URI is asked behind our back; fails the test if it does not work. */
 void run_sql(const char *uri, const char *sql);
 

@@ -9,17 +9,6 @@
 
 enum { WRITERS = 3, ROUNDS = 40, BATCH = 50 };
 
-static const char *fresh(size_t kind)
-{
-    return kind == 0 ? fresh_sqlite() : fresh_postgresql();
-}
-
-/* `uri` is the name of the variable to declare. */
-/* NOLINTNEXTLINE(bugprone-macro-parentheses) */
-#define FOR_EACH_KIND(uri)                                                                                             \
-    for (size_t kind_ = 0; kind_ < (have_postgresql() ? 2 : 1); kind_++)                                               \
-        for (const char *uri = fresh(kind_); uri != NULL; uri = NULL)
-
 static enum chv_err open_patient(const char *uri, enum chv_registry_mode mode, struct chv_registry **r)
 {
     struct chv_registry_options options = {.mode = mode, .crypto = test_crypto(), .busy_ms = 60000};
@@ -78,7 +67,7 @@ static enum chv_err next_in_order(void *arg, const struct chv_audit_row *row)
 
 static void test_serials_never_repeat(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         struct chv_registry *r = open_mode(uri, CHV_REGISTRY_CREATE);
         struct chv_registry_client c = make_client("shared", 1, 1);
@@ -108,7 +97,7 @@ static void test_serials_never_repeat(void)
 /* All make the registry that is not there yet. */
 static void test_made_at_once(void)
 {
-    FOR_EACH_KIND(uri)
+    FOR_EACH_KIND
     {
         int children[WRITERS];
         for (size_t i = 0; i < WRITERS; i++) {
@@ -171,7 +160,7 @@ static void kill_after(const char *uri, unsigned batches)
 static void test_killed(void)
 {
     for (unsigned batches = 1; batches <= 5; batches++) {
-        FOR_EACH_KIND(uri)
+        FOR_EACH_KIND
         {
             struct chv_audit_report report;
             struct chv_registry_info info;
