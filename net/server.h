@@ -68,6 +68,7 @@ struct chv_server_config {
     unsigned suites;                     /* CHV_SUITE_BIT mask; 0: all that the backend has */
     unsigned profiles;                   /* CHV_PROFILE_BIT mask; 0: psk */
     char allowed_keys[PATH_MAX];         /* file; "": none */
+    char registry[PATH_MAX];             /* URI; of registry = none "revoked:FILE", and the file may be missing */
     struct chv_server_identity identity; /* not in the file: the keeper's word */
     unsigned workers;                    /* loops; 0: one per processor */
     char user[64];                       /* to become when started as root; "": stay */

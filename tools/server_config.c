@@ -48,7 +48,8 @@ enum kind {
     KIND_SIZE,      /* size_t */
     KIND_LEVEL,
     KIND_TARGET,
-    KIND_MODULE
+    KIND_MODULE,
+    KIND_REGISTRY
 };
 
 struct key {
@@ -75,6 +76,8 @@ static const struct key keys[] = {
      "x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256"},
     {"server", "profiles", KIND_PROFILES, AT(profiles), 0, 0, "psk, key, key+psk"},
     {"server", "allowed-keys", KIND_PATH, AT(allowed_keys), 0, 0, "a file name"},
+    {"server", "registry", KIND_REGISTRY, AT(registry), 0, 0,
+     "none, sqlite:FILE, postgresql://HOST/DATABASE, revoked:FILE"},
     {"server", "workers", KIND_NUMBER, AT(workers), 0, CHV_WORKERS_MAX, "0 (one per processor) to 64"},
     {"server", "user", KIND_USER, AT(user), 0, 0, "the name of a user of this system"},
     {"server", "state", KIND_PATH, AT(state), 0, 0, "a folder"},
@@ -158,6 +161,19 @@ static bool set_keystore(const struct parse *p, char out[PATH_MAX], const char *
     if (strncmp(value, "pkcs11:", 7) == 0)
         return copy_text(out, PATH_MAX, value);
     return set_path(p, out, "file:", strncmp(value, "file:", 5) == 0 ? value + 5 : value);
+}
+
+/* `none` is the file `revoked` beside the configuration (registry/registry.h). */
+static bool set_registry(const struct parse *p, char out[PATH_MAX], const char *value)
+{
+    static const char sqlite[] = "sqlite:", revoked[] = "revoked:";
+    if (strcmp(value, "none") == 0)
+        return set_path(p, out, revoked, "revoked");
+    if (strncmp(value, "postgresql://", strlen("postgresql://")) == 0)
+        return copy_text(out, PATH_MAX, value);
+    if (strncmp(value, revoked, strlen(revoked)) == 0)
+        return set_path(p, out, revoked, value + strlen(revoked));
+    return strncmp(value, sqlite, strlen(sqlite)) == 0 && set_path(p, out, sqlite, value + strlen(sqlite));
 }
 
 /* Decimal digits and one unit out of `units` or none; `scale` has a factor per unit. */
@@ -384,6 +400,8 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
         return set_target(&config->log_target, value);
     case KIND_MODULE:
         return value[0] == '/' && copy_text(config->module, sizeof config->module, value);
+    case KIND_REGISTRY:
+        return set_registry(p, config->registry, value);
     case KIND_NUMBER:
     case KIND_SECONDS:
     case KIND_SECONDS64:
@@ -512,6 +530,8 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "%s", result > 0 ? "not a 'key = value' line" : "out of memory");
     }
     p->line = 0;
+    if (p->config.registry[0] == '\0' && !set_registry(p, p->config.registry, "none"))
+        fail(p, "the file's name is too long");
     if (p->config.name[0] == '\0')
         fail(p, "[server] has no 'name': the server name that clients are provisioned for");
     else if (p->config.keystore[0] == '\0')

@@ -286,6 +286,18 @@ static void test_profiles(void)
     CU_ASSERT_STRING_EQUAL(config.allowed_keys, "/etc/x/keys");
     bad(HEAD "profiles = psk, psk\n", 4, "profiles", "psk, key, key+psk");
     bad(HEAD "profiles = tls\n", 4, "profiles", "psk, key, key+psk");
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.registry, "revoked:/etc/x/revoked");
+    CU_ASSERT_EQUAL(parse(HEAD "registry = none\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.registry, "revoked:/etc/x/revoked");
+    CU_ASSERT_EQUAL(parse(HEAD "registry = sqlite:r.db\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.registry, "sqlite:/etc/x/r.db");
+    CU_ASSERT_EQUAL(parse(HEAD "registry = revoked:/var/denied\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.registry, "revoked:/var/denied");
+    CU_ASSERT_EQUAL(parse(HEAD "registry = postgresql://db/chaveiro\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.registry, "postgresql://db/chaveiro");
+    bad(HEAD "registry = mysql:x\n", 4, "registry", "postgresql");
+    bad(HEAD "registry = sqlite:\n", 4, "registry", "sqlite");
     bad(HEAD "profiles = key\n", 0, "profile key", "allowed-keys");
     bad(HEAD "allowed-keys = keys\n", 0, "allowed-keys", "key+psk");
 }
@@ -311,7 +323,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 18);
+    CU_ASSERT_EQUAL(keys, 19);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
