@@ -23,8 +23,10 @@ enum chv_ipc_kind {
 
 struct chv_ipc_message {
     enum chv_ipc_kind kind;
-    unsigned generation;             /* KEEPERS, LOST, SILENT: counts the sets of sockets; PING, PONG: pings */
-    struct chv_server_config config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs, max_lifetime and identity */
+    unsigned generation; /* KEEPERS, LOST, SILENT: counts the sets of sockets; PING, PONG: pings; CONFIG to the
+                                        keeper: 0 if another keeper may be started for it; SERVES: 1 if it should */
+    struct chv_server_config
+        config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs, update, max_lifetime and identity */
 };
 
 /* Two ends, close-on-exec. */

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "core/credential.h"
 #include "core/hkdf.h"
+#include "net/keeper_internal.h"
 #include "net/keycheck.h"
 #include "p11/observe.h"
 
@@ -14,11 +15,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { LABEL_SIZE = 32, COMPLAINTS_MAX = 16 };
+enum { COMPLAINTS_MAX = 16 };
 
-static void master_label(uint32_t epoch, char label[LABEL_SIZE])
+void chv_keeper_master(uint32_t epoch, char label[CHV_KEEPER_LABEL_SIZE])
 {
-    snprintf(label, LABEL_SIZE, "master:%" PRIu32, epoch);
+    snprintf(label, CHV_KEEPER_LABEL_SIZE, "master:%" PRIu32, epoch);
 }
 
 /* A keystore says whose it is: under another name every derived key would be wrong. */
@@ -47,6 +48,7 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
         return chv_fail(why, CHV_ERR_CONFIG, "the server name cannot change while clients are connected");
     for (size_t i = 0; i < config->epoch_count; i++) {
         enum chv_err err = chv_keycheck(keeper->keystore, config->epochs[i], config->checks, config->check_count, why);
+        keeper->lacks = err == CHV_ERR_CONFIG;
         if (err != CHV_OK)
             return err;
     }
@@ -57,6 +59,9 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
     memcpy(keeper->checks, config->checks, sizeof keeper->checks);
     keeper->check_count = config->check_count;
     keeper->max_lifetime = config->max_lifetime;
+    keeper->update = config->update;
+    keeper->update_to = config->update_to;
+    keeper->successor = chv_server_successor(config);
     return CHV_OK;
 }
 
@@ -121,6 +126,8 @@ enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_
         return err;
     err = chv_keystore_unlock(keeper->keystore, secret, secret_arg, why);
     if (err == CHV_OK)
+        err = chv_backend_open("openssl", &keeper->crypto, why); /* here, before files are out of reach */
+    if (err == CHV_OK)
         err = check_server(keeper->keystore, config->name, why);
     if (err == CHV_OK)
         err = chv_keeper_configure(keeper, config, why);
@@ -137,10 +144,11 @@ void chv_keeper_close(struct chv_keeper *keeper)
     watched = NULL;
     chv_keystore_close(keeper->keystore);
     keeper->keystore = NULL;
+    chv_backend_close(&keeper->crypto);
     chv_clockmark_close(&keeper->mark);
 }
 
-static enum chv_keeper_verdict verdict_of(const struct chv_keeper *keeper, uint64_t now, const struct chv_credential *c)
+enum chv_keeper_verdict chv_keeper_judge(const struct chv_keeper *keeper, uint64_t now, const struct chv_credential *c)
 {
     bool served = false;
     for (size_t i = 0; i < keeper->epoch_count; i++)
@@ -165,8 +173,8 @@ static enum chv_err derive_psk(struct chv_keeper *keeper, const struct chv_keepe
 {
     uint8_t access[CHV_INFO_MAX], session[CHV_INFO_MAX];
     size_t access_len, session_len;
-    char label[LABEL_SIZE];
-    master_label(epoch, label);
+    char label[CHV_KEEPER_LABEL_SIZE];
+    chv_keeper_master(epoch, label);
     enum chv_err err = chv_info_access(request->credential, request->credential_len, access, &access_len);
     if (err == CHV_OK)
         err = chv_info_session(keeper->server, request->h_psk, request->h_psk_len, session, &session_len);
@@ -175,8 +183,8 @@ static enum chv_err derive_psk(struct chv_keeper *keeper, const struct chv_keepe
     return err;
 }
 
-static bool well_formed(const struct chv_keeper *keeper, const struct chv_keeper_request *request,
-                        struct chv_credential *credential)
+bool chv_keeper_well_formed(const struct chv_keeper *keeper, const struct chv_keeper_request *request,
+                            struct chv_credential *credential)
 {
     const bool served =
         request->profile == CHV_PROFILE_PSK || (request->profile == CHV_PROFILE_KEY_PSK && keeper->has_identity);
@@ -186,8 +194,7 @@ static bool well_formed(const struct chv_keeper *keeper, const struct chv_keeper
            credential->profile == request->profile;
 }
 
-/* Whether the keystore answers, for the log. */
-static void keystore_says(struct chv_keeper *keeper, uint64_t now, enum chv_err err, struct chv_why *why)
+void chv_keeper_keystore_says(struct chv_keeper *keeper, uint64_t now, enum chv_err err, struct chv_why *why)
 {
     const bool ok = err == CHV_OK;
     if (ok && keeper->failing)
@@ -206,9 +213,9 @@ static void answer_psk(struct chv_keeper *keeper, uint64_t now, const struct chv
 {
     struct chv_credential credential;
     struct chv_why why = {""};
-    if (!well_formed(keeper, request, &credential))
+    if (!chv_keeper_well_formed(keeper, request, &credential))
         return;
-    enum chv_keeper_verdict verdict = verdict_of(keeper, now, &credential);
+    enum chv_keeper_verdict verdict = chv_keeper_judge(keeper, now, &credential);
     bool ok;
     if (verdict == CHV_KEEPER_EPOCH) {
         ok = random_bytes(answer->psk, sizeof answer->psk);
@@ -217,7 +224,7 @@ static void answer_psk(struct chv_keeper *keeper, uint64_t now, const struct chv
     } else {
         enum chv_err err = derive_psk(keeper, request, credential.epoch, answer->psk, &why);
         ok = err == CHV_OK;
-        keystore_says(keeper, now, err, &why);
+        chv_keeper_keystore_says(keeper, now, err, &why);
     }
     answer->status = ok ? CHV_KEEPER_OK : CHV_KEEPER_UNAVAILABLE;
     answer->verdict = ok ? (uint16_t)verdict : 0;
@@ -235,7 +242,7 @@ static void answer_dh(struct chv_keeper *keeper, uint64_t now, const struct chv_
     enum chv_err err = chv_keystore_dh(keeper->keystore, identity_label, request->point, answer->psk, &why);
     if (err == CHV_ERR_MALFORMED)
         return;
-    keystore_says(keeper, now, err, &why);
+    chv_keeper_keystore_says(keeper, now, err, &why);
     answer->status = err == CHV_OK ? CHV_KEEPER_OK : CHV_KEEPER_UNAVAILABLE;
 }
 
@@ -251,6 +258,17 @@ static void answer_one(struct chv_keeper *keeper, uint64_t now, const struct chv
         chv_wipe(answer->psk, sizeof answer->psk);
 }
 
+enum chv_err chv_keeper_begin(struct chv_keeper *keeper, uint64_t now)
+{
+    struct chv_why why = {""};
+    keeper->asked = now;
+    watched = keeper;
+    enum chv_err clock = chv_clockmark_check(&keeper->mark, now, &why);
+    if (clock != CHV_OK)
+        complain(keeper, now, why.text);
+    return clock;
+}
+
 void chv_keeper_watch_clock(struct chv_keeper *keeper, uint64_t now)
 {
     struct chv_why why = {""};
@@ -262,14 +280,9 @@ enum chv_err chv_keeper_answer(struct chv_keeper *keeper, uint64_t now, const vo
                                struct chv_keeper_answer answers[CHV_KEEPER_BATCH], size_t *count)
 {
     size_t n = len / sizeof(struct chv_keeper_request);
-    struct chv_why why = {""};
-    keeper->asked = now;
-    watched = keeper;
     if (n == 0 || n > CHV_KEEPER_BATCH || len % sizeof(struct chv_keeper_request) != 0)
         return CHV_ERR_MALFORMED;
-    enum chv_err clock = chv_clockmark_check(&keeper->mark, now, &why);
-    if (clock != CHV_OK)
-        complain(keeper, now, why.text);
+    enum chv_err clock = chv_keeper_begin(keeper, now);
     for (size_t i = 0; i < n; i++) {
         struct chv_keeper_request request;
         memcpy(&request, (const uint8_t *)packet + i * sizeof request, sizeof request);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keeper: the process that has the keystore open and answers two questions: the session PSK of a credential for one
- * handshake, and the Diffie-Hellman of the server's identity key with a point of one (doc/architecture.md, section 4).
+ * The keeper: the process that has the keystore open and answers three questions: the session PSK of a credential for one
+ * handshake, the Diffie-Hellman of the server's identity key with a point of one (doc/architecture.md, section 4), and the
+ * next key of a credential (keeper_update.h).
  * It trusts the net process with nothing: the credential is parsed here, server name, epochs, clock and lifetimes are
  * the keeper's own, and no request names a label.
  *
@@ -12,6 +13,7 @@
 #ifndef CHV_NET_KEEPER_H
 #define CHV_NET_KEEPER_H
 
+#include "core/credential.h"
 #include "net/clockmark.h"
 #include "net/server.h"
 
@@ -19,7 +21,7 @@
 
 enum { CHV_KEEPER_BATCH = 32, CHV_H_PSK_MAX = 64 };
 
-enum chv_keeper_kind { CHV_KEEPER_PSK = 1, CHV_KEEPER_DH = 2 };
+enum chv_keeper_kind { CHV_KEEPER_PSK = 1, CHV_KEEPER_DH = 2, CHV_KEEPER_UPDATE = 3 /* keeper_update.h */ };
 
 enum chv_keeper_status {
     CHV_KEEPER_OK = 200,         /* verdict and psk are set */
@@ -73,6 +75,11 @@ struct chv_keeper {
     size_t check_count;
     struct chv_key_check checks[CHV_EPOCHS_MAX];
     uint64_t max_lifetime;
+    bool update;
+    unsigned update_to;
+    uint32_t successor; /* epoch that older credentials are handed; 0: none */
+    bool lacks;         /* the last configuration was refused for want of a master */
+    struct chv_crypto crypto;
     bool has_identity; /* the configuration serves profiles that use it */
     enum chv_curve identity_curve;
     struct chv_clockmark mark;

@@ -4,6 +4,7 @@
 #include "net/keeper_client.h"
 
 #include "base/memory.h"
+#include "net/keeper_update.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -76,6 +77,11 @@ static void on_answers(uv_poll_t *poll, int status, int events)
     ssize_t n = status == 0 ? recv(client->fd, answers, sizeof answers, MSG_DONTWAIT) : 0;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (n == (ssize_t)sizeof(struct chv_keeper_update_answer)) {
+        chv_keeper_client_update_answer(client, answers);
+        flush(client);
+        return;
+    }
     if (n <= 0 || (size_t)n % sizeof answers[0] != 0) {
         if (n > 0)
             chv_wipe(answers, (size_t)n);
@@ -141,8 +147,6 @@ static size_t fill_packet(struct chv_keeper_client *client)
     return n;
 }
 
-static void start_timer(struct chv_keeper_client *client);
-
 /* False: the packet stays, and the socket or the timer tells when to try again; or the socket is lost. */
 static bool send_packet(struct chv_keeper_client *client)
 {
@@ -152,7 +156,7 @@ static bool send_packet(struct chv_keeper_client *client)
     if (errno == EAGAIN || errno == EINTR)
         (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_answers);
     else if (errno == ENOBUFS || errno == ENOMEM)
-        start_timer(client);
+        chv_keeper_client_start_timer(client);
     else
         lose(client);
     return false;
@@ -163,7 +167,9 @@ static void flush(struct chv_keeper_client *client)
     while (client->poll != NULL) {
         if (client->packet_count == 0 && client->queue.count > 0)
             client->packet_count = fill_packet(client);
-        if (client->packet_count == 0 || !send_packet(client))
+        if (client->packet_count == 0)
+            break;
+        if (!send_packet(client))
             return;
         size_t n = client->packet_count;
         client->packet_count = 0;
@@ -175,6 +181,8 @@ static void flush(struct chv_keeper_client *client)
             (void)err; /* sticky: the answer will find it */
         }
     }
+    if (client->queue.count == 0)
+        chv_keeper_client_update_flush(client);
 }
 
 static void on_turn(uv_check_t *handle)
@@ -212,12 +220,14 @@ static void on_timer(uv_timer_t *timer)
         refuse(client, (struct chv_keeper_ask *)(void *)entry, CHV_REFUSE_UNAVAILABLE,
                "the keeper did not answer in time");
     expire_sent(client, uv_now(client->loop));
+    chv_keeper_client_update_expire(client, uv_now(client->loop));
     flush(client);
-    if (client->queue.count == 0 && client->packet_count == 0 && client->outstanding == 0)
+    if (client->queue.count == 0 && client->packet_count == 0 && client->outstanding == 0 &&
+        client->updates.first == NULL && client->updates.sent == NULL)
         (void)uv_timer_stop(timer);
 }
 
-static void start_timer(struct chv_keeper_client *client)
+void chv_keeper_client_start_timer(struct chv_keeper_client *client)
 {
     if (uv_is_active((uv_handle_t *)&client->timer) == 0)
         (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
@@ -306,6 +316,7 @@ void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
     }
     client->outstanding = 0;
     client->packet_count = 0;
+    chv_keeper_client_update_drop(client);
     if (fd >= 0 && !watch(client, fd))
         close(fd);
     struct chv_keyqueue_entry *entry;
@@ -332,7 +343,7 @@ void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_a
         refuse(client, ask, CHV_REFUSE_RATE, "too many handshakes wait for the keeper");
         return;
     }
-    start_timer(client);
+    chv_keeper_client_start_timer(client);
 }
 
 void chv_keeper_client_cancel(struct chv_keeper_client *client, struct chv_keeper_ask *ask)

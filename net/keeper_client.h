@@ -12,7 +12,9 @@
 
 enum {
     CHV_KEEPER_OUTSTANDING = 64, /* of one loop; a power of two */
-    CHV_KEEPER_SILENT_MS = 2000
+    CHV_KEEPER_SILENT_MS = 2000,
+    CHV_KEEPER_UPDATES = 256,   /* key updates of one loop that wait; the others are asked for in another session */
+    CHV_KEEPER_UPDATE_MS = 1000 /* how long one may take */
 };
 
 struct chv_keeper_client;
@@ -47,6 +49,28 @@ struct chv_keeper_slot {
     struct chv_keeper_ask *ask; /* NULL: its connection is gone, or was refused: an answer is too late */
 };
 
+struct chv_keeper_update_ask;
+
+/* The body of KEY_UPDATE; NULL: there is none, or not in time. */
+typedef void (*chv_keeper_updated_fn)(struct chv_keeper_update_ask *ask, const uint8_t *body, size_t len);
+
+/* A question for a key update. */
+struct chv_keeper_update_ask {
+    struct chv_keeper_update_ask *prev, *next;
+    struct chv_conn *conn;
+    chv_keeper_updated_fn done;
+    uint64_t deadline;
+};
+
+/* These wait until no handshake does, and leave one at a time: they never take a slot from one. */
+struct chv_keeper_updates {
+    struct chv_keeper_update_ask *first, *last;
+    size_t count;
+    bool out;                           /* one is at the keeper, */
+    struct chv_keeper_update_ask *sent; /* this one; NULL: its connection is gone, or its time is over */
+    uint64_t tag;                       /* of the last one */
+};
+
 struct chv_keeper_client {
     uv_loop_t *loop;
     uv_poll_t *poll; /* NULL: there is no keeper */
@@ -62,6 +86,7 @@ struct chv_keeper_client {
     const struct chv_keeper_events *events;
     struct chv_keeper_request *packet; /* CHV_KEEPER_BATCH */
     size_t packet_count;               /* requests in it that the socket has not taken yet */
+    struct chv_keeper_updates updates;
 };
 
 /* `capacity`: of the queue. The client's handles keep no loop alive. `events` must outlive it. */
@@ -85,5 +110,20 @@ void chv_keeper_client_connect(struct chv_keeper_client *client, int fd);
 void chv_keeper_client_ask(struct chv_keeper_client *client, struct chv_keeper_ask *ask, struct chv_conn *conn,
                            uint64_t source);
 void chv_keeper_client_cancel(struct chv_keeper_client *client, struct chv_keeper_ask *ask);
+
+/*
+ * Asks for a key update of the connection's session. False: not now, `done` will not be called. Else it is called, once,
+ * from the loop within CHV_KEEPER_UPDATE_MS and a little, unless the question is cancelled before.
+ */
+bool chv_keeper_client_update(struct chv_keeper_client *client, struct chv_keeper_update_ask *ask,
+                              struct chv_conn *conn, chv_keeper_updated_fn done);
+void chv_keeper_client_update_cancel(struct chv_keeper_client *client, struct chv_keeper_update_ask *ask);
+
+/* Between keeper_client.c and keeper_client_update.c: what waits leaves; an answer; deadlines; the socket is another. */
+void chv_keeper_client_update_flush(struct chv_keeper_client *client);
+void chv_keeper_client_update_answer(struct chv_keeper_client *client, const void *packet);
+void chv_keeper_client_update_expire(struct chv_keeper_client *client, uint64_t now);
+void chv_keeper_client_update_drop(struct chv_keeper_client *client);
+void chv_keeper_client_start_timer(struct chv_keeper_client *client);
 
 #endif

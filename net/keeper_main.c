@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "net/ipc.h"
+#include "net/keeper_update.h"
 #include "net/sandbox.h"
 
 #include <errno.h>
@@ -77,15 +78,19 @@ static void configure(struct keeper_process *p, struct chv_ipc_message *message)
     struct chv_why why = {""};
     chv_log_set_level(message->config.log_level);
     enum chv_err err = chv_keeper_configure(&p->keeper, &message->config, &why);
-    if (err != CHV_OK)
+    const bool again = err != CHV_OK && p->keeper.lacks && message->generation == 0;
+    if (err != CHV_OK && !again)
         chv_log(CHV_LOG_ERROR, "epochs and max-lifetime stay as they were: %s",
                 why.text[0] != '\0' ? why.text : chv_err_text(err));
+    message->generation = again;
     message->kind = CHV_IPC_SERVES;
     message->config.epoch_count = p->keeper.epoch_count;
     memcpy(message->config.epochs, p->keeper.epochs, sizeof message->config.epochs);
     message->config.check_count = p->keeper.check_count;
     memcpy(message->config.checks, p->keeper.checks, sizeof message->config.checks);
     message->config.max_lifetime = p->keeper.max_lifetime;
+    message->config.update = p->keeper.update;
+    message->config.update_to = p->keeper.update_to;
     if (chv_ipc_send(p->control, message, NULL, 0) != CHV_OK)
         p->over = true;
 }
@@ -120,6 +125,22 @@ static void on_control(struct keeper_process *p)
         say(p, CHV_IPC_PONG, message.generation);
 }
 
+static void tell_refused(struct keeper_process *p)
+{
+    if (p->refused == p->keeper.refused)
+        return;
+    p->refused = p->keeper.refused;
+    say(p, CHV_IPC_REFUSED, p->refused);
+}
+
+static bool serve_update(struct keeper_process *p, int net, const uint8_t *packet)
+{
+    struct chv_keeper_update_answer answer;
+    chv_keeper_update(&p->keeper, now(), packet, &answer);
+    tell_refused(p);
+    return send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
 /* False: this loop of the net process is gone, or misbehaves; the socket is to be closed. */
 static bool serve(struct keeper_process *p, int net)
 {
@@ -132,15 +153,14 @@ static bool serve(struct keeper_process *p, int net)
         return true;
     if (n <= 0)
         return false;
+    if (chv_keeper_is_update(packet, (size_t)n))
+        return serve_update(p, net, packet);
     if (chv_keeper_answer(&p->keeper, now(), packet, (size_t)n, answers, &count) != CHV_OK) {
         chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is none of requests: its socket is closed",
                 n);
         return false;
     }
-    if (p->refused != p->keeper.refused) {
-        p->refused = p->keeper.refused;
-        say(p, CHV_IPC_REFUSED, p->refused);
-    }
+    tell_refused(p);
     /* The asker bounds what it has outstanding so that answers always fit: one who does not read is at fault. */
     ssize_t sent = send(net, answers, count * sizeof answers[0], MSG_DONTWAIT | MSG_NOSIGNAL);
     chv_wipe(answers, sizeof answers);

@@ -28,7 +28,11 @@ net_libnet_la_SOURCES = \
 	net/keeper.h \
 	net/keeper_client.c \
 	net/keeper_client.h \
+	net/keeper_client_update.c \
+	net/keeper_internal.h \
 	net/keeper_main.c \
+	net/keeper_update.c \
+	net/keeper_update.h \
 	net/keycheck.c \
 	net/keycheck.h \
 	net/keyqueue.c \
@@ -49,6 +53,8 @@ net_libnet_la_SOURCES = \
 	net/server_expiry.c \
 	net/server_expiry.h \
 	net/server_internal.h \
+	net/server_update.c \
+	net/server_update.h \
 	net/service.c \
 	net/service.h \
 	net/source.c \

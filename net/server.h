@@ -59,6 +59,8 @@ struct chv_server_config {
     bool pin_hold;
     size_t epoch_count;
     uint32_t epochs[CHV_EPOCHS_MAX]; /* ascending */
+    bool update;                     /* clients of older epochs are handed their next key, */
+    unsigned update_to;              /* of this one of the epochs; 0: the newest */
     size_t check_count;              /* 0: nothing is compared */
     struct chv_key_check checks[CHV_EPOCHS_MAX];
     size_t listen_count;
@@ -96,6 +98,13 @@ static inline unsigned chv_server_profiles(const struct chv_server_config *confi
 static inline bool chv_server_wants_identity(const struct chv_server_config *config)
 {
     return (chv_server_profiles(config) & ~CHV_PROFILE_BIT(CHV_PROFILE_PSK)) != 0;
+}
+/* The epoch that older credentials are handed in band; 0: none. */
+static inline uint32_t chv_server_successor(const struct chv_server_config *config)
+{
+    if (!config->update || config->epoch_count == 0)
+        return 0;
+    return config->update_to != 0 ? config->update_to : config->epochs[config->epoch_count - 1];
 }
 /* Loops that this configuration means. */
 unsigned chv_server_workers(const struct chv_server_config *config);

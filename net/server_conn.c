@@ -40,6 +40,7 @@ struct chv_server_conn {
     void *state;
     struct chv_credential *client;     /* proven; cut to its scopes */
     struct chv_clients_entry *counted; /* for its id; NULL: not (yet) */
+    struct chv_server_update update;
 };
 
 static uint64_t unix_time(void)
@@ -346,7 +347,20 @@ static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size
     c->stage = STAGE_OPEN;
     chv_server_expiry_add(&c->worker->expiry, c->client->not_after);
     say(c, CHV_LOG_INFO, "opened service '%s'", service->name);
+    const uint32_t successor = chv_server_successor(&c->worker->config);
+    if (c->client->epoch != 0 && c->client->epoch < successor && !c->worker->draining)
+        chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
     return CHV_OK;
+}
+
+static enum chv_err on_updated(struct chv_server_conn *c, size_t len)
+{
+    enum chv_err err = chv_server_update_stored(&c->update, len);
+    if (err == CHV_OK)
+        say(c, CHV_LOG_INFO, "has stored its key of epoch %" PRIu32, c->update.epoch);
+    else
+        chv_conn_explain(c->conn, "KEY_UPDATED where none is due");
+    return err;
 }
 
 static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len)
@@ -356,8 +370,11 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
     case CHV_RECORD_OPEN:
         return on_open(c, body, len);
     case CHV_RECORD_CLOSE:
-        chv_conn_shutdown(conn);
+        if (!chv_server_update_holds_close(&c->update))
+            chv_conn_shutdown(conn);
         return CHV_OK;
+    case CHV_RECORD_KEY_UPDATED:
+        return on_updated(c, len);
     case CHV_RECORD_PING: /* the connection has answered it */
     case CHV_RECORD_PONG:
         return CHV_OK;
@@ -434,6 +451,7 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     struct chv_server_conn *c = chv_conn_owner(conn);
     struct chv_worker *w = c->worker;
     chv_keeper_client_cancel(&w->keeper, &c->ask);
+    chv_server_update_end(&c->update, &w->keeper);
     if (c->service != NULL)
         c->service->closed(conn, c->state);
     if (c->counted != NULL) /* before the log says so: the next one may be with another loop at once */

@@ -10,6 +10,7 @@
 #include "net/ratelimit.h"
 #include "net/server.h"
 #include "net/server_expiry.h"
+#include "net/server_update.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

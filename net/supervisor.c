@@ -120,6 +120,8 @@ static void child_ready(struct supervisor *s, struct child *child)
         if (chv_ipc_send(s->children[CHILD_NET].control, &nobody, NULL, 0) != CHV_OK)
             chv_log(CHV_LOG_ERROR, "the net process cannot be told to accept");
     }
+    if (child == &s->children[CHILD_KEEPER])
+        chv_supervisor_keeper_ready(s);
 }
 
 static void on_control(struct supervisor *s, struct child *child)
@@ -139,7 +141,7 @@ static void on_control(struct supervisor *s, struct child *child)
         child_ready(s, child);
     } else if (child == &s->children[CHILD_KEEPER]) {
         if (message.kind == CHV_IPC_SERVES)
-            chv_supervisor_serves(s, &message.config);
+            chv_supervisor_serves(s, &message.config, message.generation != 0);
         else
             chv_child_message(s, child, &message);
     } else if (message.kind == CHV_IPC_LOST && message.generation == s->generation && s->introduce_at == 0) {
@@ -194,6 +196,11 @@ static void child_ended(struct supervisor *s, struct child *child, int status)
             chv_log(CHV_LOG_ERROR, "the %s process ended at its start: %s", child->name, text);
         s->exit_code = WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : EX_SOFTWARE;
         s->over = true;
+        return;
+    }
+    if (child == &s->children[CHILD_KEEPER] && s->renewing == RENEW_ENDS) {
+        s->renewing = RENEW_STARTS;
+        child->restart_at = chv_supervisor_now();
         return;
     }
     if (child == &s->children[CHILD_NET] && WIFEXITED(status) && WEXITSTATUS(status) == EX_OK) {

@@ -155,7 +155,7 @@ void chv_child_start(struct supervisor *s, struct child *child)
 /* --- ending ------------------------------------------------------------------------------------------------------- */
 
 /* Whether it would find its secret if it was started again. */
-static bool restartable(const struct supervisor *s, const struct child *child)
+bool chv_child_restartable(const struct supervisor *s, const struct child *child)
 {
     return child != &s->children[CHILD_KEEPER] || s->setup->secret_repeatable || s->pin != NULL;
 }
@@ -192,7 +192,7 @@ void chv_child_plan(struct supervisor *s, struct child *child, int status)
 {
     const bool refused = child->refused || (WIFEXITED(status) && WEXITSTATUS(status) == EX_NOPERM);
     const uint64_t now = chv_supervisor_now();
-    if (!restartable(s, child)) {
+    if (!chv_child_restartable(s, child)) {
         say_secret_is_gone(s, child);
         return;
     }
@@ -286,7 +286,7 @@ static void on_hang(struct supervisor *s, struct child *child)
     const int len = (int)strcspn(child->what, "?"); /* of a token's URI, what names it */
     const char *state = child->start_by != 0 ? "does not come up" : "does not answer";
     child->start_by = child->answer_by = 0;
-    if (restartable(s, child)) {
+    if (chv_child_restartable(s, child)) {
         chv_log(CHV_LOG_ERROR, "the %s process %s: a call to %.*s does not return: it is killed and started again",
                 child->name, state, len, child->what);
         (void)kill(child->pid, SIGKILL);

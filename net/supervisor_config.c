@@ -13,27 +13,64 @@
 static void take_epochs(struct chv_server_config *config, const struct chv_server_config *from)
 {
     config->max_lifetime = from->max_lifetime;
+    config->update = from->update;
+    config->update_to = from->update_to;
     config->epoch_count = from->epoch_count;
     memcpy(config->epochs, from->epochs, sizeof config->epochs);
     config->check_count = from->check_count;
     memcpy(config->checks, from->checks, sizeof config->checks);
 }
 
-static void send_config(const struct child *child, const struct chv_server_config *config)
+static void send_config(const struct child *child, const struct chv_server_config *config, unsigned generation)
 {
-    const struct chv_ipc_message message = {.kind = CHV_IPC_CONFIG, .config = *config};
+    const struct chv_ipc_message message = {.kind = CHV_IPC_CONFIG, .generation = generation, .config = *config};
     if (child->control >= 0 && chv_ipc_send(child->control, &message, NULL, 0) != CHV_OK)
         chv_log(CHV_LOG_ERROR, "the %s process does not take the configuration: SIGHUP again, or restart", child->name);
 }
 
-void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config)
+/*
+ * A keystore file is as it was when the keeper opened it: a new one sees the master that was made since. The one that goes
+ * gives way to one with the epochs that it served, which is then asked again: a master that is in no keystore costs
+ * nobody anything.
+ */
+static void renew_keeper(struct supervisor *s)
+{
+    struct child *keeper = &s->children[CHILD_KEEPER];
+    chv_log(CHV_LOG_INFO,
+            "the keeper does not have the master of an epoch that the configuration names: another one looks "
+            "whether the keystore has it by now");
+    s->renewing = RENEW_ENDS;
+    close(keeper->control);
+    keeper->control = -1;
+}
+
+/* To the keeper; it says what it takes of them. */
+static void ask_epochs(struct supervisor *s, bool last)
+{
+    struct chv_server_config asked = s->config; /* its epochs are in effect once the keeper says so */
+    take_epochs(&asked, &s->wanted);
+    s->renewing = RENEW_NOT;
+    send_config(&s->children[CHILD_KEEPER], &asked, last);
+    chv_child_ping(&s->children[CHILD_KEEPER]); /* it computes key checks: that may hang too */
+}
+
+void chv_supervisor_keeper_ready(struct supervisor *s)
+{
+    if (s->renewing == RENEW_STARTS)
+        ask_epochs(s, true);
+}
+
+void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config, bool lacks)
 {
     uint64_t before = s->config.max_lifetime;
+    uint32_t successor = chv_server_successor(&s->config);
     bool other_key = memcmp(&s->config.identity, &config->identity, sizeof config->identity) != 0;
     take_epochs(&s->config, config);
     s->config.identity = config->identity;
-    if (s->config.max_lifetime != before || other_key)
-        send_config(&s->children[CHILD_NET], &s->config);
+    if (s->config.max_lifetime != before || other_key || chv_server_successor(&s->config) != successor)
+        send_config(&s->children[CHILD_NET], &s->config, 0);
+    if (lacks)
+        renew_keeper(s);
 }
 
 enum chv_err chv_supervisor_load_allowed(struct supervisor *s, const struct chv_server_config *config,
@@ -124,19 +161,16 @@ void chv_supervisor_reload(struct supervisor *s)
     restart_keys(&s->config, loaded, keys, sizeof keys);
     take_over(&s->config, loaded);
     chv_log_set_level(s->config.log_level);
-    send_config(&s->children[CHILD_NET], &s->config);
+    send_config(&s->children[CHILD_NET], &s->config, 0);
     if (chv_supervisor_load_allowed(s, loaded, &why) == CHV_OK)
         chv_supervisor_send_allowed(s);
     else
         chv_log(CHV_LOG_ERROR, "allowed-keys stay as they were: %s", why.text);
-    if (s->children[CHILD_KEEPER].control >= 0) {
-        struct chv_server_config asked = s->config; /* its epochs are in effect once the keeper says so */
-        take_epochs(&asked, loaded);
-        send_config(&s->children[CHILD_KEEPER], &asked);
-        chv_child_ping(&s->children[CHILD_KEEPER]); /* it computes key checks: that may hang too */
-    } else {
+    take_epochs(&s->wanted, loaded);
+    if (s->children[CHILD_KEEPER].control >= 0)
+        ask_epochs(s, !chv_child_restartable(s, &s->children[CHILD_KEEPER]));
+    else if (s->renewing == RENEW_NOT)
         take_epochs(&s->config, loaded);
-    }
     free(loaded);
     if (keys[0] != '\0')
         chv_log(CHV_LOG_WARNING, "configuration loaded; these take a restart: %s", keys);

@@ -61,6 +61,9 @@ struct supervisor {
     struct chv_listeners listeners;
     struct child children[CHILDREN];
     unsigned workers;
+    struct chv_server_config wanted; /* its epochs, as the file last said them */
+    /* The keeper makes way; another one is being started, and will be asked for `wanted` when it serves. */
+    enum { RENEW_NOT, RENEW_ENDS, RENEW_STARTS } renewing;
     int allowed_keys; /* the allow-list in a sealed memory file; -1: none */
     int signals;
     bool announced, draining, over;
@@ -81,6 +84,8 @@ void chv_supervisor_forget_pin(struct supervisor *s);
 /* Before the first start: by the configuration. */
 void chv_children_init(struct supervisor *s);
 void chv_child_start(struct supervisor *s, struct child *child);
+/* Whether a new one would find its PIN or passphrase again. */
+bool chv_child_restartable(const struct supervisor *s, const struct child *child);
 /* It has ended, by a wait status, after the server was announced and while it does not drain: what now. */
 void chv_child_plan(struct supervisor *s, struct child *child, int status);
 /* Answers are awaited from now on; for a keeper. */
@@ -104,7 +109,12 @@ enum chv_err chv_supervisor_load_allowed(struct supervisor *s, const struct chv_
                                          struct chv_why *why) CHV_MUST_CHECK;
 /* To the net process, if it runs. */
 void chv_supervisor_send_allowed(const struct supervisor *s);
-/* The keeper may have refused new epochs for want of a master: what it serves now is in effect. */
-void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config);
+/*
+ * The keeper may have refused new epochs: what it serves now is in effect. `lacks`: for want of a master, and another
+ * keeper may find it in the keystore.
+ */
+void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config, bool lacks);
+/* A keeper that was started again serves. */
+void chv_supervisor_keeper_ready(struct supervisor *s);
 
 #endif

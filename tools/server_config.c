@@ -68,6 +68,8 @@ static const struct key keys[] = {
     {"server", "passphrase-file", KIND_PATH, AT(passphrase_file), 0, 0, "a file name"},
     {"server", "pin-hold", KIND_BOOL, AT(pin_hold), 0, 0, "yes or no"},
     {"server", "epochs", KIND_EPOCHS, AT(epochs), 1, UINT32_MAX, "up to 16 different numbers from 1, as in: 1, 2"},
+    {"server", "update", KIND_BOOL, AT(update), 0, 0, "yes or no"},
+    {"server", "update-to", KIND_NUMBER, AT(update_to), 1, UINT32_MAX, "one of the epochs"},
     {"server", "key-check", KIND_CHECKS, AT(checks), 1, UINT32_MAX,
      "up to 16 of EPOCH:VALUE, the value in 32 hex digits as 'keyadmin check' shows it"},
     {"server", "listen", KIND_LISTEN, AT(listen), 0, 0, "up to 16 of HOST:PORT, [V6]:PORT, unix:/PATH"},
@@ -106,6 +108,7 @@ void chv_server_config_defaults(struct chv_server_config *config)
     *config = (struct chv_server_config){
         .epoch_count = 1,
         .epochs = {1},
+        .update = true,
         .listen_count = 1,
         .listen = {CHV_DEFAULT_LISTEN},
         .backend = "openssl",
@@ -507,6 +510,15 @@ static char *next_line(char *out, int size, void *arg)
     return out;
 }
 
+/* 0: the newest. */
+static bool epoch_served(const struct chv_server_config *config, unsigned epoch)
+{
+    bool served = epoch == 0;
+    for (size_t i = 0; i < config->epoch_count; i++)
+        served = served || config->epochs[i] == epoch;
+    return served;
+}
+
 enum chv_err chv_server_config_parse(const char *text, const char *file, struct chv_server_config *config,
                                      struct chv_why *why)
 {
@@ -540,6 +552,9 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "[server] serves profile key, but has no 'allowed-keys': the file with the keys that may come in");
     else if (p->config.allowed_keys[0] != '\0' && !chv_server_wants_identity(&p->config))
         fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
+
+    if (!epoch_served(&p->config, p->config.update_to))
+        fail(p, "update-to = %u is none of the epochs", p->config.update_to);
 
     enum chv_err err = p->failed ? CHV_ERR_CONFIG : CHV_OK;
     if (err == CHV_OK)

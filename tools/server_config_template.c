@@ -29,6 +29,10 @@ static const char server_head[] =
     "\n"
     "# Which epochs of the master secret are served: 1, 2\n"
     "#epochs = 1\n"
+    "# Clients of an older epoch are handed their next key when they come: of which epoch (without this line: of the\n"
+    "# newest), or not at all.\n"
+    "# update-to = 1\n"
+    "#update = yes\n"
     "\n"
     "# Where clients come in: HOST:PORT, [V6]:PORT, unix:/PATH; several with commas.\n"
     "listen = %s\n";

@@ -4,7 +4,8 @@
 
 #include "base/encode.h"
 #include "base/memory.h"
-#include "net/keeper.h"
+#include "core/hkdf.h"
+#include "net/keeper_update.h"
 #include "tests/net/keeper_support.h"
 
 #include <fcntl.h>
@@ -399,6 +400,134 @@ static uint64_t read_mark(const char *folder)
     return v;
 }
 
+static const struct chv_keeper_update_answer *ask_update(void (*change)(struct chv_keeper_request *r), uint32_t epoch)
+{
+    static struct chv_keeper_update_answer answer;
+    keeper_request(&requests[0], 43, epoch, NOW + 1);
+    requests[0].kind = CHV_KEEPER_UPDATE;
+    if (change != NULL)
+        change(&requests[0]);
+    CU_ASSERT_TRUE_FATAL(chv_keeper_is_update(&requests[0], sizeof requests[0]));
+    memset(&answer, 0xee, sizeof answer);
+    chv_keeper_update(&keeper, NOW, &requests[0], &answer);
+    CU_ASSERT_EQUAL(answer.tag, 43);
+    CU_ASSERT_TRUE(chv_is_zero(answer.body + answer.body_len, sizeof answer.body - answer.body_len));
+    return &answer;
+}
+
+static void start_with(size_t count, bool update, unsigned update_to)
+{
+    keeper_config(&config);
+    config.epoch_count = count;
+    config.epochs[1] = 2;
+    config.update = update;
+    config.update_to = update_to;
+    CU_ASSERT_EQUAL_FATAL(open_keeper(), CHV_OK);
+}
+
+/* What the client of epoch 1 makes of it, by HKDF alone. */
+static void test_update(void)
+{
+    struct chv_crypto crypto;
+    struct chv_credential old;
+    struct chv_update update;
+    uint8_t info[CHV_INFO_MAX], key[CHV_KEY_LEN], access[CHV_KEY_LEN], wanted[CHV_KEY_LEN];
+    size_t len;
+    start_with(2, true, 0);
+    const struct chv_keeper_update_answer *answer = ask_update(NULL, 1);
+    CU_ASSERT_EQUAL_FATAL(answer->status, CHV_KEEPER_OK);
+    const struct chv_keeper_request *r = &requests[0];
+    CU_ASSERT_EQUAL(chv_credential_parse(r->credential, r->credential_len, &old, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_update_accept(&old, answer->body, answer->body_len, &update, &why), CHV_OK);
+    CU_ASSERT_EQUAL(update.parsed.epoch, 2);
+    CU_ASSERT_EQUAL(update.parsed.serial, old.serial);
+
+    CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, &why), CHV_OK);
+    memset(key, 0x11, sizeof key);
+    CU_ASSERT_EQUAL(chv_info_access(r->credential, r->credential_len, info, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, key, 32, info, len, key, 32), CHV_OK);
+    CU_ASSERT_EQUAL(chv_info_update("s1", r->h_psk, 32, r->credential, r->credential_len, update.credential,
+                                    update.credential_len, info, &len),
+                    CHV_OK);
+    CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, key, 32, info, len, key, 32), CHV_OK);
+    CU_ASSERT_EQUAL(chv_update_open(&crypto, key, &update, access), CHV_OK);
+    memset(key, 0x22, sizeof key);
+    CU_ASSERT_EQUAL(chv_info_access(update.credential, update.credential_len, info, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, key, 32, info, len, wanted, 32), CHV_OK);
+    CU_ASSERT_EQUAL(memcmp(access, wanted, sizeof access), 0);
+    chv_backend_close(&crypto);
+    chv_keeper_close(&keeper);
+}
+
+static void expired(struct chv_keeper_request *r)
+{
+    r->credential_len = (uint16_t)keeper_credential(CHV_PROFILE_PSK, 1, NOW, r->credential);
+}
+static void for_ever(struct chv_keeper_request *r)
+{
+    r->credential_len = (uint16_t)keeper_credential(CHV_PROFILE_PSK, 1, 0, r->credential);
+}
+static void other_profile(struct chv_keeper_request *r)
+{
+    r->profile = CHV_PROFILE_KEY_PSK;
+}
+static void cut(struct chv_keeper_request *r)
+{
+    r->credential_len--;
+}
+static void short_hash(struct chv_keeper_request *r)
+{
+    r->h_psk_len = 31;
+}
+
+static void no_update(void (*change)(struct chv_keeper_request *r), uint32_t epoch)
+{
+    const struct chv_keeper_update_answer *answer = ask_update(change, epoch);
+    CU_ASSERT_EQUAL(answer->status, CHV_KEEPER_MALFORMED);
+    CU_ASSERT_EQUAL(answer->body_len, 0);
+}
+
+/* Whose OPEN would be refused gets no key; nor does anybody a key of another epoch than the successor. */
+static void test_no_update(void)
+{
+    start_with(2, true, 0);
+    no_update(expired, 1);
+    no_update(for_ever, 1);
+    no_update(other_profile, 1);
+    no_update(cut, 1);
+    no_update(short_hash, 1);
+    no_update(NULL, 2); /* the newest already */
+    no_update(NULL, 9); /* not served */
+    keeper_request(&requests[0], 1, 1, NOW + 1);
+    keeper_request(&requests[1], 2, 1, NOW + 1);
+    requests[1].kind = CHV_KEEPER_UPDATE; /* not among others */
+    size_t count = 0;
+    CU_ASSERT_FALSE(chv_keeper_is_update(requests, 2 * sizeof requests[0]));
+    CU_ASSERT_EQUAL(chv_keeper_answer(&keeper, NOW, requests, 2 * sizeof requests[0], answers, &count), CHV_OK);
+    CU_ASSERT_EQUAL(answers[0].status, CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(answers[1].status, CHV_KEEPER_MALFORMED);
+    chv_keeper_close(&keeper);
+
+    start_with(2, false, 2);
+    no_update(NULL, 1);
+    chv_keeper_close(&keeper);
+    start_with(2, true, 1);
+    no_update(NULL, 1);
+    chv_keeper_close(&keeper);
+    start_with(1, true, 0);
+    no_update(NULL, 1);
+    chv_keeper_close(&keeper);
+
+    start_with(2, true, 0);
+    struct chv_keeper_update_answer answer;
+    chv_keeper_update(&keeper, NOW, &requests[1], &answer);
+    CU_ASSERT_EQUAL(answer.status, CHV_KEEPER_OK);
+    chv_keeper_update(&keeper, 1000, &requests[1], &answer); /* a clock that is wrong */
+    CU_ASSERT_EQUAL(answer.status, CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_EQUAL(answer.body_len, 0);
+    chv_keeper_close(&keeper);
+}
+
 static void test_clock_mark_file(void)
 {
     struct chv_clockmark mark;
@@ -436,5 +565,5 @@ TEST_MAIN("keeper", {"good", test_good}, {"expired gets its true PSK", test_expi
           {"malformed requests", test_malformed_requests}, {"Diffie-Hellman", test_dh}, {"packets", test_packets},
           {"own server name", test_own_server_name}, {"open failures", test_open_failures},
           {"configure", test_configure}, {"key check", test_key_check}, {"keystore fault", test_keystore_fault},
-          {"clock", test_clock}, {"clock while nobody asks", test_clock_while_nobody_asks},
-          {"clock mark file", test_clock_mark_file})
+          {"clock", test_clock}, {"clock while nobody asks", test_clock_while_nobody_asks}, {"key update", test_update},
+          {"no key update", test_no_update}, {"clock mark file", test_clock_mark_file})

@@ -204,6 +204,8 @@ static void test_bad_values(void)
         {"", "epochs =", "numbers"},
         {"", "epochs = 4294967296", "numbers"},
         {"", "epochs = 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "up to 16"},
+        {"", "update = 2", "yes or no"},
+        {"", "update-to = 0", "one of the epochs"},
         {"", "listen = 127.0.0.1", "HOST:PORT"},
         {"", "listen = 127.0.0.1:65536", "HOST:PORT"},
         {"", "listen = :80", "HOST:PORT"},
@@ -302,6 +304,20 @@ static void test_profiles(void)
     bad(HEAD "allowed-keys = keys\n", 0, "allowed-keys", "key+psk");
 }
 
+/* Which key clients of older epochs are handed. */
+static void test_update(void)
+{
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_EQUAL(chv_server_successor(&config), 1);
+    CU_ASSERT_EQUAL(parse(HEAD "epochs = 3, 10, 2\n"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_server_successor(&config), 10);
+    CU_ASSERT_EQUAL(parse(HEAD "epochs = 3, 10, 2\nupdate-to = 3\n"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_server_successor(&config), 3);
+    CU_ASSERT_EQUAL(parse(HEAD "update-to = 3\nepochs = 3, 10, 2\nupdate = no\n"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_server_successor(&config), 0);
+    bad(HEAD "update-to = 2\n", 0, "update-to = 2", "none of the epochs");
+}
+
 /* "#key = value" lines of the template are its defaults. */
 static void test_template(void)
 {
@@ -397,5 +413,5 @@ static void test_load(void)
 TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
           {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
-          {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
-          {"load", test_load})
+          {"update", test_update}, {"template", test_template}, {"template values", test_template_values},
+          {"command line", test_command_line}, {"load", test_load})
