@@ -5,6 +5,7 @@ registry_test_support = tests/registry/support.c tests/registry/support.h
 registry_tests = \
 	tests/registry/audit_test \
 	tests/registry/contract \
+	tests/registry/documented \
 	tests/registry/lookup_test \
 	tests/registry/revoked_test \
 	tests/registry/sqlite_faults \
@@ -43,3 +44,7 @@ tests_registry_postgresql_faults_LDADD = $(registry_test_libs)
 tests_registry_writers_SOURCES = tests/registry/writers.c $(registry_test_support)
 tests_registry_writers_CFLAGS = $(registry_test_cflags)
 tests_registry_writers_LDADD = $(registry_test_libs)
+
+tests_registry_documented_SOURCES = tests/registry/documented.c $(registry_test_support)
+tests_registry_documented_CFLAGS = $(registry_test_cflags)
+tests_registry_documented_LDADD = $(registry_test_libs)
