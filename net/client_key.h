@@ -48,7 +48,7 @@ enum chv_err chv_client_key_load_for(struct chv_client_key *key, struct chv_keys
 enum chv_err chv_client_key_identity(struct chv_client_key *key, struct chv_keystore *keystore,
                                      struct chv_why *why) CHV_MUST_CHECK;
 /*
- * Checks that all that the profile needs is there and fits, and chooses the suite.  CHV_ERR_CONFIG, CHV_ERR_KEY for a
+ * Checks that all that the profile needs is there and fits, and chooses the suite.  CHV_ERR_CONFIG, also for a
  * credential that is bound to another identity key; `why` says what is missing and which option gives it.
  */
 enum chv_err chv_client_key_ready(struct chv_client_key *key, const struct chv_crypto *crypto,

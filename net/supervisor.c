@@ -364,8 +364,8 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
         chv_log(CHV_LOG_WARNING, "runs as root: give it a user of its own with 'user = NAME' under [server]");
     raise_file_limit();
     enum chv_err err = hold_pin(s, &why);
-    if (err == CHV_OK)
-        err = chv_supervisor_load_allowed(s, &s->config, &why);
+    if (err == CHV_OK && chv_supervisor_load_allowed(s, &s->config, &why) != CHV_OK)
+        err = CHV_ERR_CONFIG;
     if (err == CHV_OK)
         err = chv_listeners_open(&s->listeners, config, s->workers, &why);
     if (err == CHV_OK && !open_signals(s))

@@ -74,8 +74,10 @@ def expand(key, info):
     return hmac.new(key, info + b"\x01", hashlib.sha256).digest()
 
 
-def credential(client_id, scopes=("message",), not_after=0, epoch=1, serial=1):
-    out = struct.pack(">BBIIQB", 1, 1, epoch, serial, not_after, len(client_id)) + client_id.encode() + b"\x00"
+def credential(client_id, scopes=("message",), not_after=0, epoch=1, serial=1, profile=1, identity=b""):
+    """`identity`: the identity hash, in profile 3."""
+    out = struct.pack(">BBIIQB", 1, profile, epoch, serial, not_after, len(client_id)) + client_id.encode()
+    out += bytes([len(identity)]) + identity
     listed = sorted(scope.encode() for scope in scopes)
     return out + bytes([len(listed)]) + b"".join(bytes([len(s)]) + s for s in listed)
 

@@ -33,6 +33,7 @@ tools_test_scripts = \
 	tests/tools/conf_manual.py \
 	tests/tools/documented.py \
 	tests/tools/identity_keys.py \
+	tests/tools/identity_site.py \
 	tests/tools/keyadmin.py \
 	tests/tools/keyadmin_prompt.py \
 	tests/tools/token_admin.py \
@@ -58,4 +59,4 @@ tools_test_scripts += \
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
