@@ -216,6 +216,11 @@ static void test_refused_changes(void)
         worse = c;
         worse.confirmed = (struct chv_issue){0, 0};
         FAILS(put_client(r, &worse, &why), STATE);
+        worse.confirmed = (struct chv_issue){2, 4};
+        FAILS(put_client(r, &worse, &why), STATE);
+        worse = c;
+        worse.minimum = (struct chv_issue){2, 4};
+        FAILS(put_client(r, &worse, &why), STATE);
         OK(chv_registry_get(r, "a", &got, NULL));
         CU_ASSERT(same_client(&got, &c));
         OK(chv_registry_next_serial(&got, &serial, NULL));
@@ -230,6 +235,7 @@ static void test_refused_changes(void)
         check_why(&why, "b: its identity key");
         struct chv_audit_row row = make_audit("x", "");
         OK(chv_registry_begin(r, NULL)); /* who goes on after a refused change cannot commit */
+        OK(chv_registry_audit(r, &row, NULL));
         err = chv_registry_put(r, &twin, &why);
         CU_ASSERT(err == CHV_OK || err == CHV_ERR_EXISTS);
         err = chv_registry_audit(r, &row, &why);
@@ -441,6 +447,7 @@ static void test_seen(void)
         see(r, "a", 1, 1, 100); /* the first time: confirmed, nothing raised */
         OK(chv_registry_get(r, "a", &c, NULL));
         CU_ASSERT_EQUAL(c.last_seen, 100);
+        CU_ASSERT_EQUAL(c.changed, 1);
         CU_ASSERT_EQUAL(chv_issue_compare(c.confirmed, (struct chv_issue){1, 1}), 0);
         CU_ASSERT_EQUAL(generation_of(r), 1);
         see(r, "a", 1, 1, 90); /* last seen never goes back */
