@@ -26,7 +26,7 @@ static bool parse_number(const char *text, uint32_t *value, const char **end)
 }
 
 /* "access:EPOCH.SERIAL": the order of credentials of one id. */
-static bool parse_label(const char *label, uint32_t *epoch, uint32_t *serial)
+bool chv_client_key_label(const char *label, uint32_t *epoch, uint32_t *serial)
 {
     const char *p = label + sizeof access_prefix - 1;
     if (strncmp(label, access_prefix, sizeof access_prefix - 1) != 0 || !parse_number(p, epoch, &p) || *p != '.')
@@ -36,16 +36,22 @@ static bool parse_label(const char *label, uint32_t *epoch, uint32_t *serial)
 
 struct newest {
     uint32_t epoch, serial;
+    uint32_t below_epoch, below_serial; /* older than this one; 0, 0: whichever */
 };
 
 static enum chv_err look_at(void *arg, const struct chv_key_info *info)
 {
     struct newest *newest = arg;
     uint32_t epoch, serial;
-    if (info->use != CHV_USE_SECRET || !parse_label(info->label, &epoch, &serial))
+    if (info->use != CHV_USE_SECRET || !chv_client_key_label(info->label, &epoch, &serial))
         return CHV_OK;
-    if (epoch > newest->epoch || (epoch == newest->epoch && serial > newest->serial))
-        *newest = (struct newest){epoch, serial};
+    if (newest->below_epoch != 0 &&
+        (epoch > newest->below_epoch || (epoch == newest->below_epoch && serial >= newest->below_serial)))
+        return CHV_OK;
+    if (epoch > newest->epoch || (epoch == newest->epoch && serial > newest->serial)) {
+        newest->epoch = epoch;
+        newest->serial = serial;
+    }
     return CHV_OK;
 }
 
@@ -74,9 +80,8 @@ static enum chv_err get_optional(struct chv_keystore *ks, const char *label, cha
     return CHV_OK;
 }
 
-static enum chv_err load_credential(struct chv_client_key *key, struct chv_why *why)
+static enum chv_err load_credential(struct chv_client_key *key, struct newest newest, struct chv_why *why)
 {
-    struct newest newest = {0, 0};
     char label[CHV_LABEL_MAX + 1];
     enum chv_err err = chv_keystore_list(key->keystore, look_at, &newest, why);
     if (err != CHV_OK)
@@ -158,7 +163,7 @@ enum chv_err chv_client_key_load_for(struct chv_client_key *key, struct chv_keys
     }
     enum chv_err err = load_profile(key, why);
     if (err == CHV_OK && key->profile != CHV_PROFILE_KEY)
-        err = load_credential(key, why);
+        err = load_credential(key, (struct newest){0}, why);
     if (err == CHV_OK && key->profile != CHV_PROFILE_KEY)
         err = get_text(keystore, "server", key->server, sizeof key->server, why);
     else if (err == CHV_OK)
@@ -173,6 +178,18 @@ enum chv_err chv_client_key_load_for(struct chv_client_key *key, struct chv_keys
         err = load_server_key(key, why);
     if (err == CHV_OK && key->profile != CHV_PROFILE_PSK)
         err = load_identity(key, why);
+    return err;
+}
+
+enum chv_err chv_client_key_older(struct chv_client_key *key, struct chv_why *why)
+{
+    struct chv_client_key older = *key;
+    const struct newest below = {.below_epoch = key->parsed.epoch, .below_serial = key->parsed.serial};
+    enum chv_err err = load_credential(&older, below, why);
+    if (err == CHV_OK && strcmp(older.parsed.id, key->parsed.id) != 0)
+        err = chv_fail(why, CHV_ERR_NOT_FOUND, "there is no older key of '%s' in this keystore", key->parsed.id);
+    if (err == CHV_OK)
+        *key = older;
     return err;
 }
 

@@ -44,6 +44,13 @@ enum chv_err chv_client_key_load(struct chv_client_key *key, struct chv_keystore
  */
 enum chv_err chv_client_key_load_for(struct chv_client_key *key, struct chv_keystore *keystore,
                                      enum chv_profile profile, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * Takes the next older credential of the same client from the keystore, in place of the one in `key`: for a server that
+ * could not prove the newer one.  CHV_ERR_NOT_FOUND: there is none.  On failure nothing has changed.
+ */
+enum chv_err chv_client_key_older(struct chv_client_key *key, struct chv_why *why) CHV_MUST_CHECK;
+/* "access:EPOCH.SERIAL"; false for any other label. */
+bool chv_client_key_label(const char *label, uint32_t *epoch, uint32_t *serial);
 /* The own key pair from another keystore (borrowed, unlocked), in place of what `load` found. */
 enum chv_err chv_client_key_identity(struct chv_client_key *key, struct chv_keystore *keystore,
                                      struct chv_why *why) CHV_MUST_CHECK;

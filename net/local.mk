@@ -7,6 +7,8 @@ net_libnet_la_SOURCES = \
 	net/allowlist_file.c \
 	net/client_key.c \
 	net/client_key.h \
+	net/client_update.c \
+	net/client_update.h \
 	net/clients.c \
 	net/clients.h \
 	net/clockmark.c \

@@ -3,6 +3,7 @@
 
 #include "net/server_update.h"
 
+#include "core/credential.h"
 #include "net/log.h"
 
 #include <inttypes.h>
@@ -15,6 +16,16 @@ struct chv_server_update_ask {
     bool close_due;
 };
 
+static void say_handed(struct chv_conn *conn, uint32_t epoch)
+{
+    struct chv_session_info info;
+    struct chv_credential c;
+    if (chv_session_get_info(chv_conn_session(conn), &info) == CHV_OK &&
+        chv_credential_parse(info.credential, info.credential_len, &c, NULL) == CHV_OK)
+        chv_log(CHV_LOG_INFO, "conn %" PRIu64 ": %s: client '%s': is handed its key of epoch %" PRIu32,
+                chv_conn_id(conn), chv_conn_peer(conn), c.id, epoch);
+}
+
 static void on_answer(struct chv_keeper_update_ask *ask, const uint8_t *body, size_t len)
 {
     struct chv_server_update_ask *a = (struct chv_server_update_ask *)(void *)ask;
@@ -24,8 +35,7 @@ static void on_answer(struct chv_keeper_update_ask *ask, const uint8_t *body, si
     /* A direction that is closed by now takes no record: the next session will. */
     if (body != NULL && chv_conn_send(conn, CHV_RECORD_KEY_UPDATE, body, len) == CHV_OK) {
         a->update->epoch = a->successor;
-        chv_log(CHV_LOG_DEBUG, "conn %" PRIu64 ": %s: was handed its key of epoch %" PRIu32, chv_conn_id(conn),
-                chv_conn_peer(conn), a->successor);
+        say_handed(conn, a->successor);
     }
     free(a);
     if (close_due)

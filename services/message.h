@@ -29,6 +29,11 @@ struct chv_message_events {
     /* The answer to a ping, after so many microseconds. Optional. */
     void (*pong)(struct chv_message *message, uint64_t microseconds);
     /*
+     * The server hands out the next key of this client: true if it was stored, and the server is told so. Optional:
+     * without it the key is left.
+     */
+    bool (*update)(struct chv_message *message, const uint8_t *body, size_t len);
+    /*
      * The end, exactly once; `message` is freed after this returns. CHV_OK: chv_message_close was called and the server
      * closed too. `text`: one line for people that says what failed and why; "" if err is CHV_OK.
      */

@@ -19,7 +19,7 @@ struct chv_message {
     const struct chv_message_events *on;
     void *owner;
     struct chv_status status; /* the last one */
-    bool ready, closing;
+    bool ready, closing, updated;
 
     /* the message being sent */
     chv_message_read_fn read; /* NULL: none */
@@ -246,6 +246,15 @@ static enum chv_err got_close(struct chv_message *m)
     return CHV_OK;
 }
 
+static enum chv_err got_update(struct chv_message *m, const uint8_t *body, size_t len)
+{
+    m->updated = true;
+    if (m->on->update == NULL || !m->on->update(m, body, len))
+        return CHV_OK;
+    enum chv_err err = chv_conn_send(m->conn, CHV_RECORD_KEY_UPDATED, "", 0);
+    return err == CHV_ERR_STATE ? CHV_OK : err; /* this direction is closed already: it is for information only */
+}
+
 static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len)
 {
     struct chv_message *m = chv_conn_owner(conn);
@@ -257,6 +266,10 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
         return CHV_OK;
     case CHV_RECORD_PONG:
         return got_pong(m, body, len);
+    case CHV_RECORD_KEY_UPDATE:
+        if (m->ready && !m->updated)
+            return got_update(m, body, len);
+        break;
     case CHV_RECORD_CLOSE:
         return got_close(m);
     case CHV_RECORD_DATA:

@@ -7,6 +7,7 @@
 #include "tools/cli.h"
 #include "tools/client_config.h"
 #include "tools/secret.h"
+#include "tools/token.h"
 
 #include <uv.h>
 
@@ -27,6 +28,14 @@ struct chaveiro_job {
     void (*over)(struct chaveiro_link *link); /* the connection is gone, in whatever way; optional */
 };
 
+/* The passphrase of the client's keystore, which it takes to write it too. */
+struct chaveiro_secret {
+    struct chv_secret_source source;
+    bool hold;  /* what cannot be had again is kept, in locked memory, until the end of the run */
+    char *held; /* chv_secure_alloc; NULL: nothing */
+    size_t held_len;
+};
+
 /* The connection of one run of the program. */
 struct chaveiro_link {
     const struct chv_cli_args *args;
@@ -37,8 +46,11 @@ struct chaveiro_link {
     uint64_t started; /* uv_hrtime of the attempt that is under way */
     unsigned retries, attempt;
     struct chv_client_config config;
-    struct chv_keystore *keystore; /* of -k; NULL: there is none */
-    struct chv_keystore *identity; /* of --identity; NULL: the key is in `keystore`, or there is none */
+    struct chv_keystore *keystore;    /* of -k; NULL: there is none */
+    struct chv_keystore *identity;    /* of --identity; NULL: the key is in `keystore`, or there is none */
+    char key_uri[CHV_TOKEN_URI_SIZE]; /* of `keystore` */
+    struct chaveiro_secret key_secret;
+    bool update_warned;
     struct chv_client_key key;
     struct chv_pool pool;
     struct chv_loop loop;
@@ -68,6 +80,20 @@ void chaveiro_fail(struct chaveiro_link *link, int code, const char *format, ...
 /* The same without a line, for a signal: exit code 128 + number. */
 void chaveiro_interrupt(struct chaveiro_link *link, int number);
 void chaveiro_fail_why(struct chaveiro_link *link, enum chv_err err, const struct chv_why *why);
+
+/* --- key update (chaveiro_update.c) --------------------------------------------------------------------------------
+ */
+
+/* A chv_secret_fn for a struct chaveiro_secret. */
+enum chv_err chaveiro_secret_get(void *arg, const char *prompt, int confirm, char *out, size_t cap, size_t *len,
+                                 struct chv_why *why) CHV_MUST_CHECK;
+void chaveiro_secret_free(struct chaveiro_secret *s);
+/* KEY_UPDATE has come: true if what it brings is stored. */
+bool chaveiro_update(struct chaveiro_link *link, const uint8_t *body, size_t len);
+/* STATUS 200 has come: the server knows the key in use, older ones go. */
+void chaveiro_update_proven(struct chaveiro_link *link);
+/* The server could not prove the key in use: true if an older one has taken its place. */
+bool chaveiro_update_fall_back(struct chaveiro_link *link);
 
 /* --- replies (chaveiro_reply.c) ------------------------------------------------------------------------------------
  */

@@ -37,16 +37,21 @@ static enum chv_err key_open(const char *uri, const struct chv_secret_options *g
     return err == CHV_OK ? chv_provision_open(&store, CHV_KEYSTORE_READ, ks, why) : err;
 }
 
-/* The keystore of -k, if there is one. `uri` is set to what was opened. */
-static enum chv_err key_open_store(struct chaveiro_link *link, char uri[CHV_TOKEN_URI_SIZE], struct chv_why *why)
+/* The keystore of -k, if there is one: link->key_uri is set to what was opened. */
+static enum chv_err key_open_store(struct chaveiro_link *link, struct chv_why *why)
 {
     const char *given = key_value(link->args, "key", link->config.keystore);
     const struct chv_secret_options secrets = key_secrets(link);
-    uri[0] = '\0';
+    struct chaveiro_secret *secret = &link->key_secret;
+    const struct chv_provision_store store = {
+        .uri = link->key_uri, .secret = chaveiro_secret_get, .secret_arg = secret};
     if (given == NULL)
         return CHV_OK;
-    enum chv_err err = chv_token_uri_default(given, chv_cli_value(link->args, "module"), uri, why);
-    return err == CHV_OK ? key_open(uri, &secrets, &link->keystore, why) : err;
+    enum chv_err err = chv_token_uri_default(given, chv_cli_value(link->args, "module"), link->key_uri, why);
+    if (err == CHV_OK)
+        err = chv_secret_for(link->key_uri, &secrets, &secret->source, why);
+    secret->hold = !chv_token_uri_is(link->key_uri); /* a token stays logged in */
+    return err == CHV_OK ? chv_provision_open(&store, CHV_KEYSTORE_READ, &link->keystore, why) : err;
 }
 
 /* The identity key of --identity, in place of the keystore's own. */
@@ -109,13 +114,12 @@ static enum chv_err key_load(struct chaveiro_link *link, struct chv_why *why)
 
 enum chv_err chaveiro_open_key(struct chaveiro_link *link, struct chv_why *why)
 {
-    char uri[CHV_TOKEN_URI_SIZE];
     const char *suite = key_value(link->args, "suite", link->config.suite);
-    enum chv_err err = key_open_store(link, uri, why);
+    enum chv_err err = key_open_store(link, why);
     if (err == CHV_OK)
         err = key_load(link, why);
     if (err == CHV_OK)
-        err = key_open_identity(link, uri, why);
+        err = key_open_identity(link, link->key_uri, why);
     if (err == CHV_OK)
         err = key_take_server_key(link, why);
     if (err != CHV_OK)

@@ -203,6 +203,11 @@ static void link_on_closed(struct chv_message *message, enum chv_err err, const 
     (void)uv_timer_stop(&link->timer);
     if (err != CHV_OK && link_retries(link, refusal != 0 ? refusal : status))
         return;
+    if (unproven && !link->ready && !link->failed && chaveiro_update_fall_back(link)) {
+        link->attempt--; /* no retry: another key */
+        (void)uv_timer_start(&link->timer, link_on_backoff, 0, 0);
+        return;
+    }
     if (link->job->over != NULL)
         link->job->over(link); /* gives the terminal back before anything is said */
     if (err != CHV_OK && !link->failed)
@@ -245,7 +250,13 @@ static void link_on_ready(struct chv_message *message)
     chaveiro_due(link, false);
     if (chv_cli_given(link->args, "verbose"))
         link_tell(link);
+    chaveiro_update_proven(link);
     link->job->ready(link);
+}
+
+static bool link_on_update(struct chv_message *message, const uint8_t *body, size_t len)
+{
+    return chaveiro_update(chv_message_owner(message), body, len);
 }
 
 static void link_on_sent(struct chv_message *message)
@@ -286,6 +297,7 @@ static const struct chv_message_events link_events = {
     .reply = link_on_reply,
     .reply_end = link_on_reply_end,
     .pong = link_on_pong,
+    .update = link_on_update,
     .closed = link_on_closed,
 };
 
@@ -396,6 +408,7 @@ int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job
     int code = err == CHV_OK ? link->code : chv_cli_why(err, &why);
     chv_keystore_close(link->identity);
     chv_keystore_close(link->keystore);
+    chaveiro_secret_free(&link->key_secret);
     chv_wipe(link, sizeof *link);
     free(link);
     return code;

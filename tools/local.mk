@@ -66,6 +66,7 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_ping.c \
 	tools/chaveiro_reply.c \
 	tools/chaveiro_send.c \
+	tools/chaveiro_update.c \
 	$(NULL)
 tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
 tools_chaveiro_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs) $(EDIT_LIBS)
