@@ -238,7 +238,7 @@ static enum chv_err check_binding(const struct chv_client_key *key, const struct
     chv_fingerprint_format(key->parsed.identity_hash, wanted);
     chv_fingerprint_format(hash, found);
     return chv_fail(
-        why, CHV_ERR_KEY,
+        why, CHV_ERR_CONFIG,
         "the credential of '%s' is bound to the identity key %s, this one is %s: give the right one, or have "
         "the credential issued again",
         key->parsed.id, wanted, found);
