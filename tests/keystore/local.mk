@@ -7,6 +7,7 @@ keystore_tests = \
 	tests/keystore/file_memory \
 	tests/keystore/file_refuse \
 	tests/keystore/file_writers \
+	tests/keystore/pem \
 	tests/keystore/token_check \
 	tests/keystore/token_calls \
 	tests/keystore/token_faults \
@@ -57,6 +58,10 @@ tests_keystore_file_writers_LDADD = $(test_libs)
 tests_keystore_file_memory_SOURCES = tests/keystore/file_memory.c $(needle_support) $(keystore_test_support)
 tests_keystore_file_memory_CFLAGS = $(test_cflags)
 tests_keystore_file_memory_LDADD = $(test_libs)
+
+tests_keystore_pem_SOURCES = tests/keystore/pem.c $(keystore_test_support)
+tests_keystore_pem_CFLAGS = $(test_cflags)
+tests_keystore_pem_LDADD = $(test_libs)
 
 tests_keystore_file_make_SOURCES = tests/keystore/file_make.c
 tests_keystore_file_make_CFLAGS = $(AM_CFLAGS)
