@@ -166,10 +166,13 @@ static void restore_print_next(const struct restore *r)
         served = served || config->epochs[i] == info->epoch;
     if (!served)
         printf("\nEpoch %" PRIu32 " is not in epochs of %s: it is not served.\n", info->epoch, r->server.config_file);
-    printf("\nThe master has been outside of its keystore: keep the backup and the private key apart again.\n"
-           "\nNext:\n"
-           "  chaveirod -c %s\n",
-           r->server.config_file);
+    printf(
+        "\nThe master has been outside of its keystore: keep the backup and the private key apart again.\n"
+        "A server's identity key is in no backup: if it is lost, 'keyadmin identity new --server' makes another, and\n"
+        "clients that know the server by it have to be told.\n"
+        "\nNext:\n"
+        "  chaveirod -c %s\n",
+        r->server.config_file);
 }
 
 static void restore_print(const struct restore *r, const char *file, bool json)
