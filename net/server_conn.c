@@ -202,14 +202,21 @@ static enum chv_err refuse_open(struct chv_server_conn *c, unsigned code, const 
     return err;
 }
 
+/* "credential expired at 2026-03-01 00:00 UTC" */
+static void expired_text(const struct chv_server_conn *c, const char *then, char *out, size_t size)
+{
+    char when[TIME_TEXT];
+    time_text(c->client->not_after, when);
+    snprintf(out, size, "%s expired at %s: %s", c->client->epoch == 0 ? "the allow-list's entry" : "credential", when,
+             then);
+}
+
 static enum chv_err refuse_verdict(struct chv_server_conn *c)
 {
-    char text[160], when[TIME_TEXT];
+    char text[160];
     switch (c->verdict) {
     case CHV_KEEPER_EXPIRED:
-        time_text(c->client->not_after, when);
-        snprintf(text, sizeof text, "%s expired at %s: it must be issued again",
-                 c->client->epoch == 0 ? "the allow-list's entry" : "credential", when);
+        expired_text(c, "it must be issued again", text, sizeof text);
         break;
     case CHV_KEEPER_LIFETIME:
         snprintf(text, sizeof text,
@@ -226,9 +233,8 @@ static enum chv_err refuse_verdict(struct chv_server_conn *c)
 /* The session has outlived its credential: STATUS goes out behind what is under way, and nothing after it. */
 static void expire(struct chv_server_conn *c)
 {
-    char text[160], when[TIME_TEXT];
-    time_text(c->client->not_after, when);
-    snprintf(text, sizeof text, "credential expired at %s: the session ends, it must be issued again", when);
+    char text[160];
+    expired_text(c, "the session ends, it must be issued again", text, sizeof text);
     if (refuse_open(c, 403, text) != CHV_OK) /* such as CHV_ERR_STATE: this direction is closed already */
         chv_conn_shutdown(c->conn);
 }

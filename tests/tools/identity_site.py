@@ -4,9 +4,11 @@ bound to what, lists loaded again, a server's key that changed."""
 import json
 import os
 import signal
+import subprocess
 import time
 
 import chv
+import clock
 import faulty
 import identityclient
 import rawclient
@@ -100,6 +102,23 @@ def test_expired_entry():
         site.start()
         done = send(site, cam1, code=NOPERM)
         chv.check_in("the allow-list's entry expired at 2026-01-31 23:59 UTC", done.stderr, "cam1")
+
+
+def test_a_session_ends_with_its_entry():
+    with IdentitySite() as site:
+        site.init()
+        cam1, shifted = new_key(site, "cam1"), clock.Clock(site.folder)
+        allow(site, line_of(cam1, "--expires", "2d"))
+        site.start(env=shifted.env)
+        chat = site.spawn("chaveiro", "--identity", cam1, "--server-key", server_pub(site), "--server", site.address, "chat",
+                          stdin=subprocess.PIPE)
+        chat.stdin.write(b"ola\n")
+        chat.stdin.flush()
+        chat.wait_for("message received: 'ola'", stream="stdout")
+        shifted.shift(4 * 86400)
+        done = chat.wait(NOPERM)
+        chv.check_in("403: the allow-list's entry expired at", done.stderr, "error")
+        chv.check_in("the session ends", done.stderr, "error")
 
 
 def test_unknown_key_gets_one_refusal_and_the_end():
