@@ -107,16 +107,17 @@ static enum chv_err read_file(struct pem_store *s, struct chv_why *why)
     if (fd < 0)
         return chv_fail(why, errno == ENOENT ? CHV_ERR_NOT_FOUND : CHV_ERR_IO, "%s: cannot open: %s", s->path,
                         strerror(errno));
-    enum chv_err err = CHV_OK;
+    enum chv_err err;
     s->text = chv_secure_alloc(PEM_FILE_MAX);
-    if (s->text == NULL)
+    if (s->text == NULL) {
         err = chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", s->path);
-    else if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+    } else if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         err = chv_fail(why, CHV_ERR_STORE_FORMAT, "%s: is no regular file", s->path);
-    if (err == CHV_OK)
+    } else {
         err = read_all(s, fd, why);
-    if (err == CHV_OK)
-        err = check_stat(s, &st, why);
+        if (err == CHV_OK)
+            err = check_stat(s, &st, why);
+    }
     close(fd);
     return err;
 }

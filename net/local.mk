@@ -55,6 +55,7 @@ net_libnet_la_SOURCES = \
 	net/server_expiry.c \
 	net/server_expiry.h \
 	net/server_internal.h \
+	net/server_rights.c \
 	net/server_update.c \
 	net/server_update.h \
 	net/service.c \

@@ -3,7 +3,6 @@
  */
 #include "config.h"
 
-#include "core/wire.h"
 #include "net/control.h"
 #include "net/server_internal.h"
 #include "net/source.h"
@@ -59,27 +58,6 @@ static void time_text(uint64_t seconds, char out[TIME_TEXT])
         snprintf(out, TIME_TEXT, "%" PRIu64, seconds);
 }
 
-/* The client's static key; false in profile psk, and before the hello was read. */
-static bool identity_of(const struct chv_server_conn *c, struct chv_identity *identity)
-{
-    struct chv_session_info info;
-    const struct chv_suite_parts *parts;
-    if (c->conn == NULL || chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK ||
-        info.peer_public == NULL || (parts = chv_suite_parts(info.suite)) == NULL)
-        return false;
-    memset(identity, 0, sizeof *identity);
-    identity->curve = parts->curve;
-    memcpy(identity->public_key, info.peer_public, info.peer_public_len);
-    return true;
-}
-
-static void fingerprint_of(const struct chv_server_conn *c, const struct chv_identity *identity,
-                           char out[CHV_FINGERPRINT_MAX])
-{
-    if (chv_fingerprint(&c->worker->loop.crypto, identity, out) != CHV_OK)
-        snprintf(out, CHV_FINGERPRINT_MAX, "?");
-}
-
 /* "client 'cam1' " once proven, "claimed client 'cam1' " before, "" while nothing is known. */
 static void who(const struct chv_server_conn *c, char *out, size_t size)
 {
@@ -94,10 +72,9 @@ static void who(const struct chv_server_conn *c, char *out, size_t size)
              info.credential != NULL &&
              chv_credential_parse(info.credential, info.credential_len, &claimed, NULL) == CHV_OK)
         snprintf(out, size, "claimed client '%s': ", claimed.id);
-    else if (identity_of(c, &identity)) {
-        fingerprint_of(c, &identity, fingerprint);
+    else if (c->conn != NULL && chv_server_identity_of(c->conn, &identity) &&
+             chv_fingerprint(&c->worker->loop.crypto, &identity, fingerprint) == CHV_OK)
         snprintf(out, size, "key %s: ", fingerprint);
-    }
 }
 
 /* Strangers cannot fill the disk: beyond so many warnings a second the rest is counted, and said at level debug. */
@@ -148,7 +125,7 @@ static void on_peer(struct chv_server_conn *c)
 {
     struct chv_identity identity;
     enum chv_err err;
-    if (identity_of(c, &identity) && chv_allowlist_find(c->worker->allowed, &identity) != NULL) {
+    if (chv_server_identity_of(c->conn, &identity) && chv_allowlist_find(c->worker->allowed, &identity) != NULL) {
         err = chv_conn_key_answer(c->conn, NULL);
     } else {
         c->refuse = CHV_REFUSE_UNKNOWN_KEY;
@@ -262,27 +239,6 @@ static const struct chv_service *find_service(const struct chv_server *server, c
     return NULL;
 }
 
-/* What the allow-list makes of proven rights: NULL, or why they are none any more. */
-static const char *apply_allowed(const struct chv_server_conn *c, enum chv_profile profile,
-                                 struct chv_credential *rights)
-{
-    struct chv_identity identity;
-    if (profile == CHV_PROFILE_PSK)
-        return NULL;
-    const struct chv_allowed *entry =
-        identity_of(c, &identity) ? chv_allowlist_find(c->worker->allowed, &identity) : NULL;
-    if (profile == CHV_PROFILE_KEY) {
-        if (entry == NULL)
-            return "this identity key is not in allowed-keys any more";
-        chv_allowed_rights(entry, rights);
-    } else if (entry != NULL) {
-        if (strcmp(entry->id, rights->id) != 0)
-            return "the allow-list has this identity key for another client";
-        chv_allowed_narrow(entry, rights);
-    }
-    return NULL;
-}
-
 /*
  * The session's credential, or its static key, is proven now. Only the scopes that it has take memory: a connection may
  * live for months. *denied: why the allow-list does not let it in, else NULL.
@@ -298,7 +254,7 @@ static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
     if (err != CHV_OK)
         return err;
     const uint64_t credential_end = parsed.not_after;
-    *denied = apply_allowed(c, info.profile, &parsed);
+    *denied = chv_server_rights(c->worker->allowed, c->conn, &info, &parsed);
     if (c->verdict == CHV_KEEPER_ACCEPTED && parsed.not_after != credential_end && parsed.not_after <= unix_time())
         c->verdict = CHV_KEEPER_EXPIRED; /* the entry has; the credential is the keeper's to judge */
     size_t size = offsetof(struct chv_credential, scopes) + parsed.scope_count * sizeof parsed.scopes[0];
@@ -413,20 +369,6 @@ static void say_backend(const struct chv_server_conn *c)
         say(c, CHV_LOG_ERROR, "backend %s: %s", c->worker->loop.crypto.backend->name, health.last);
 }
 
-/* Whether the session was doomed from its hello on: its note says why, to this log alone. */
-static bool wrong_identity(const struct chv_server_conn *c)
-{
-    struct chv_session_info info;
-    struct chv_credential claimed;
-    struct chv_identity identity;
-    uint8_t hash[CHV_IDENTITY_HASH_LEN];
-    return chv_session_get_info(chv_conn_session(c->conn), &info) == CHV_OK && info.profile == CHV_PROFILE_KEY_PSK &&
-           identity_of(c, &identity) &&
-           chv_credential_parse(info.credential, info.credential_len, &claimed, NULL) == CHV_OK &&
-           chv_identity_hash(&c->worker->loop.crypto, identity.curve, identity.public_key, hash) == CHV_OK &&
-           memcmp(hash, claimed.identity_hash, sizeof hash) != 0;
-}
-
 static void say_end(const struct chv_server_conn *c, enum chv_err err)
 {
     if (err == CHV_ERR_CRYPTO || err == CHV_ERR_KEY)
@@ -442,7 +384,7 @@ static void say_end(const struct chv_server_conn *c, enum chv_err err)
         say(c, CHV_LOG_WARNING, "refused %u: %s", c->refuse, why);
     else if (c->stage == STAGE_CLAIMED && chv_session_refusal(chv_conn_session(c->conn)) != 0)
         say(c, CHV_LOG_WARNING, "refused %u: %s", chv_session_refusal(chv_conn_session(c->conn)), why);
-    else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL && wrong_identity(c))
+    else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL && chv_server_misbound(c->conn))
         say(c, CHV_LOG_WARNING, "OPEN does not open: %s", why);
     else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL)
         say(c, CHV_LOG_WARNING,
@@ -582,32 +524,12 @@ void chv_server_drain(struct chv_worker *w)
     }
 }
 
-/* Whether a session would get the rights that it has, or more, if it came now. */
-static const char *recheck(const struct chv_server_conn *c)
-{
-    struct chv_session_info info;
-    struct chv_credential now;
-    if (chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK || info.profile == CHV_PROFILE_PSK)
-        return NULL;
-    memset(&now, 0, sizeof now);
-    if (info.profile == CHV_PROFILE_KEY_PSK &&
-        chv_credential_parse(info.credential, info.credential_len, &now, NULL) != CHV_OK)
-        return "credential is not accepted";
-    const char *denied = apply_allowed(c, info.profile, &now);
-    if (denied != NULL)
-        return denied;
-    bool same = strcmp(now.id, c->client->id) == 0 && (now.not_after == 0 || now.not_after > unix_time());
-    for (size_t i = 0; i < c->client->scope_count; i++)
-        same = same && chv_credential_has_scope(&now, c->client->scopes[i]);
-    return same ? NULL : "the allow-list has less rights for this identity key now";
-}
-
 void chv_server_recheck(struct chv_worker *w)
 {
     struct chv_server_conn *next;
     for (struct chv_server_conn *c = w->conns; c != NULL; c = next) {
         next = c->next; /* an end comes later, from the loop */
-        const char *denied = c->stage == STAGE_OPEN ? recheck(c) : NULL;
+        const char *denied = c->stage == STAGE_OPEN ? chv_server_rights_now(w->allowed, c->conn, c->client) : NULL;
         if (denied != NULL && refuse_open(c, 403, denied) != CHV_OK)
             chv_conn_abort(c->conn, CHV_ERR_REFUSED);
     }

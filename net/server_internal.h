@@ -80,4 +80,19 @@ uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
 void chv_server_verdict(struct chv_conn *conn, enum chv_keeper_verdict verdict);
 void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason);
 
+/* server_rights.c */
+/* The client's static key; false in profile psk, and before the hello was read. */
+bool chv_server_identity_of(struct chv_conn *conn, struct chv_identity *identity);
+/*
+ * What the allow-list makes of a proven client: NULL, or why it has no rights (static text).  `rights`: in, the
+ * credential's; out, in profile key the entry's, in key+psk what both grant.
+ */
+const char *chv_server_rights(const struct chv_allowlist *allowed, struct chv_conn *conn,
+                              const struct chv_session_info *info, struct chv_credential *rights);
+/* Whether a session that has rights would get them, or more, if it came now: NULL, or why not. */
+const char *chv_server_rights_now(const struct chv_allowlist *allowed, struct chv_conn *conn,
+                                  const struct chv_credential *had);
+/* Profile key+psk: whether the credential is bound to another key, so that the session was doomed from its hello on. */
+bool chv_server_misbound(struct chv_conn *conn);
+
 #endif

@@ -60,11 +60,17 @@ void chv_supervisor_keeper_ready(struct supervisor *s)
         ask_epochs(s, true);
 }
 
+static bool same_identity(const struct chv_server_identity *a, const struct chv_server_identity *b)
+{
+    return a->there == b->there && a->curve == b->curve &&
+           memcmp(a->public_key, b->public_key, sizeof a->public_key) == 0;
+}
+
 void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config, bool lacks)
 {
     uint64_t before = s->config.max_lifetime;
     uint32_t successor = chv_server_successor(&s->config);
-    bool other_key = memcmp(&s->config.identity, &config->identity, sizeof config->identity) != 0;
+    bool other_key = !same_identity(&s->config.identity, &config->identity);
     take_epochs(&s->config, config);
     s->config.identity = config->identity;
     if (s->config.max_lifetime != before || other_key || chv_server_successor(&s->config) != successor)

@@ -151,7 +151,7 @@ int keyadmin_identity_new(const struct chv_cli_args *args)
 {
     const char *out = chv_cli_value(args, "out"), *to = chv_cli_value(args, "to");
     char public_file[PATH_MAX] = "";
-    struct chv_identity identity;
+    struct chv_identity identity = {.curve = CHV_CURVE_25519};
     struct chv_why why = {""};
     enum chv_curve curve;
     json_t *o = json_object();
@@ -204,7 +204,7 @@ static enum chv_err identity_open(const struct chv_cli_args *args, const char *g
 
 int keyadmin_identity_fingerprint(const struct chv_cli_args *args)
 {
-    struct chv_identity identity;
+    struct chv_identity identity = {.curve = CHV_CURVE_25519};
     struct chv_why why = {""};
     char fingerprint[CHV_FINGERPRINT_MAX];
     enum chv_err err = identity_open(args, args->operands[0], &identity, &why);
@@ -279,7 +279,7 @@ static enum chv_err identity_rights(const struct chv_cli_args *args, struct chv_
 
 int keyadmin_identity_show(const struct chv_cli_args *args)
 {
-    struct chv_identity identity;
+    struct chv_identity identity = {.curve = CHV_CURVE_25519};
     struct chv_why why = {""};
     struct chv_credential c;
     char line[CHV_ALLOWED_LINE_MAX], pem[CHV_PEM_TEXT_MAX];

@@ -182,6 +182,7 @@ def test_credential_and_key_of_two_clients():
         with identityclient.IdentityClient(site, identityclient.KEY_PSK, b, public, cred, access) as client:
             chv.check_equal(client.handshake(), None, "b with b's")
         doomed(site, identityclient.IdentityClient(site, identityclient.KEY_PSK, a, public, cred, access))
+        site.server.wait_for("claimed client 'b': .*the credential belongs to another identity key")
         # b's credential rewritten for a: another access key, which a has not
         forged = store.credential("b", not_after=end, profile=3,
                                   identity=identityclient.identity_hash(identityclient.public_bytes(a)))
