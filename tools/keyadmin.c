@@ -4,9 +4,12 @@
 
 enum { INIT = 1, ADD = 2, SHOW = 4, CHECK = 8, DERIVE = 16, TOKEN_LIST = 32, TOKEN_INIT = 64, TOKEN_CHECK = 128 };
 enum { ID_NEW = 256, ID_SHOW = 512, ID_PRINT = 1024, RESTORE = 2048, ID_READ = ID_SHOW | ID_PRINT };
+enum { EPOCH_NEW = 4096, EPOCH_LIST = 8192, EPOCH_STATUS = 16384, EPOCH_RETIRE = 32768 };
+enum { EPOCHS = EPOCH_NEW | EPOCH_LIST | EPOCH_STATUS | EPOCH_RETIRE };
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
-    PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE
+    PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE | EPOCH_NEW | EPOCH_LIST |
+                EPOCH_RETIRE
 };
 
 static const struct chv_cli_command keyadmin_commands[] = {
@@ -123,6 +126,40 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin restore --from gate.cms --key recovery.key\n"
      "  keyadmin restore --from gate.cms --key recovery.key --keystore pkcs11:token=new --module /usr/lib/hsm.so\n",
      0, 0, keyadmin_restore},
+    {"epoch new", "", "make the master secret of the next epoch, and serve it",
+     "Makes master:N+1 in the server's keystore and puts N+1 into 'epochs' (and 'key-check') of the\n"
+     "configuration, whose comments and other lines stay.  After a reload (SIGHUP) the server hands clients\n"
+     "of older epochs their new key when they come; the old one works until its epoch is retired.  One that\n"
+     "was cut off half-way is taken up again.  With --keystore the lines to write are printed instead.\n"
+     "\n"
+     "--compromised: an old master leaked.  All older epochs leave 'epochs' at once and nobody is handed a\n"
+     "key: whoever has the master could take it.  Every client is provisioned anew.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin epoch new && systemctl reload chaveirod\n"
+     "  keyadmin epoch new -c server/chaveirod.conf --backup-to recovery.pem --backup-out master-2.cms\n",
+     0, 0, keyadmin_epoch_new},
+    {"epoch list", "", "the master secrets of the keystore, and which are served",
+     "SUCCESSOR is the epoch whose keys clients of older ones are handed.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin epoch list\n",
+     0, 0, keyadmin_epoch_list},
+    {"epoch status", "", "how many clients use each epoch that is served",
+     "Counts in the registry, by the newest key that each client was seen with.  Opens no keystore.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin epoch status\n",
+     0, 0, keyadmin_epoch_status},
+    {"epoch retire", "N", "serve an old epoch no longer",
+     "Takes N out of 'epochs'.  Refused while clients have no newer key, and where nobody counts them, unless\n"
+     "--force is given.  --destroy destroys the master too, after a confirmation: then nothing brings back the\n"
+     "keys of that epoch.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin epoch retire 1 && systemctl reload chaveirod\n"
+     "  keyadmin epoch retire 1 --force --destroy --yes\n",
+     1, 1, keyadmin_epoch_retire},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -134,11 +171,12 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     ADD | DERIVE | ID_NEW | RESTORE, false},
+     ADD | DERIVE | ID_NEW | RESTORE | EPOCHS, false},
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME",
-     INIT | ADD | DERIVE | ID_NEW | RESTORE, false},
+     INIT | ADD | DERIVE | ID_NEW | RESTORE | EPOCH_NEW, false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
-     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE, false},
+     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE | EPOCHS,
+     false},
     {"pin-file", 0, "FILE",
      "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
      PIN_GIVEN | TOKEN_INIT, false},
@@ -164,12 +202,17 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"server", 0, NULL, "into the keystore of the server that -c or --keystore names", ID_NEW, false},
     {"curve", 0, "NAME", "of an identity key: x25519 (default) or p256", INIT | ID_NEW, false},
     {"pem", 0, NULL, "print the public key as PEM text instead", ID_SHOW, false},
-    {"backup-to", 0, "CERT", "certificate (PEM or DER) to which a backup of the master is encrypted", INIT, false},
-    {"backup-out", 0, "FILE", "where the backup goes (default: DIR/master-1.cms)", INIT, false},
+    {"backup-to", 0, "CERT", "certificate (PEM or DER) to which a backup of the master is encrypted", INIT | EPOCH_NEW,
+     false},
+    {"backup-out", 0, "FILE", "where the backup goes (default: master-N.cms; init: in DIR)", INIT | EPOCH_NEW, false},
     {"from", 0, "FILE", "the backup", RESTORE, false},
     {"key", 0, "KEY", "private key of the certificate that it was encrypted to (PEM)", RESTORE, false},
     {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
      RESTORE, false},
+    {"compromised", 0, NULL, "old masters leaked: serve the new epoch only", EPOCH_NEW, false},
+    {"force", 0, NULL, "also where clients are cut off, or nobody knows", EPOCH_RETIRE, false},
+    {"destroy", 0, NULL, "destroy the master too", EPOCH_RETIRE, false},
+    {"yes", 0, NULL, "--destroy without asking", EPOCH_RETIRE, false},
     {"explain", 0, NULL, "print the derivation (the only thing 'derive' does)", DERIVE, false},
     {"passphrase-file", 0, "FILE",
      "passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL

@@ -29,6 +29,8 @@ tools_libserverconfig_la_SOURCES = \
 	tools/client_config.h \
 	tools/server_config.c \
 	tools/server_config.h \
+	tools/server_config_edit.c \
+	tools/server_config_edit.h \
 	tools/server_config_template.c \
 	$(NULL)
 tools_libserverconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
@@ -45,6 +47,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_check.c \
 	tools/keyadmin_client.c \
 	tools/keyadmin_derive.c \
+	tools/keyadmin_epoch.c \
 	tools/keyadmin_identity.c \
 	tools/keyadmin_init.c \
 	tools/keyadmin_restore.c \

@@ -9,7 +9,8 @@ import chv
 
 COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["check"], ["derive"],
                          ["token", "list"], ["token", "init"], ["token", "check"], ["identity", "new"],
-                         ["identity", "show"], ["identity", "fingerprint"], ["restore"]],
+                         ["identity", "show"], ["identity", "fingerprint"], ["restore"], ["epoch", "new"],
+                         ["epoch", "list"], ["epoch", "status"], ["epoch", "retire"]],
             "chaveiro": [[], ["send"], ["chat"], ["ping"]], "chaveirod": [[]]}
 SECTIONS = {"chaveirod": 8}
 COMPLETION = "/usr/share/bash-completion/bash_completion"

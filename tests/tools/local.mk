@@ -45,6 +45,7 @@ tools_test_scripts = \
 	tests/tools/token_site.py \
 	tests/tools/token_warnings.py \
 	tests/tools/server_expiry.py \
+	tests/tools/rotation.py \
 	tests/tools/server_hostile.py \
 	tests/tools/server_life.py \
 	tests/tools/server_processes.py \
