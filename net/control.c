@@ -1,374 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/control.h"
 
-#include <cbor.h>
-#include <stdbool.h>
 #include <string.h>
 
+#include "net/map.h"
 #include "net/text.h"
 
-enum { DEPTH_MAX = 4, PAIRS_MAX = 64 };
-
-/*
- * First pass, by libcbor's streaming decoder, which allocates nothing: the shape. Only a buffer that passes is given to
- * cbor_load, whose memory is then bounded by CHV_CONTROL_MAX.
- */
-struct shape {
-    size_t open[DEPTH_MAX]; /* items that each open container still wants */
-    size_t depth;
-    size_t room; /* bytes of the buffer: no container has more items */
-    bool started, bad;
-};
-
-static void count_item(struct shape *s)
+static enum chv_err get_code(const struct cbor_item_t *map, unsigned *code)
 {
-    if (s->depth > 0)
-        s->open[s->depth - 1]--;
-    else if (s->started)
-        s->bad = true; /* something behind the map */
-    s->started = true;
-}
-
-static void open_container(struct shape *s, size_t items)
-{
-    count_item(s);
-    if (s->bad || s->depth == DEPTH_MAX || items > s->room)
-        s->bad = true;
-    else
-        s->open[s->depth++] = items;
-}
-
-static void on_u8(void *arg, uint8_t v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_u16(void *arg, uint16_t v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_u32(void *arg, uint32_t v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_u64(void *arg, uint64_t v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_string(void *arg, cbor_data data, size_t len)
-{
-    struct shape *s = arg;
-    count_item(s);
-    (void)data;
-    if (len > s->room)
-        s->bad = true;
-}
-
-static void on_text(void *arg, cbor_data data, size_t len)
-{
-    struct shape *s = arg;
-    on_string(arg, data, len);
-    if (!s->bad && !chv_text_is_utf8((const char *)data, len))
-        s->bad = true;
-}
-
-static void on_array(void *arg, size_t items)
-{
-    open_container(arg, items);
-}
-
-static void on_map(void *arg, size_t pairs)
-{
-    struct shape *s = arg;
-    if (pairs > PAIRS_MAX)
-        s->bad = true;
-    else
-        open_container(s, 2 * pairs);
-}
-
-static void on_tag(void *arg, uint64_t tag)
-{
-    (void)tag;
-    open_container(arg, 1);
-}
-
-static void on_float(void *arg, float v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_double(void *arg, double v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_bool(void *arg, bool v)
-{
-    (void)v;
-    count_item(arg);
-}
-
-static void on_simple(void *arg)
-{
-    count_item(arg);
-}
-
-/* Indefinite lengths and their end. */
-static void on_bad(void *arg)
-{
-    struct shape *s = arg;
-    s->bad = true;
-}
-
-static const struct cbor_callbacks shape_callbacks = {
-    .uint8 = on_u8,
-    .uint16 = on_u16,
-    .uint32 = on_u32,
-    .uint64 = on_u64,
-    .negint8 = on_u8,
-    .negint16 = on_u16,
-    .negint32 = on_u32,
-    .negint64 = on_u64,
-    .byte_string_start = on_bad,
-    .byte_string = on_string,
-    .string = on_text,
-    .string_start = on_bad,
-    .indef_array_start = on_bad,
-    .array_start = on_array,
-    .indef_map_start = on_bad,
-    .map_start = on_map,
-    .tag = on_tag,
-    .float2 = on_float,
-    .float4 = on_float,
-    .float8 = on_double,
-    .undefined = on_simple,
-    .null = on_simple,
-    .boolean = on_bool,
-    .indef_break = on_bad,
-};
-
-static bool well_shaped(const uint8_t *buf, size_t len)
-{
-    struct shape s = {.room = len};
-    size_t pos = 0;
-    if (len == 0 || len > CHV_CONTROL_MAX || buf[0] >> 5 != 5) /* major type 5: a map (RFC 8949, 3.1) */
-        return false;
-    while (pos < len && !s.bad) {
-        struct cbor_decoder_result r = cbor_stream_decode(buf + pos, len - pos, &shape_callbacks, &s);
-        if (r.status != CBOR_DECODER_FINISHED || r.read == 0)
-            return false;
-        pos += r.read;
-        while (!s.bad && s.depth > 0 && s.open[s.depth - 1] == 0)
-            s.depth--;
-    }
-    return !s.bad && s.depth == 0;
-}
-
-static bool same_text(const cbor_item_t *a, const cbor_item_t *b)
-{
-    size_t len = cbor_string_length(a);
-    return len == cbor_string_length(b) && memcmp(cbor_string_handle(a), cbor_string_handle(b), len) == 0;
-}
-
-static bool good_items(cbor_item_t *item);
-
-/* Text keys, none twice; values good. */
-static bool good_map(const cbor_item_t *map)
-{
-    const struct cbor_pair *pairs = cbor_map_handle(map);
-    for (size_t i = 0; i < cbor_map_size(map); i++) {
-        if (!cbor_isa_string(pairs[i].key))
-            return false;
-        for (size_t j = 0; j < i; j++)
-            if (same_text(pairs[i].key, pairs[j].key))
-                return false;
-        if (!good_items(pairs[i].value))
-            return false;
-    }
-    return true;
-}
-
-/* Recursion is bounded by DEPTH_MAX, which the first pass has checked. */
-static bool good_items(cbor_item_t *item)
-{
-    if (cbor_isa_map(item))
-        return good_map(item);
-    if (cbor_isa_tag(item)) {
-        cbor_item_t *inner = cbor_tag_item(item);
-        bool good = good_items(inner);
-        cbor_decref(&inner);
-        return good;
-    }
-    if (!cbor_isa_array(item))
-        return true;
-    for (size_t i = 0; i < cbor_array_size(item); i++)
-        if (!good_items(cbor_array_handle(item)[i]))
-            return false;
-    return true;
-}
-
-static enum chv_err load_map(const uint8_t *buf, size_t len, cbor_item_t **map)
-{
-    struct cbor_load_result result;
-    if (!well_shaped(buf, len))
-        return CHV_ERR_MALFORMED;
-    cbor_item_t *item = cbor_load(buf, len, &result);
-    if (item == NULL)
-        return result.error.code == CBOR_ERR_MEMERROR ? CHV_ERR_MEMORY : CHV_ERR_MALFORMED;
-    if (result.read != len || !cbor_isa_map(item) || !good_map(item)) {
-        cbor_decref(&item);
-        return CHV_ERR_MALFORMED;
-    }
-    *map = item;
-    return CHV_OK;
-}
-
-static const cbor_item_t *find(const cbor_item_t *map, const char *key)
-{
-    const struct cbor_pair *pairs = cbor_map_handle(map);
-    size_t len = strlen(key);
-    for (size_t i = 0; i < cbor_map_size(map); i++)
-        if (cbor_string_length(pairs[i].key) == len && memcmp(cbor_string_handle(pairs[i].key), key, len) == 0)
-            return pairs[i].value;
-    return NULL;
-}
-
-/* NUL-terminated text of at most size - 1 bytes. */
-static enum chv_err get_text(const cbor_item_t *map, const char *key, char *out, size_t size)
-{
-    const cbor_item_t *item = find(map, key);
-    if (item == NULL || !cbor_isa_string(item))
-        return CHV_ERR_MALFORMED;
-    size_t len = cbor_string_length(item);
-    const unsigned char *text = cbor_string_handle(item);
-    if (len >= size || (len > 0 && memchr(text, '\0', len) != NULL))
-        return CHV_ERR_MALFORMED;
-    if (len > 0)
-        memcpy(out, text, len);
-    out[len] = '\0';
-    return CHV_OK;
-}
-
-static enum chv_err get_code(const cbor_item_t *map, const char *key, unsigned *code)
-{
-    const cbor_item_t *item = find(map, key);
-    if (item == NULL || !cbor_isa_uint(item))
-        return CHV_ERR_MALFORMED;
-    uint64_t value = cbor_get_int(item);
-    if (value < CHV_STATUS_CODE_MIN || value > CHV_STATUS_CODE_MAX)
-        return CHV_ERR_MALFORMED;
-    *code = (unsigned)value;
-    return CHV_OK;
-}
-
-/* Encoding: one writer over libcbor's primitives, which write nothing when there is no room. */
-struct encoder {
-    uint8_t *out;
-    size_t len, cap;
-    bool full;
-};
-
-static void wrote(struct encoder *e, size_t n)
-{
-    if (n == 0)
-        e->full = true;
-    e->len += n;
-}
-
-static void put_map(struct encoder *e, size_t pairs)
-{
-    wrote(e, cbor_encode_map_start(pairs, e->out + e->len, e->cap - e->len));
-}
-
-static void put_text(struct encoder *e, const char *text)
-{
-    size_t len = strlen(text);
-    wrote(e, cbor_encode_string_start(len, e->out + e->len, e->cap - e->len));
-    if (e->full || len > e->cap - e->len) {
-        e->full = true;
-        return;
-    }
-    memcpy(e->out + e->len, text, len);
-    e->len += len;
-}
-
-static void put_uint(struct encoder *e, uint64_t value)
-{
-    wrote(e, cbor_encode_uint(value, e->out + e->len, e->cap - e->len));
-}
-
-static enum chv_err encoded(const struct encoder *e, size_t *len)
-{
-    if (e->full)
-        return CHV_ERR_SPACE;
-    *len = e->len;
-    return CHV_OK;
+    uint64_t value = 0;
+    enum chv_err err = chv_map_uint(map, "code", &value);
+    if (err == CHV_OK && (value < CHV_STATUS_CODE_MIN || value > CHV_STATUS_CODE_MAX))
+        err = CHV_ERR_MALFORMED;
+    if (err == CHV_OK)
+        *code = (unsigned)value;
+    return err;
 }
 
 enum chv_err chv_open_encode(const struct chv_open *open, uint8_t *out, size_t *len)
 {
-    struct encoder e = {.out = out, .cap = *len};
+    struct chv_map_writer w = {.out = out, .cap = *len};
     size_t name = strnlen(open->service, sizeof open->service);
     if (name == 0 || name == sizeof open->service || !chv_text_is_utf8(open->service, name))
         return CHV_ERR_ARGUMENT;
-    put_map(&e, 1);
-    put_text(&e, "service");
-    put_text(&e, open->service);
-    return encoded(&e, len);
+    chv_map_begin(&w, 1);
+    chv_map_put_text(&w, "service", open->service);
+    return chv_map_end(&w, len);
 }
 
 enum chv_err chv_status_encode(const struct chv_status *status, uint8_t *out, size_t *len)
 {
-    struct encoder e = {.out = out, .cap = *len};
+    struct chv_map_writer w = {.out = out, .cap = *len};
     size_t text = strnlen(status->text, sizeof status->text);
     if (status->code < CHV_STATUS_CODE_MIN || status->code > CHV_STATUS_CODE_MAX || text == sizeof status->text ||
         !chv_text_is_utf8(status->text, text))
         return CHV_ERR_ARGUMENT;
-    put_map(&e, 2);
-    put_text(&e, "code");
-    put_uint(&e, status->code);
-    put_text(&e, "text");
-    put_text(&e, status->text);
-    return encoded(&e, len);
+    chv_map_begin(&w, 2);
+    chv_map_put_uint(&w, "code", status->code);
+    chv_map_put_text(&w, "text", status->text);
+    return chv_map_end(&w, len);
 }
 
 enum chv_err chv_open_decode(const uint8_t *buf, size_t len, struct chv_open *open)
 {
-    cbor_item_t *map = NULL;
+    struct cbor_item_t *map = NULL;
     struct chv_open read = {0};
-    enum chv_err err = load_map(buf, len, &map);
+    enum chv_err err = chv_map_load(buf, len, &map);
     if (err != CHV_OK)
         return err;
-    err = get_text(map, "service", read.service, sizeof read.service);
+    err = chv_map_text(map, "service", read.service, sizeof read.service);
     if (err == CHV_OK && read.service[0] == '\0')
         err = CHV_ERR_MALFORMED;
     if (err == CHV_OK)
         *open = read;
-    cbor_decref(&map);
+    chv_map_free(map);
     return err;
 }
 
 enum chv_err chv_status_decode(const uint8_t *buf, size_t len, struct chv_status *status)
 {
-    cbor_item_t *map = NULL;
+    struct cbor_item_t *map = NULL;
     struct chv_status read;
-    enum chv_err err = load_map(buf, len, &map);
+    enum chv_err err = chv_map_load(buf, len, &map);
     if (err != CHV_OK)
         return err;
-    err = get_code(map, "code", &read.code);
+    err = get_code(map, &read.code);
     if (err == CHV_OK)
-        err = get_text(map, "text", read.text, sizeof read.text);
+        err = chv_map_text(map, "text", read.text, sizeof read.text);
     if (err == CHV_OK)
         *status = read;
-    cbor_decref(&map);
+    chv_map_free(map);
     return err;
 }

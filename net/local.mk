@@ -45,6 +45,8 @@ net_libnet_la_SOURCES = \
 	net/log.h \
 	net/loop.c \
 	net/loop.h \
+	net/map.c \
+	net/map.h \
 	net/ratelimit.c \
 	net/ratelimit.h \
 	net/sandbox.c \
