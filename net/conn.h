@@ -100,6 +100,13 @@ void chv_conn_abort(struct chv_conn *conn, enum chv_err err);
 enum chv_err chv_conn_connect(struct chv_loop *loop, const char *address, const struct chv_session_config *config,
                               const struct chv_conn_events *events, void *owner, struct chv_conn **conn,
                               struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * From inside a `record` callback: no further record is handed out, and the peer is not read, until chv_conn_unpause; what
+ * was read already (at most one read) is kept.  The owner bounds how long.  An end of the connection is noticed later.
+ */
+void chv_conn_pause(struct chv_conn *conn);
+/* Hands out what was kept, at once, and reads on.  Without a pause nothing happens. */
+void chv_conn_unpause(struct chv_conn *conn);
 /* What went wrong, beside the code: for the log and for people; "" if nothing is known. */
 const char *chv_conn_why(const struct chv_conn *conn);
 /* Says it for a failure that the owner brings about; what was said first stays. */

@@ -139,6 +139,8 @@ size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
                 used += n;
                 go = n > 0;
             }
+        } else if (conn->paused) {
+            go = false;
         } else if (conn->state == CHV_CONN_OPEN) {
             size_t frame = frame_length(conn, buf + used, len - used);
             go = frame > 0 && frame <= len - used;
@@ -236,7 +238,7 @@ static size_t take(struct chv_conn *conn, size_t have, size_t got)
 
 static bool may_read(const struct chv_conn *conn)
 {
-    if (conn->read_ended || (conn->unsent.len > 0 && conn->role == CHV_SERVER))
+    if (conn->read_ended || conn->paused || (conn->unsent.len > 0 && conn->role == CHV_SERVER))
         return false;
     switch (conn->state) {
     case CHV_CONN_HANDSHAKE:

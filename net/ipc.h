@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the supervisor and its two processes say to each other over SOCK_SEQPACKET: small messages, some with
+/* What the supervisor and its processes say to each other over SOCK_SEQPACKET: small messages, some with
  * descriptors. */
 #ifndef CHV_NET_IPC_H
 #define CHV_NET_IPC_H
@@ -9,10 +9,11 @@
 enum chv_ipc_kind {
     CHV_IPC_READY = 1, /* child -> supervisor: it serves */
     CHV_IPC_SERVES, /* keeper -> supervisor, after each CHV_IPC_CONFIG, and with an identity key before READY: what is in effect */
-    CHV_IPC_KEEPERS, /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
-    CHV_IPC_CONFIG,  /* supervisor -> both: take over what can change while running */
-    CHV_IPC_ALLOWED, /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
-    CHV_IPC_LOST,    /* net -> supervisor: a loop has lost its socket to the keeper, of this generation */
+    CHV_IPC_KEEPERS,    /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
+    CHV_IPC_REGISTRARS, /* the same for net and registrar */
+    CHV_IPC_CONFIG,     /* supervisor -> all: take over what can change while running */
+    CHV_IPC_ALLOWED,    /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
+    CHV_IPC_LOST,    /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
     CHV_IPC_SILENT,  /* net -> supervisor: the keeper of this generation lets a loop wait long for an answer */
     CHV_IPC_PING,    /* supervisor -> keeper: answer with CHV_IPC_PONG and this generation, between two packets */
     CHV_IPC_PONG,    /* keeper -> supervisor */
@@ -23,7 +24,8 @@ enum chv_ipc_kind {
 
 struct chv_ipc_message {
     enum chv_ipc_kind kind;
-    unsigned generation; /* KEEPERS, LOST, SILENT: counts the sets of sockets; PING, PONG: pings; CONFIG to the
+    unsigned
+        generation; /* KEEPERS, REGISTRARS, LOST, SILENT: counts the sets of sockets; PING, PONG: pings; CONFIG to the
                                         keeper: 0 if another keeper may be started for it; SERVES: 1 if it should */
     struct chv_server_config
         config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs, update, max_lifetime and identity */

@@ -49,6 +49,13 @@ net_libnet_la_SOURCES = \
 	net/map.h \
 	net/ratelimit.c \
 	net/ratelimit.h \
+	net/registrar.c \
+	net/registrar.h \
+	net/registrar_answer.c \
+	net/registrar_client.c \
+	net/registrar_client.h \
+	net/registrar_internal.h \
+	net/registrar_main.c \
 	net/sandbox.c \
 	net/sandbox.h \
 	net/server.c \
@@ -57,6 +64,8 @@ net_libnet_la_SOURCES = \
 	net/server_expiry.c \
 	net/server_expiry.h \
 	net/server_internal.h \
+	net/server_open.c \
+	net/server_registry.c \
 	net/server_rights.c \
 	net/server_update.c \
 	net/server_update.h \

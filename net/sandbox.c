@@ -171,6 +171,21 @@ static const int net_calls[] = {
 /* The clock mark. */
 static const int keeper_calls[] = {CALL(openat), CALL(renameat), CALL(renameat2), CALL(fdatasync), CALL(lseek)};
 
+/* A database: files, their locks and a shared index, or a client's sockets to a server, which names may have to find. */
+static const int registrar_calls[] = {
+    CALL(openat),    CALL(statx),       CALL(faccessat),   CALL(faccessat2), CALL(readlinkat), CALL(getdents64),
+    CALL(getcwd),    CALL(lseek),       CALL(pread64),     CALL(pwrite64),   CALL(readv),      CALL(ftruncate),
+    CALL(fallocate), CALL(fsync),       CALL(fdatasync),   CALL(renameat),   CALL(renameat2),  CALL(unlinkat),
+    CALL(fchmod),    CALL(flock),       CALL(fstatfs),     CALL(statfs),     CALL(msync),      CALL(geteuid),
+    CALL(getuid),    CALL(getgid),      CALL(getegid),     CALL(uname),      CALL(sysinfo),    CALL(socket),
+    CALL(connect),   CALL(getsockname), CALL(getpeername), CALL(getsockopt), CALL(setsockopt), CALL(shutdown),
+    CALL(sendmmsg),
+#ifdef __x86_64__ /* what newer architectures have not */
+    CALL(open),      CALL(stat),        CALL(lstat),       CALL(access),     CALL(readlink),   CALL(rename),
+    CALL(unlink),    CALL(time),
+#endif
+};
+
 /* A PKCS #11 module: files and their locks, a socket to its token, threads. */
 static const int module_calls[] = {
     CALL(openat),
@@ -283,6 +298,8 @@ enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_wh
         err = allow(filter, net_calls, sizeof net_calls / sizeof net_calls[0]);
     if (err == 0 && kind == CHV_SANDBOX_KEEPER)
         err = allow(filter, keeper_calls, sizeof keeper_calls / sizeof keeper_calls[0]);
+    if (err == 0 && kind == CHV_SANDBOX_REGISTRAR)
+        err = allow(filter, registrar_calls, sizeof registrar_calls / sizeof registrar_calls[0]);
     if (err == 0 && module)
         err = allow(filter, module_calls, sizeof module_calls / sizeof module_calls[0]);
     if (err == 0 && module)

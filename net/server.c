@@ -163,9 +163,10 @@ static void on_wake(uv_async_t *async)
 {
     struct chv_worker *w = async->data;
     pthread_mutex_lock(&w->mail.lock);
-    bool keeper = w->mail.keeper, config = w->mail.config, drains = w->mail.drain, stop = w->mail.stop;
-    int fd = w->mail.keeper_fd;
-    unsigned generation = w->mail.keeper_generation;
+    bool keeper = w->mail.keeper, registrar = w->mail.registrar, config = w->mail.config, drains = w->mail.drain,
+         stop = w->mail.stop;
+    int fd = w->mail.keeper_fd, registrar_fd = w->mail.registrar_fd;
+    unsigned generation = w->mail.keeper_generation, registrar_generation = w->mail.registrar_generation;
     bool allow = w->mail.allow;
     if (config)
         configure(w, &w->mail.new_config);
@@ -174,10 +175,14 @@ static void on_wake(uv_async_t *async)
         w->allowed = w->mail.allowed;
         w->mail.allowed = NULL;
     }
-    w->mail.keeper = w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
+    w->mail.keeper = w->mail.registrar = w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
     pthread_mutex_unlock(&w->mail.lock);
     if (allow)
         chv_server_recheck(w);
+    if (registrar) { /* before it accepts */
+        w->registrar_generation = registrar_generation;
+        chv_registrar_client_connect(&w->registrar, registrar_fd);
+    }
     if (keeper) {
         w->keeper_generation = generation;
         chv_keeper_client_connect(&w->keeper, fd);
@@ -202,6 +207,13 @@ static void post(struct chv_worker *w, const struct chv_ipc_message *message, co
         w->mail.keeper = true;
         w->mail.keeper_fd = index < fd_count ? fds[index] : -1;
         w->mail.keeper_generation = message->generation;
+        break;
+    case CHV_IPC_REGISTRARS:
+        if (w->mail.registrar && w->mail.registrar_fd >= 0)
+            close(w->mail.registrar_fd);
+        w->mail.registrar = true;
+        w->mail.registrar_fd = index < fd_count ? fds[index] : -1;
+        w->mail.registrar_generation = message->generation;
         break;
     case CHV_IPC_CONFIG:
         w->mail.config = true;
@@ -264,6 +276,7 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     if (err != CHV_OK)
         return chv_fail(why, err, "no memory for the keeper's queue");
     configure(w, config);
+    chv_server_registry_init(w);
     (void)uv_timer_init(&w->loop.uv, &w->drain_limit);
     w->drain_limit.data = w;
     (void)uv_timer_init(&w->loop.uv, &w->health);
@@ -294,6 +307,7 @@ static void worker_end(struct chv_worker *w)
     chv_server_expiry_close(&w->expiry);
     uv_close((uv_handle_t *)&w->wake, NULL);
     chv_keeper_client_close(&w->keeper);
+    chv_server_registry_close(w);
     w->draining = true;
     chv_loop_close(&w->loop);
     chv_keeper_client_free(&w->keeper);

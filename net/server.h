@@ -42,6 +42,13 @@ struct chv_server_identity {
     uint8_t public_key[CHV_DH_PUBLIC_MAX];
 };
 
+/* What becomes of a client that comes while one of its id, of another run of its program, is there. */
+enum chv_on_duplicate {
+    CHV_DUPLICATE_ALLOW,
+    CHV_DUPLICATE_REJECT, /* the new one goes, unless the old one is dead */
+    CHV_DUPLICATE_REPLACE /* the old one goes */
+};
+
 struct chv_server_limits {
     unsigned connections;        /* at a time, all loops together */
     unsigned client_connections; /* of them for one proven client id */
@@ -66,11 +73,13 @@ struct chv_server_config {
     size_t listen_count;
     char listen[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT", "unix:/PATH" */
     char backend[CHV_BACKEND_SPEC_MAX];
-    char module[PATH_MAX];               /* of a token whose URI names none; "": p11-kit's */
-    unsigned suites;                     /* CHV_SUITE_BIT mask; 0: all that the backend has */
-    unsigned profiles;                   /* CHV_PROFILE_BIT mask; 0: psk */
-    char allowed_keys[PATH_MAX];         /* file; "": none */
-    char registry[PATH_MAX];             /* URI; of registry = none "revoked:FILE", and the file may be missing */
+    char module[PATH_MAX];       /* of a token whose URI names none; "": p11-kit's */
+    unsigned suites;             /* CHV_SUITE_BIT mask; 0: all that the backend has */
+    unsigned profiles;           /* CHV_PROFILE_BIT mask; 0: psk */
+    char allowed_keys[PATH_MAX]; /* file; "": none */
+    char registry[PATH_MAX];     /* URI; of registry = none "revoked:FILE", and the file may be missing */
+    bool registry_required;      /* else the deny snapshot will do while it cannot be reached */
+    enum chv_on_duplicate on_duplicate;
     struct chv_server_identity identity; /* not in the file: the keeper's word */
     unsigned workers;                    /* loops; 0: one per processor */
     char user[64];                       /* to become when started as root; "": stay */
@@ -108,6 +117,11 @@ static inline uint32_t chv_server_successor(const struct chv_server_config *conf
 }
 /* Loops that this configuration means. */
 unsigned chv_server_workers(const struct chv_server_config *config);
+/* Whether somebody is asked at OPEN. */
+static inline bool chv_server_has_registry(const struct chv_server_config *config)
+{
+    return config->registry[0] != '\0';
+}
 /* How long clients may take to go when the server ends: no longer than a handshake and a stall, at most 20 s. */
 unsigned chv_server_drain_seconds(const struct chv_server_config *config);
 /* Suites (CHV_SUITE_BIT mask) that a backend with these capabilities can serve. */

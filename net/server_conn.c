@@ -3,7 +3,6 @@
  */
 #include "config.h"
 
-#include "net/control.h"
 #include "net/server_internal.h"
 #include "net/source.h"
 
@@ -16,46 +15,13 @@
 #include <unistd.h>
 
 /* Beyond the limit of connections so many more are still told so; the rest is closed silently. */
-enum { REFUSED_AT_A_TIME = 64, TIME_TEXT = 32 };
+enum { REFUSED_AT_A_TIME = 64 };
 
-enum stage {
-    STAGE_CLAIMED, /* nobody has proven anything */
-    STAGE_REFUSED, /* told why not; waits for the end */
-    STAGE_OPEN     /* proven, its service is open */
-};
-
-struct chv_server_conn {
-    struct chv_keeper_ask ask;
-    struct chv_worker *worker;
-    struct chv_server_conn *prev, *next; /* of its worker */
-    struct chv_conn *conn;
-    uint64_t source;
-    atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
-    enum stage stage;
-    enum chv_keeper_verdict verdict;
-    unsigned refuse; /* code of a refusal at accept, 0: none */
-    const char *reason;
-    const struct chv_service *service;
-    void *state;
-    struct chv_credential *client;     /* proven; cut to its scopes */
-    struct chv_clients_entry *counted; /* for its id; NULL: not (yet) */
-    struct chv_server_update update;
-};
-
-static uint64_t unix_time(void)
+uint64_t chv_server_time(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
-}
-
-/* "2026-03-01 00:00 UTC" */
-static void time_text(uint64_t seconds, char out[TIME_TEXT])
-{
-    time_t t = (time_t)seconds;
-    struct tm tm;
-    if (gmtime_r(&t, &tm) == NULL || strftime(out, TIME_TEXT, "%Y-%m-%d %H:%M UTC", &tm) == 0)
-        snprintf(out, TIME_TEXT, "%" PRIu64, seconds);
 }
 
 /* "client 'cam1' " once proven, "claimed client 'cam1' " before, "" while nothing is known. */
@@ -99,8 +65,7 @@ static enum chv_log_level stranger_level(struct chv_server *server)
     return loud ? CHV_LOG_WARNING : CHV_LOG_DEBUG;
 }
 
-static void say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...) CHV_PRINTF(3, 4);
-static void say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
+void chv_server_say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
 {
     char text[700], name[CHV_CLIENT_ID_MAX + CHV_FINGERPRINT_MAX];
     va_list args;
@@ -108,12 +73,12 @@ static void say(const struct chv_server_conn *c, enum chv_log_level level, const
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     who(c, name, sizeof name);
-    if (level == CHV_LOG_WARNING && c->stage == STAGE_CLAIMED)
+    if (level == CHV_LOG_WARNING && c->stage == CHV_STAGE_CLAIMED)
         level = stranger_level(c->worker->server);
     chv_log(level, "conn %" PRIu64 ": %s: %s%s", chv_conn_id(c->conn), chv_conn_peer(c->conn), name, text);
 }
 
-static void forget_unproven(struct chv_server_conn *c)
+void chv_server_proven(struct chv_server_conn *c)
 {
     if (c->unproven != NULL)
         atomic_fetch_sub(c->unproven, 1);
@@ -127,6 +92,9 @@ static void on_peer(struct chv_server_conn *c)
     enum chv_err err;
     if (chv_server_identity_of(c->conn, &identity) && chv_allowlist_find(c->worker->allowed, &identity) != NULL) {
         err = chv_conn_key_answer(c->conn, NULL);
+    } else if (chv_server_has_registry(&c->worker->config)) {
+        chv_server_registry_peer(c);
+        return;
     } else {
         c->refuse = CHV_REFUSE_UNKNOWN_KEY;
         c->reason = "this identity key is not in allowed-keys";
@@ -149,7 +117,7 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
         return;
     }
     if (request->kind == CHV_KEY_PSK)
-        say(c, CHV_LOG_DEBUG, "asks for a session");
+        chv_server_say(c, CHV_LOG_DEBUG, "asks for a session");
     chv_keeper_client_ask(&c->worker->keeper, &c->ask, conn, c->source);
 }
 
@@ -168,158 +136,11 @@ void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason
     c->reason = reason;
 }
 
-/* STATUS in the channel, which only the key's holder reads, and the end. */
-static enum chv_err refuse_open(struct chv_server_conn *c, unsigned code, const char *text)
-{
-    say(c, CHV_LOG_WARNING, "refused %u: %s", code, text);
-    c->stage = STAGE_REFUSED;
-    enum chv_err err = chv_service_status(c->conn, code, "%s", text);
-    if (err == CHV_OK)
-        chv_conn_shutdown(c->conn);
-    return err;
-}
-
-/* "credential expired at 2026-03-01 00:00 UTC" */
-static void expired_text(const struct chv_server_conn *c, const char *then, char *out, size_t size)
-{
-    char when[TIME_TEXT];
-    time_text(c->client->not_after, when);
-    snprintf(out, size, "%s expired at %s: %s", c->client->epoch == 0 ? "the allow-list's entry" : "credential", when,
-             then);
-}
-
-static enum chv_err refuse_verdict(struct chv_server_conn *c)
-{
-    char text[160];
-    switch (c->verdict) {
-    case CHV_KEEPER_EXPIRED:
-        expired_text(c, "it must be issued again", text, sizeof text);
-        break;
-    case CHV_KEEPER_LIFETIME:
-        snprintf(text, sizeof text,
-                 "credential lives longer than this server allows (%" PRIu64 " days): it must be issued again",
-                 c->worker->config.max_lifetime / 86400);
-        break;
-    default:
-        snprintf(text, sizeof text, "credential is not accepted");
-        break;
-    }
-    return refuse_open(c, 403, text);
-}
-
-/* The session has outlived its credential: STATUS goes out behind what is under way, and nothing after it. */
-static void expire(struct chv_server_conn *c)
-{
-    char text[160];
-    expired_text(c, "the session ends, it must be issued again", text, sizeof text);
-    if (refuse_open(c, 403, text) != CHV_OK) /* such as CHV_ERR_STATE: this direction is closed already */
-        chv_conn_shutdown(c->conn);
-}
-
-uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now)
-{
-    struct chv_worker *w = (struct chv_worker *)(void *)((char *)expiry - offsetof(struct chv_worker, expiry));
-    uint64_t earliest = CHV_EXPIRY_NEVER;
-    for (struct chv_server_conn *c = w->conns; c != NULL; c = c->next) { /* none is freed before the loop runs on */
-        if (c->stage != STAGE_OPEN || c->client->not_after == 0)
-            continue;
-        if (c->client->not_after <= now)
-            expire(c);
-        else if (c->client->not_after < earliest)
-            earliest = c->client->not_after;
-    }
-    return earliest;
-}
-
-static const struct chv_service *find_service(const struct chv_server *server, const char *name)
-{
-    for (const struct chv_service *const *s = server->parts->services; *s != NULL; s++)
-        if (strcmp((*s)->name, name) == 0)
-            return *s;
-    return NULL;
-}
-
-/*
- * The session's credential, or its static key, is proven now. Only the scopes that it has take memory: a connection may
- * live for months. *denied: why the allow-list does not let it in, else NULL.
- */
-static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
-{
-    struct chv_session_info info;
-    struct chv_credential parsed;
-    memset(&parsed, 0, sizeof parsed);
-    enum chv_err err = chv_session_get_info(chv_conn_session(c->conn), &info);
-    if (err == CHV_OK && info.profile != CHV_PROFILE_KEY)
-        err = chv_credential_parse(info.credential, info.credential_len, &parsed, NULL);
-    if (err != CHV_OK)
-        return err;
-    const uint64_t credential_end = parsed.not_after;
-    *denied = chv_server_rights(c->worker->allowed, c->conn, &info, &parsed);
-    if (c->verdict == CHV_KEEPER_ACCEPTED && parsed.not_after != credential_end && parsed.not_after <= unix_time())
-        c->verdict = CHV_KEEPER_EXPIRED; /* the entry has; the credential is the keeper's to judge */
-    size_t size = offsetof(struct chv_credential, scopes) + parsed.scope_count * sizeof parsed.scopes[0];
-    c->client = malloc(size);
-    if (c->client == NULL)
-        return CHV_ERR_MEMORY;
-    memcpy(c->client, &parsed, size);
-    forget_unproven(c);
-    return CHV_OK;
-}
-
-static enum chv_err on_open(struct chv_server_conn *c, const uint8_t *body, size_t len)
-{
-    struct chv_open open;
-    char text[160];
-    const char *denied = NULL;
-    enum chv_err err = keep_client(c, &denied);
-    if (err != CHV_OK)
-        return err;
-    if (denied != NULL)
-        return refuse_open(c, 403, denied);
-    if (c->verdict != CHV_KEEPER_ACCEPTED)
-        return refuse_verdict(c);
-    unsigned most = c->worker->config.limits.client_connections;
-    err = chv_clients_take(&c->worker->server->clients, c->client->id, most, &c->counted);
-    if (err == CHV_ERR_BUSY) {
-        snprintf(text, sizeof text, "this client has %u connections already: no more are allowed", most);
-        return refuse_open(c, 429, text);
-    }
-    if (err != CHV_OK)
-        return err;
-    chv_keyqueue_trust(&c->worker->keeper.queue, c->source, uv_now(&c->worker->loop.uv));
-    if (chv_open_decode(body, len, &open) != CHV_OK)
-        return refuse_open(c, 400, "OPEN is not a map that names a service");
-    const struct chv_service *service = find_service(c->worker->server, open.service);
-    if (service == NULL) {
-        snprintf(text, sizeof text, "there is no service '%s' here", open.service);
-        return refuse_open(c, 404, text);
-    }
-    if (service->scope != NULL && !chv_credential_has_scope(c->client, service->scope)) {
-        snprintf(text, sizeof text, "%s has no scope '%s'",
-                 c->client->epoch == 0 ? "the allow-list's entry" : "the credential", service->scope);
-        return refuse_open(c, 403, text);
-    }
-    err = service->open(c->conn, c->client, body, len, &c->state);
-    if (err != CHV_OK) {
-        say(c, CHV_LOG_WARNING, "service '%s' did not open: %s", service->name, chv_err_text(err));
-        c->stage = STAGE_REFUSED;
-        return err;
-    }
-    c->service = service;
-    c->stage = STAGE_OPEN;
-    chv_server_expiry_add(&c->worker->expiry, c->client->not_after);
-    say(c, CHV_LOG_INFO, "opened service '%s'", service->name);
-    const uint32_t successor = chv_server_successor(&c->worker->config);
-    if (c->client->epoch != 0 && c->client->epoch < successor && !c->worker->draining)
-        chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
-    return CHV_OK;
-}
-
 static enum chv_err on_updated(struct chv_server_conn *c, size_t len)
 {
     enum chv_err err = chv_server_update_stored(&c->update, len);
     if (err == CHV_OK)
-        say(c, CHV_LOG_INFO, "has stored its key of epoch %" PRIu32, c->update.epoch);
+        chv_server_say(c, CHV_LOG_INFO, "has stored its key of epoch %" PRIu32, c->update.epoch);
     else
         chv_conn_explain(c->conn, "KEY_UPDATED where none is due");
     return err;
@@ -330,7 +151,7 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
     struct chv_server_conn *c = chv_conn_owner(conn);
     switch (type) {
     case CHV_RECORD_OPEN:
-        return on_open(c, body, len);
+        return chv_server_open(c, body, len);
     case CHV_RECORD_CLOSE:
         if (!chv_server_update_holds_close(&c->update))
             chv_conn_shutdown(conn);
@@ -348,7 +169,7 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
         return CHV_ERR_PROTOCOL;
     }
     /* A client that was refused, or let go, may have sent this before it knew. */
-    if (c->stage != STAGE_OPEN || c->worker->draining)
+    if (c->stage != CHV_STAGE_OPEN || c->worker->draining)
         return CHV_OK;
     return c->service->record(conn, c->state, type, body, len);
 }
@@ -356,7 +177,7 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
 static void on_drained(struct chv_conn *conn)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
-    if (c->stage == STAGE_OPEN && c->service->drained != NULL)
+    if (c->stage == CHV_STAGE_OPEN && c->service->drained != NULL)
         c->service->drained(conn, c->state);
 }
 
@@ -366,7 +187,7 @@ static void say_backend(const struct chv_server_conn *c)
     struct chv_backend_health health;
     chv_crypto_health(&c->worker->loop.crypto, &health);
     if (health.last[0] != '\0')
-        say(c, CHV_LOG_ERROR, "backend %s: %s", c->worker->loop.crypto.backend->name, health.last);
+        chv_server_say(c, CHV_LOG_ERROR, "backend %s: %s", c->worker->loop.crypto.backend->name, health.last);
 }
 
 static void say_end(const struct chv_server_conn *c, enum chv_err err)
@@ -376,22 +197,22 @@ static void say_end(const struct chv_server_conn *c, enum chv_err err)
     const char *why = c->reason != NULL ? c->reason : chv_conn_why(c->conn);
     if (why[0] == '\0')
         why = chv_err_text(err);
-    if (err == CHV_OK || (err == CHV_ERR_CANCELLED && c->stage != STAGE_CLAIMED))
-        say(c, CHV_LOG_INFO, "closed");
-    else if (c->stage == STAGE_REFUSED) /* was said when it happened */
-        say(c, CHV_LOG_DEBUG, "ended: %s", why);
-    else if (c->stage == STAGE_CLAIMED && c->refuse != 0)
-        say(c, CHV_LOG_WARNING, "refused %u: %s", c->refuse, why);
-    else if (c->stage == STAGE_CLAIMED && chv_session_refusal(chv_conn_session(c->conn)) != 0)
-        say(c, CHV_LOG_WARNING, "refused %u: %s", chv_session_refusal(chv_conn_session(c->conn)), why);
-    else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL && chv_server_misbound(c->conn))
-        say(c, CHV_LOG_WARNING, "OPEN does not open: %s", why);
-    else if (c->stage == STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL)
-        say(c, CHV_LOG_WARNING,
-            "OPEN does not open: the client has another key than this credential's, or another server name");
+    if (err == CHV_OK || (err == CHV_ERR_CANCELLED && c->stage != CHV_STAGE_CLAIMED))
+        chv_server_say(c, CHV_LOG_INFO, "closed");
+    else if (c->stage == CHV_STAGE_REFUSED) /* was said when it happened */
+        chv_server_say(c, CHV_LOG_DEBUG, "ended: %s", why);
+    else if (c->stage == CHV_STAGE_CLAIMED && c->refuse != 0)
+        chv_server_say(c, CHV_LOG_WARNING, "refused %u: %s", c->refuse, why);
+    else if (c->stage == CHV_STAGE_CLAIMED && chv_session_refusal(chv_conn_session(c->conn)) != 0)
+        chv_server_say(c, CHV_LOG_WARNING, "refused %u: %s", chv_session_refusal(chv_conn_session(c->conn)), why);
+    else if (c->stage == CHV_STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL && chv_server_misbound(c->conn))
+        chv_server_say(c, CHV_LOG_WARNING, "OPEN does not open: %s", why);
+    else if (c->stage == CHV_STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL)
+        chv_server_say(c, CHV_LOG_WARNING,
+                       "OPEN does not open: the client has another key than this credential's, or another server name");
     else
-        say(c, CHV_LOG_WARNING, "%s: %s (%s)", c->stage == STAGE_CLAIMED ? "no session" : "ended", why,
-            chv_err_name(err));
+        chv_server_say(c, CHV_LOG_WARNING, "%s: %s (%s)", c->stage == CHV_STAGE_CLAIMED ? "no session" : "ended", why,
+                       chv_err_name(err));
 }
 
 static void on_closed(struct chv_conn *conn, enum chv_err err)
@@ -400,6 +221,7 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     struct chv_worker *w = c->worker;
     chv_keeper_client_cancel(&w->keeper, &c->ask);
     chv_server_update_end(&c->update, &w->keeper);
+    chv_server_registry_forget(c);
     if (c->service != NULL)
         c->service->closed(conn, c->state);
     if (c->counted != NULL) /* before the log says so: the next one may be with another loop at once */
@@ -408,8 +230,10 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     *(c->prev != NULL ? &c->prev->next : &w->conns) = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
-    forget_unproven(c);
+    chv_server_proven(c);
     free(c->client);
+    free(c->registered);
+    free(c->opening);
     free(c);
     atomic_fetch_sub(&w->server->connections, 1);
     if (w->draining && w->conns == NULL)
@@ -445,7 +269,7 @@ static bool admit(struct chv_server_conn *c, bool tcp)
     }
     if (rate != CHV_RATE_DROP && now_open <= limit + REFUSED_AT_A_TIME)
         return true;
-    forget_unproven(c);
+    chv_server_proven(c);
     atomic_fetch_sub(&server->connections, 1);
     return false;
 }
@@ -458,7 +282,7 @@ static enum chv_err start(struct chv_server_conn *c, int fd, const char *peer, s
     struct chv_session_config config = {.role = CHV_SERVER,
                                         .profiles = chv_server_profiles(&w->config),
                                         .suites = w->server->suites,
-                                        .now = unix_time(),
+                                        .now = chv_server_time(),
                                         .limits = {.idle_seconds = (uint16_t)idle}};
     if (own->there)
         config.identity_public[own->curve] = own->public_key;
@@ -496,7 +320,7 @@ void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct soc
         w->conns = c->next;
         if (c->next != NULL)
             c->next->prev = NULL;
-        forget_unproven(c);
+        chv_server_proven(c);
         free(c);
         atomic_fetch_sub(&w->server->connections, 1);
         return;
@@ -512,25 +336,19 @@ void chv_server_drain(struct chv_worker *w)
     struct chv_server_conn *next;
     for (struct chv_server_conn *c = w->conns; c != NULL; c = next) {
         next = c->next;
-        if (c->stage != STAGE_CLAIMED) {
+        if (c->stage == CHV_STAGE_WAITING) {
+            chv_server_cut(c, 503, "the server ends");
+            continue;
+        }
+        if (c->stage != CHV_STAGE_CLAIMED) {
             chv_conn_shutdown(c->conn);
             continue;
         }
         chv_keeper_client_cancel(&w->keeper, &c->ask);
+        chv_server_registry_cancel(c);
         c->refuse = CHV_REFUSE_UNAVAILABLE;
         c->reason = "the server ends";
         if (chv_conn_key_refuse(c->conn, c->refuse) != CHV_OK)
             chv_conn_abort(c->conn, CHV_ERR_CANCELLED);
-    }
-}
-
-void chv_server_recheck(struct chv_worker *w)
-{
-    struct chv_server_conn *next;
-    for (struct chv_server_conn *c = w->conns; c != NULL; c = next) {
-        next = c->next; /* an end comes later, from the loop */
-        const char *denied = c->stage == STAGE_OPEN ? chv_server_rights_now(w->allowed, c->conn, c->client) : NULL;
-        if (denied != NULL && refuse_open(c, 403, denied) != CHV_OK)
-            chv_conn_abort(c->conn, CHV_ERR_REFUSED);
     }
 }

@@ -8,6 +8,7 @@
 #include "net/keeper_client.h"
 #include "net/listener.h"
 #include "net/ratelimit.h"
+#include "net/registrar_client.h"
 #include "net/server.h"
 #include "net/server_expiry.h"
 #include "net/server_update.h"
@@ -19,6 +20,8 @@ struct chv_server_conn;
 
 enum {
     CHV_SERVER_SOURCES = 4096,         /* buckets of `unproven` */
+    CHV_SERVER_IDS = 1024,             /* buckets of a loop's connections by client id */
+    CHV_SERVER_CHECKS = 16,            /* sessions of a loop that are checked again at a time */
     CHV_SERVER_STRANGER_WARNINGS = 100 /* log lines per second about peers that have opened no service */
 };
 
@@ -46,6 +49,12 @@ struct chv_worker {
     struct chv_loop loop;
     struct chv_keeper_client keeper;
     unsigned keeper_generation; /* of its socket */
+    struct chv_registrar_client registrar;
+    unsigned registrar_generation;                    /* likewise */
+    struct chv_server_conn *by_id[CHV_SERVER_IDS];    /* proven ones, if there is a registry */
+    struct chv_server_conn *check_first, *check_last; /* sessions whose rights are to be asked for again */
+    unsigned checking;                                /* of which so many are asked for now */
+    uv_timer_t check_again;
     size_t acceptor_count;
     struct chv_acceptor acceptors[CHV_LISTENERS_MAX];
     int listen_fds[CHV_LISTENERS_MAX];
@@ -59,12 +68,54 @@ struct chv_worker {
     uv_async_t wake;
     struct {
         pthread_mutex_t lock;
-        bool keeper, config, drain, stop, allow; /* what has come */
-        int keeper_fd;
-        unsigned keeper_generation;
+        bool keeper, registrar, config, drain, stop, allow; /* what has come */
+        int keeper_fd, registrar_fd;
+        unsigned keeper_generation, registrar_generation;
         struct chv_server_config new_config;
         struct chv_allowlist *allowed; /* an owner's */
     } mail;
+};
+
+enum chv_server_stage {
+    CHV_STAGE_CLAIMED, /* nobody has proven anything */
+    CHV_STAGE_WAITING, /* proven; OPEN waits for an answer, and nothing is read */
+    CHV_STAGE_REFUSED, /* told why not; waits for the end */
+    CHV_STAGE_OPEN     /* proven, its service is open */
+};
+
+/* What OPEN asked for, until it gets it. */
+struct chv_server_opening {
+    const struct chv_service *service;
+    size_t len; /* of the map */
+    uint8_t map[];
+};
+
+struct chv_server_conn {
+    struct chv_keeper_ask ask;
+    struct chv_worker *worker;
+    struct chv_server_conn *prev, *next; /* of its worker */
+    struct chv_conn *conn;
+    uint64_t source;
+    atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
+    enum chv_server_stage stage;
+    enum chv_keeper_verdict verdict;
+    unsigned refuse; /* code of a refusal at accept, 0: none */
+    const char *reason;
+    const struct chv_service *service;
+    void *state;
+    struct chv_credential *client;     /* proven; cut to its scopes */
+    struct chv_clients_entry *counted; /* for its id; NULL: not (yet) */
+    struct chv_server_update update;
+    struct chv_server_opening *opening; /* CHV_STAGE_WAITING */
+
+    /* The registry's word (server_registry.c). */
+    struct chv_registrar_ask *question; /* that is out; NULL: none */
+    struct chv_credential
+        *registered; /* profile key: who has this key, and with which rights; NULL: the allow-list says */
+    bool indexed;    /* in by_id */
+    bool check_due, check_again, no_update;
+    struct chv_server_conn *id_prev, *id_next;       /* in by_id */
+    struct chv_server_conn *check_prev, *check_next; /* while check_due */
 };
 
 /* server_conn.c */
@@ -72,13 +123,42 @@ struct chv_worker {
 void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct sockaddr *address);
 /* Lets every client of this loop go. */
 void chv_server_drain(struct chv_worker *worker);
+/* Of struct chv_keeper_events. */
+void chv_server_verdict(struct chv_conn *conn, enum chv_keeper_verdict verdict);
+void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason);
+/* To the log, with who it is about. */
+void chv_server_say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
+    CHV_PRINTF(3, 4);
+/* Unix seconds. */
+uint64_t chv_server_time(void);
+/* Its source has one unfinished handshake less. */
+void chv_server_proven(struct chv_server_conn *c);
+
+/* server_open.c */
+/* OPEN has come: the client is proven. */
+enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, size_t len) CHV_MUST_CHECK;
+/* Nothing stands against it any more: opens the service that waits, and reads on. */
+void chv_server_open_waiting(struct chv_server_conn *c);
+/* STATUS in the channel, which only the key's holder reads, and the end; of one that waits or is open. */
+void chv_server_cut(struct chv_server_conn *c, unsigned code, const char *text);
 /* Another allow-list is in effect: ends sessions that it does not let in. */
 void chv_server_recheck(struct chv_worker *worker);
 /* A chv_server_expire_fn. */
 uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
-/* Of struct chv_keeper_events. */
-void chv_server_verdict(struct chv_conn *conn, enum chv_keeper_verdict verdict);
-void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason);
+
+/* server_registry.c */
+void chv_server_registry_init(struct chv_worker *worker);
+void chv_server_registry_close(struct chv_worker *worker);
+/* Profile key: answers the session's question whose this key is, now or later. */
+void chv_server_registry_peer(struct chv_server_conn *c);
+/* Asks for the rights of one that waits. CHV_ERR_UNAVAILABLE, CHV_ERR_BUSY, CHV_ERR_MEMORY. */
+enum chv_err chv_server_registry_ask(struct chv_server_conn *c) CHV_MUST_CHECK;
+/* It is to be found by its id from now on. */
+void chv_server_registry_index(struct chv_server_conn *c);
+/* It waits for no answer any more. */
+void chv_server_registry_cancel(struct chv_server_conn *c);
+/* It is over. */
+void chv_server_registry_forget(struct chv_server_conn *c);
 
 /* server_rights.c */
 /* The client's static key; false in profile psk, and before the hello was read. */

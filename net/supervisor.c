@@ -42,16 +42,24 @@ void chv_supervisor_forget_pin(struct supervisor *s)
     s->pin = NULL;
 }
 
-static bool both_ready(const struct supervisor *s)
+static bool all_ready(const struct supervisor *s)
 {
-    return s->children[CHILD_KEEPER].ready && s->children[CHILD_NET].ready;
+    for (size_t i = 0; i < CHILDREN; i++)
+        if (s->children[i].wanted && !s->children[i].ready)
+            return false;
+    return true;
 }
 
-/* Gives each loop of the net process and the keeper two ends of one socket. */
-static void introduce(struct supervisor *s)
+static bool is_other(const struct child *child)
 {
-    const struct chv_ipc_message message = {.kind = CHV_IPC_KEEPERS, .generation = ++s->generation};
-    int nets[CHV_WORKERS_MAX], keepers[CHV_WORKERS_MAX];
+    return child->wanted && child->sockets != 0;
+}
+
+/* Gives each loop of the net process and another child two ends of one socket. */
+static void introduce(struct supervisor *s, struct child *child)
+{
+    const struct chv_ipc_message message = {.kind = child->sockets, .generation = ++s->generations};
+    int nets[CHV_WORKERS_MAX], others[CHV_WORKERS_MAX];
     unsigned n = 0;
     struct chv_why why = {""};
     enum chv_err err = CHV_OK;
@@ -60,34 +68,35 @@ static void introduce(struct supervisor *s)
         err = chv_ipc_pair(ends, &why);
         if (err == CHV_OK) {
             nets[n] = ends[0];
-            keepers[n++] = ends[1];
+            others[n++] = ends[1];
         }
     }
     if (err == CHV_OK)
-        err = chv_ipc_send(s->children[CHILD_KEEPER].control, &message, keepers, n);
+        err = chv_ipc_send(child->control, &message, others, n);
     if (err == CHV_OK)
         err = chv_ipc_send(s->children[CHILD_NET].control, &message, nets, n);
-    s->introduce_at = err == CHV_OK ? 0 : chv_supervisor_now() + INTRODUCE_MS;
+    child->generation = message.generation;
+    child->introduce_at = err == CHV_OK ? 0 : chv_supervisor_now() + INTRODUCE_MS;
     if (err != CHV_OK)
-        chv_log(CHV_LOG_ERROR, "cannot connect the net process to the keeper: %s",
+        chv_log(CHV_LOG_ERROR, "cannot connect the net process to the %s: %s", child->name,
                 why.text[0] != '\0' ? why.text : chv_err_text(err));
     while (n-- > 0) {
         close(nets[n]);
-        close(keepers[n]);
+        close(others[n]);
     }
 }
 
 /* Both live, but a socket between them was lost. */
-static void introduce_due(struct supervisor *s)
+static void introduce_due(struct supervisor *s, struct child *child)
 {
-    if (s->introduce_at == 0 || s->introduce_at > chv_supervisor_now())
+    if (child->introduce_at == 0 || child->introduce_at > chv_supervisor_now())
         return;
-    s->introduce_at = 0;
-    if (!both_ready(s) || s->draining)
+    child->introduce_at = 0;
+    if (!child->ready || !s->children[CHILD_NET].ready || s->draining)
         return; /* child_ready will do it */
-    introduce(s);
-    if (s->introduce_at == 0)
-        chv_log(CHV_LOG_WARNING, "the net process had lost the keeper: they are connected again");
+    introduce(s, child);
+    if (child->introduce_at == 0)
+        chv_log(CHV_LOG_WARNING, "the net process had lost the %s: they are connected again", child->name);
 }
 
 static void announce(struct supervisor *s)
@@ -100,28 +109,44 @@ static void announce(struct supervisor *s)
 
 static void child_ready(struct supervisor *s, struct child *child)
 {
+    struct child *net = &s->children[CHILD_NET];
     child->ready = true;
-    if (child == &s->children[CHILD_NET])
+    if (child == net)
         chv_supervisor_send_allowed(s); /* before it accepts */
     child->start_by = 0;
-    if (!s->announced && child < &s->children[CHILDREN - 1] && child[1].pid == 0) {
-        chv_child_start(s, &child[1]);
+    if (!s->announced && child != net) {
+        struct child *next = child + 1;
+        while (!next->wanted) /* the net process is the last, and always */
+            next++;
+        chv_child_start(s, next);
         return;
     }
-    if (both_ready(s)) {
-        introduce(s);
-        if (s->announced)
-            chv_log(CHV_LOG_INFO, "the %s process serves again", child->name);
-        else
-            announce(s);
-    } else if (child == &s->children[CHILD_NET]) {
+    /* The keeper's come last, and by them it accepts. */
+    for (size_t i = CHILDREN; i-- > 0 && net->ready;)
+        if (is_other(&s->children[i]) && s->children[i].ready && (child == net || child == &s->children[i]))
+            introduce(s, &s->children[i]);
+    if (child == net && !s->children[CHILD_KEEPER].ready) {
         /* Without a keeper too it is to accept: a 503 says more than silence. */
         const struct chv_ipc_message nobody = {.kind = CHV_IPC_KEEPERS};
-        if (chv_ipc_send(s->children[CHILD_NET].control, &nobody, NULL, 0) != CHV_OK)
+        if (chv_ipc_send(net->control, &nobody, NULL, 0) != CHV_OK)
             chv_log(CHV_LOG_ERROR, "the net process cannot be told to accept");
     }
+    if (!s->announced && all_ready(s))
+        announce(s);
+    else if (s->announced && net->ready)
+        chv_log(CHV_LOG_INFO, "the %s process serves again", child->name);
     if (child == &s->children[CHILD_KEEPER])
         chv_supervisor_keeper_ready(s);
+}
+
+/* A loop of the net process has lost one of the sockets that it was given last. */
+static void on_lost(struct supervisor *s, unsigned generation)
+{
+    for (size_t i = 0; i < CHILDREN; i++) {
+        struct child *child = &s->children[i];
+        if (is_other(child) && child->generation == generation && child->introduce_at == 0)
+            child->introduce_at = chv_supervisor_now() + LOST_MS;
+    }
 }
 
 static void on_control(struct supervisor *s, struct child *child)
@@ -144,9 +169,11 @@ static void on_control(struct supervisor *s, struct child *child)
             chv_supervisor_serves(s, &message.config, message.generation != 0);
         else
             chv_child_message(s, child, &message);
-    } else if (message.kind == CHV_IPC_LOST && message.generation == s->generation && s->introduce_at == 0) {
-        s->introduce_at = chv_supervisor_now() + LOST_MS;
-    } else if (message.kind == CHV_IPC_SILENT && message.generation == s->generation &&
+    } else if (child != &s->children[CHILD_NET]) {
+        return;
+    } else if (message.kind == CHV_IPC_LOST) {
+        on_lost(s, message.generation);
+    } else if (message.kind == CHV_IPC_SILENT && message.generation == s->children[CHILD_KEEPER].generation &&
                s->children[CHILD_KEEPER].answer_by == 0) {
         chv_child_ping(&s->children[CHILD_KEEPER]); /* it may only be slow, or the net process may lie */
     }
@@ -271,8 +298,6 @@ static int timeout_ms(const struct supervisor *s)
         uint64_t wanted = chv_child_next(&s->children[i]);
         next = wanted < next ? wanted : next;
     }
-    if (s->introduce_at != 0 && s->introduce_at < next)
-        next = s->introduce_at;
     if (s->drain_until != 0)
         next = s->drain_until; /* nobody is started again */
     if (next == UINT64_MAX)
@@ -298,7 +323,8 @@ static void loop(struct supervisor *s)
             on_signals(s);
         for (size_t i = 0; i < CHILDREN && !s->draining; i++)
             chv_child_due(s, &s->children[i]);
-        introduce_due(s);
+        for (size_t i = 0; i < CHILDREN; i++)
+            introduce_due(s, &s->children[i]);
         if (s->drain_until != 0 && chv_supervisor_now() >= s->drain_until && !s->over) {
             chv_log(CHV_LOG_WARNING, "the net process does not end: it is killed");
             s->over = true;
@@ -379,6 +405,7 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     }
     /* Before it is ready the keeper may have the terminal without echo: SIGTERM lets it put that right. */
     chv_child_end(&s->children[CHILD_NET], SIGKILL, KEEPER_END_MS);
+    chv_child_end(&s->children[CHILD_REGISTRAR], 0, KEEPER_END_MS);
     chv_child_end(&s->children[CHILD_KEEPER], s->children[CHILD_KEEPER].ready ? 0 : SIGTERM, KEEPER_END_MS);
     chv_listeners_close(&s->listeners, true);
     if (s->signals >= 0)

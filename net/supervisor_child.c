@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "net/keeper.h"
+#include "net/registrar.h"
 #include "net/sandbox.h"
 #include "net/supervisor_internal.h"
 #include "p11/pin.h"
@@ -49,6 +50,15 @@ static int run_keeper(struct supervisor *s)
     return code;
 }
 
+static int run_registrar(struct supervisor *s)
+{
+    chv_listeners_close(&s->listeners, false);
+    chv_supervisor_forget_pin(s);
+    if (s->setup->secret_fd >= 0)
+        close(s->setup->secret_fd);
+    return chv_registrar_main(&s->config, s->children[CHILD_REGISTRAR].control, s->announced);
+}
+
 static int run_net(struct supervisor *s)
 {
     chv_supervisor_forget_pin(s);
@@ -64,16 +74,27 @@ void chv_children_init(struct supervisor *s)
     static const char scheme[] = "file:";
     const struct chv_server_config *c = &s->config;
     struct child *keeper = &s->children[CHILD_KEEPER], *net = &s->children[CHILD_NET];
+    s->children[CHILD_REGISTRAR] = (struct child){.name = "registrar",
+                                                  .process = "chv-registrar",
+                                                  .what = c->registry,
+                                                  .wanted = chv_server_has_registry(c),
+                                                  .run = run_registrar,
+                                                  .sockets = CHV_IPC_REGISTRARS,
+                                                  .files = {.noun = "password", .fd = -1},
+                                                  .control = -1};
     *keeper = (struct child){.name = "keeper",
                              .process = "chv-keeper",
                              .what = c->keystore,
+                             .wanted = true,
                              .run = run_keeper,
+                             .sockets = CHV_IPC_KEEPERS,
                              .module = chv_keeper_has_token(c),
                              .files = {.noun = chv_keeper_has_token(c) ? "PIN" : "passphrase", .fd = -1},
                              .control = -1};
     *net = (struct child){.name = "net",
                           .process = "chv-net",
                           .what = c->backend,
+                          .wanted = true,
                           .run = run_net,
                           .module = strncmp(c->backend, "pkcs11", strlen("pkcs11")) == 0,
                           .files = {.noun = "PIN", .fd = -1},
@@ -316,7 +337,8 @@ static void look(struct supervisor *s, struct child *child)
 
 uint64_t chv_child_next(const struct child *child)
 {
-    const uint64_t times[] = {child->restart_at, child->look_at, child->start_by, child->answer_by};
+    const uint64_t times[] = {child->restart_at, child->look_at, child->start_by, child->answer_by,
+                              child->introduce_at};
     uint64_t next = UINT64_MAX;
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
         if (times[i] != 0 && times[i] < next)

@@ -127,6 +127,8 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
         {"workers", a->workers != b->workers},
         {"user", strcmp(a->user, b->user) != 0},
         {"state", strcmp(a->state, b->state) != 0},
+        {"registry", strcmp(a->registry, b->registry) != 0},
+        {"registry-required", a->registry_required != b->registry_required},
         {"backlog", a->backlog != b->backlog},
         {"memory", a->limits.memory != b->limits.memory},
         {"keeper-queue", a->limits.keeper_queue != b->limits.keeper_queue},
@@ -148,6 +150,7 @@ static void take_over(struct chv_server_config *config, const struct chv_server_
     config->limits.memory = memory;
     config->limits.keeper_queue = keeper_queue;
     config->log_level = new_config->log_level;
+    config->on_duplicate = new_config->on_duplicate;
 }
 
 void chv_supervisor_reload(struct supervisor *s)
@@ -168,6 +171,7 @@ void chv_supervisor_reload(struct supervisor *s)
     take_over(&s->config, loaded);
     chv_log_set_level(s->config.log_level);
     send_config(&s->children[CHILD_NET], &s->config, 0);
+    send_config(&s->children[CHILD_REGISTRAR], &s->config, 0);
     if (chv_supervisor_load_allowed(s, loaded, &why) == CHV_OK)
         chv_supervisor_send_allowed(s);
     else

@@ -15,7 +15,7 @@ enum { CHV_PIN_MAX = 1024 };
 struct supervisor;
 
 /* In the order in which they start. */
-enum { CHILD_KEEPER, CHILD_NET, CHILDREN };
+enum { CHILD_KEEPER, CHILD_REGISTRAR, CHILD_NET, CHILDREN };
 
 /* What a child's PIN or passphrase comes from, and what opens with it: changes of these give a new try. */
 struct secret_files {
@@ -32,7 +32,9 @@ struct secret_marks {
 struct child {
     const char *name, *process;       /* for the log; for ps(1) */
     const char *what;                 /* its keystore or backend, for the log */
+    bool wanted;                      /* by the configuration: else it is never started */
     int (*run)(struct supervisor *s); /* in the new process; the exit code */
+    enum chv_ipc_kind sockets;        /* by which it and the net process are given sockets to each other; 0: none */
     bool module;                      /* it loads a PKCS #11 module */
     struct secret_files files;
 
@@ -41,6 +43,10 @@ struct child {
     bool ready;
     uint64_t started, restart_at; /* ms; restart_at 0: not planned */
     unsigned backoff_ms;
+
+    /* Its sockets to the net process. */
+    unsigned generation;
+    uint64_t introduce_at; /* ms: they are to get new ones; 0: not planned */
 
     /* A wrong PIN is tried once: doc/tokens.md. */
     struct secret_marks
@@ -67,9 +73,8 @@ struct supervisor {
     int allowed_keys; /* the allow-list in a sealed memory file; -1: none */
     int signals;
     bool announced, draining, over;
-    unsigned generation;   /* of the sockets between net and keeper */
-    uint64_t introduce_at; /* ms: they are to get new ones; 0: not planned */
-    uint64_t drain_until;  /* ms; 0: not draining */
+    unsigned generations; /* of sockets between children, so far */
+    uint64_t drain_until; /* ms; 0: not draining */
     int exit_code;
     char *pin; /* chv_secure_alloc; NULL: none is held */
     size_t pin_len;

@@ -49,7 +49,8 @@ enum kind {
     KIND_LEVEL,
     KIND_TARGET,
     KIND_MODULE,
-    KIND_REGISTRY
+    KIND_REGISTRY,
+    KIND_DUPLICATE
 };
 
 struct key {
@@ -80,6 +81,8 @@ static const struct key keys[] = {
     {"server", "allowed-keys", KIND_PATH, AT(allowed_keys), 0, 0, "a file name"},
     {"server", "registry", KIND_REGISTRY, AT(registry), 0, 0,
      "none, sqlite:FILE, postgresql://HOST/DATABASE, revoked:FILE"},
+    {"server", "registry-required", KIND_BOOL, AT(registry_required), 0, 0, "yes or no"},
+    {"server", "on-duplicate", KIND_DUPLICATE, AT(on_duplicate), 0, 0, "allow, reject or replace"},
     {"server", "workers", KIND_NUMBER, AT(workers), 0, CHV_WORKERS_MAX, "0 (one per processor) to 64"},
     {"server", "user", KIND_USER, AT(user), 0, 0, "the name of a user of this system"},
     {"server", "state", KIND_PATH, AT(state), 0, 0, "a folder"},
@@ -113,6 +116,7 @@ void chv_server_config_defaults(struct chv_server_config *config)
         .listen = {CHV_DEFAULT_LISTEN},
         .backend = "openssl",
         .profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK),
+        .registry_required = true,
         .max_lifetime = UINT64_C(86400) * 90,
         .backlog = 1024,
         .limits = {.connections = 10000,
@@ -353,6 +357,18 @@ static bool set_target(enum chv_log_target *target, const char *value)
     return *target == CHV_LOG_SYSLOG || strcmp(value, "stderr") == 0;
 }
 
+static bool set_duplicate(enum chv_on_duplicate *on_duplicate, const char *value)
+{
+    static const char *const names[] = {
+        [CHV_DUPLICATE_ALLOW] = "allow", [CHV_DUPLICATE_REJECT] = "reject", [CHV_DUPLICATE_REPLACE] = "replace"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *on_duplicate = (enum chv_on_duplicate)i;
+        if (strcmp(value, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool set_number(struct chv_server_config *config, const struct key *key, const char *value)
 {
     uint64_t v;
@@ -405,6 +421,8 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
         return value[0] == '/' && copy_text(config->module, sizeof config->module, value);
     case KIND_REGISTRY:
         return set_registry(p, config->registry, value);
+    case KIND_DUPLICATE:
+        return set_duplicate(&config->on_duplicate, value);
     case KIND_NUMBER:
     case KIND_SECONDS:
     case KIND_SECONDS64:
@@ -519,6 +537,11 @@ static bool epoch_served(const struct chv_server_config *config, unsigned epoch)
     return served;
 }
 
+static bool denies_only(const struct chv_server_config *config)
+{
+    return strncmp(config->registry, "revoked:", strlen("revoked:")) == 0;
+}
+
 enum chv_err chv_server_config_parse(const char *text, const char *file, struct chv_server_config *config,
                                      struct chv_why *why)
 {
@@ -548,8 +571,14 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "[server] has no 'name': the server name that clients are provisioned for");
     else if (p->config.keystore[0] == '\0')
         fail(p, "[server] has no 'keystore': the file with the master secret (keyadmin init makes one)");
-    else if ((p->config.profiles & CHV_PROFILE_BIT(CHV_PROFILE_KEY)) != 0 && p->config.allowed_keys[0] == '\0')
-        fail(p, "[server] serves profile key, but has no 'allowed-keys': the file with the keys that may come in");
+    else if ((p->config.profiles & CHV_PROFILE_BIT(CHV_PROFILE_KEY)) != 0 && p->config.allowed_keys[0] == '\0' &&
+             denies_only(&p->config))
+        fail(p, "[server] serves profile key, but has neither 'allowed-keys', the file with the keys that may come in, "
+                "nor a 'registry' of them");
+    else if (!p->config.registry_required && denies_only(&p->config))
+        fail(p, "[server] has 'registry-required = no', but no 'registry' that could be away");
+    else if (!p->config.registry_required && p->config.state[0] == '\0')
+        fail(p, "[server] has 'registry-required = no', but no 'state': the folder that the deny snapshot is in");
     else if (p->config.allowed_keys[0] != '\0' && !chv_server_wants_identity(&p->config))
         fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
 

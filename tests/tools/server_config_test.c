@@ -304,6 +304,24 @@ static void test_profiles(void)
     bad(HEAD "allowed-keys = keys\n", 0, "allowed-keys", "key+psk");
 }
 
+/* Whether the registry must be there, and what becomes of a client that comes twice. */
+static void test_registry_policy(void)
+{
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_TRUE(config.registry_required);
+    CU_ASSERT_EQUAL(config.on_duplicate, CHV_DUPLICATE_ALLOW);
+    CU_ASSERT_EQUAL(parse(HEAD "registry = sqlite:r\nregistry-required = no\nstate = s\n"), CHV_OK);
+    CU_ASSERT_FALSE(config.registry_required);
+    CU_ASSERT_EQUAL(parse(HEAD "registry = sqlite:r\nprofiles = key\n"), CHV_OK);
+    CU_ASSERT_EQUAL(parse(HEAD "on-duplicate = reject\n"), CHV_OK);
+    CU_ASSERT_EQUAL(config.on_duplicate, CHV_DUPLICATE_REJECT);
+    CU_ASSERT_EQUAL(parse(HEAD "on-duplicate = replace\n"), CHV_OK);
+    CU_ASSERT_EQUAL(config.on_duplicate, CHV_DUPLICATE_REPLACE);
+    bad(HEAD "on-duplicate = kill\n", 4, "on-duplicate", "replace");
+    bad(HEAD "registry-required = no\n", 0, "registry-required = no", "'registry'");
+    bad(HEAD "registry = sqlite:r\nregistry-required = no\n", 0, "registry-required = no", "'state'");
+}
+
 /* Which key clients of older epochs are handed. */
 static void test_update(void)
 {
@@ -339,7 +357,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 20);
+    CU_ASSERT_EQUAL(keys, 22);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
@@ -413,5 +431,5 @@ static void test_load(void)
 TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
           {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
-          {"update", test_update}, {"template", test_template}, {"template values", test_template_values},
-          {"command line", test_command_line}, {"load", test_load})
+          {"registry", test_registry_policy}, {"update", test_update}, {"template", test_template},
+          {"template values", test_template_values}, {"command line", test_command_line}, {"load", test_load})

@@ -161,7 +161,7 @@ def test_supervisor_killed():
         site.init()
         server = site.start("--listen", "unix:" + site.socket)
         children = chv.processes_under(server.pid)
-        chv.check_equal(len(children), 2, "number of children")
+        chv.check_equal(len(children), 3, "number of children")
         server.signal(signal.SIGKILL)
         server.wait()
         chv.wait_gone(children)

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "net/registrar_client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+_Static_assert((CHV_REGISTRAR_OUTSTANDING & (CHV_REGISTRAR_OUTSTANDING - 1)) == 0,
+               "the low bits of a tag are its slot");
+
+enum { TIMER_MS = 200 };
+
+struct chv_registrar_ask {
+    struct chv_registrar_ask *prev, *next; /* while it waits */
+    unsigned slot;                         /* + 1; 0: it waits */
+    uint64_t deadline;
+    chv_registrar_answer_fn answered;
+    void *owner;
+    struct chv_registrar_request request;
+};
+
+static void unlink_waiting(struct chv_registrar_client *client, struct chv_registrar_ask *ask)
+{
+    *(ask->prev != NULL ? &ask->prev->next : &client->first) = ask->next;
+    *(ask->next != NULL ? &ask->next->prev : &client->last) = ask->prev;
+    client->waiting--;
+}
+
+/* The owner may ask anew at once. */
+static void finish(struct chv_registrar_ask *ask, const struct chv_registrar_answer *answer)
+{
+    chv_registrar_answer_fn answered = ask->answered;
+    void *owner = ask->owner;
+    free(ask);
+    answered(owner, answer);
+}
+
+/* The first that waits gets no answer. */
+static void drop_first(struct chv_registrar_client *client)
+{
+    struct chv_registrar_ask *ask = client->first;
+    unlink_waiting(client, ask);
+    finish(ask, NULL);
+}
+
+static void lose(struct chv_registrar_client *client)
+{
+    chv_registrar_client_connect(client, -1);
+    client->events->lost(client);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+/* Sends what there is room for. */
+static void flush(struct chv_registrar_client *client)
+{
+    while (client->poll != NULL && client->first != NULL && client->outstanding < CHV_REGISTRAR_OUTSTANDING) {
+        struct chv_registrar_ask *ask = client->first;
+        unsigned slot = 0;
+        while (client->slots[slot].tag != 0)
+            slot++;
+        ask->request.tag = ++client->round * CHV_REGISTRAR_OUTSTANDING + slot;
+        if (send(client->fd, &ask->request, sizeof ask->request, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            if (errno == EAGAIN)
+                (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
+            return; /* else the timer tries again, or reading finds that the socket is lost */
+        }
+        unlink_waiting(client, ask);
+        ask->slot = slot + 1;
+        client->slots[slot].tag = ask->request.tag;
+        client->slots[slot].ask = ask;
+        client->outstanding++;
+    }
+}
+
+static void take_answer(struct chv_registrar_client *client, const struct chv_registrar_answer *answer)
+{
+    if (answer->status == CHV_REGISTRAR_CHANGED) {
+        client->events->changed(client, answer->id[0] != '\0' ? answer->id : NULL);
+        return;
+    }
+    const size_t slot = answer->tag % CHV_REGISTRAR_OUTSTANDING;
+    struct chv_registrar_ask *ask = client->slots[slot].ask;
+    if (answer->tag == 0 || client->slots[slot].tag != answer->tag)
+        return;
+    client->slots[slot].tag = 0;
+    client->slots[slot].ask = NULL;
+    client->outstanding--;
+    if (ask != NULL)
+        finish(ask, answer);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct chv_registrar_client *client = poll->data;
+    struct chv_registrar_answer answer;
+    if (status == 0 && (events & UV_WRITABLE) != 0)
+        (void)uv_poll_start(poll, UV_READABLE, on_ready);
+    for (int i = 0; client->poll == poll && i < CHV_REGISTRAR_OUTSTANDING; i++) {
+        ssize_t n = status == 0 ? recv(client->fd, &answer, sizeof answer, MSG_DONTWAIT | MSG_TRUNC) : 0;
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        if (n <= 0 || (size_t)n > sizeof answer || !chv_registrar_answer_valid(&answer, (size_t)n)) {
+            lose(client);
+            return;
+        }
+        take_answer(client, &answer);
+    }
+    flush(client);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct chv_registrar_client *client = timer->data;
+    const uint64_t now = uv_now(client->loop);
+    while (client->first != NULL && client->first->deadline <= now)
+        drop_first(client);
+    /* Their slots stay taken: the registrar may answer yet, and is not to be asked more than it can. */
+    for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
+        struct chv_registrar_ask *ask = client->slots[i].ask;
+        if (ask == NULL || ask->deadline > now)
+            continue;
+        client->slots[i].ask = NULL;
+        finish(ask, NULL);
+    }
+    flush(client);
+    if (client->waiting == 0 && client->outstanding == 0)
+        (void)uv_timer_stop(timer);
+}
+
+void chv_registrar_client_init(struct chv_registrar_client *client, uv_loop_t *loop, size_t capacity,
+                               const struct chv_registrar_events *events)
+{
+    *client = (struct chv_registrar_client){
+        .loop = loop, .fd = -1, .wait_ms = CHV_REGISTRAR_WAIT_MS, .capacity = capacity, .events = events};
+    (void)uv_timer_init(loop, &client->timer); /* cannot fail */
+    client->timer.data = client;
+    uv_unref((uv_handle_t *)&client->timer);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void disconnect(struct chv_registrar_client *client)
+{
+    if (client->poll == NULL)
+        return;
+    (void)uv_poll_stop(client->poll);
+    uv_close((uv_handle_t *)client->poll, on_poll_closed);
+    client->poll = NULL;
+    close(client->fd);
+    client->fd = -1;
+}
+
+void chv_registrar_client_close(struct chv_registrar_client *client)
+{
+    disconnect(client);
+    while (client->first != NULL) {
+        struct chv_registrar_ask *ask = client->first;
+        unlink_waiting(client, ask);
+        free(ask);
+    }
+    for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
+        free(client->slots[i].ask);
+        client->slots[i].ask = NULL;
+    }
+    uv_close((uv_handle_t *)&client->timer, NULL);
+}
+
+static bool watch(struct chv_registrar_client *client, int fd)
+{
+    uv_poll_t *poll = malloc(sizeof *poll);
+    if (poll == NULL)
+        return false;
+    if (uv_poll_init(client->loop, poll, fd) != 0) {
+        free(poll);
+        return false;
+    }
+    poll->data = client;
+    uv_unref((uv_handle_t *)poll);
+    if (uv_poll_start(poll, UV_READABLE, on_ready) != 0) {
+        uv_close((uv_handle_t *)poll, on_poll_closed);
+        return false;
+    }
+    client->poll = poll;
+    client->fd = fd;
+    return true;
+}
+
+void chv_registrar_client_connect(struct chv_registrar_client *client, int fd)
+{
+    disconnect(client);
+    if (fd >= 0 && !watch(client, fd))
+        close(fd);
+    struct chv_registrar_ask *asks[CHV_REGISTRAR_OUTSTANDING];
+    for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
+        asks[i] = client->slots[i].ask;
+        client->slots[i].tag = 0;
+        client->slots[i].ask = NULL;
+    }
+    client->outstanding = 0;
+    for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++)
+        if (asks[i] != NULL)
+            finish(asks[i], NULL);
+    /* what is asked from here on finds no registrar, and does not wait */
+    while (client->poll == NULL && client->first != NULL)
+        drop_first(client);
+    if (client->poll != NULL)
+        client->events->changed(client, NULL);
+    flush(client);
+}
+
+enum chv_err chv_registrar_client_ask(struct chv_registrar_client *client, const struct chv_registrar_request *request,
+                                      chv_registrar_answer_fn answered, void *owner, struct chv_registrar_ask **ask)
+{
+    if (client->poll == NULL)
+        return CHV_ERR_UNAVAILABLE;
+    if (client->waiting >= client->capacity)
+        return CHV_ERR_BUSY;
+    struct chv_registrar_ask *a = malloc(sizeof *a);
+    if (a == NULL)
+        return CHV_ERR_MEMORY;
+    *a = (struct chv_registrar_ask){.prev = client->last,
+                                    .deadline = uv_now(client->loop) + client->wait_ms,
+                                    .answered = answered,
+                                    .owner = owner,
+                                    .request = *request};
+    *(client->last != NULL ? &client->last->next : &client->first) = a;
+    client->last = a;
+    client->waiting++;
+    *ask = a;
+    if (!uv_is_active((uv_handle_t *)&client->timer))
+        (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
+    flush(client);
+    return CHV_OK;
+}
+
+void chv_registrar_client_cancel(struct chv_registrar_client *client, struct chv_registrar_ask *ask)
+{
+    if (ask == NULL)
+        return;
+    if (ask->slot > 0)
+        client->slots[ask->slot - 1].ask = NULL;
+    else
+        unlink_waiting(client, ask);
+    free(ask);
+}

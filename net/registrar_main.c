@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "net/registrar.h"
+
+#include "net/ipc.h"
+#include "net/sandbox.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    POLL_MS = 200, /* between two looks at the registry */
+    TICK_MS = 1000,
+    BATCH = 32 /* questions of all loops whose answers go out together */
+};
+
+/* One loop of the net process. */
+struct peer {
+    int fd;      /* -1: gone */
+    bool all;    /* it is to be told that anybody may have changed, */
+    bool unsent; /* and this answer, once its socket has room: until then it is asked nothing */
+    struct chv_registrar_answer answer;
+};
+
+struct reply {
+    struct peer *peer;
+    struct chv_registrar_answer answer;
+};
+
+struct registrar_process {
+    struct chv_registrar *registrar;
+    struct chv_crypto crypto;
+    int control;
+    size_t peer_count;
+    struct peer peers[CHV_WORKERS_MAX];
+    size_t reply_count;
+    struct reply replies[BATCH];
+    uint64_t ticked; /* ms */
+    bool over;
+};
+
+static uint64_t unix_time(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void lose(struct peer *peer)
+{
+    if (peer->fd >= 0)
+        close(peer->fd);
+    *peer = (struct peer){.fd = -1};
+}
+
+static void close_peers(struct registrar_process *p)
+{
+    for (size_t i = 0; i < p->peer_count; i++)
+        lose(&p->peers[i]);
+    p->peer_count = 0;
+}
+
+static void on_control(struct registrar_process *p)
+{
+    struct chv_ipc_message message;
+    int fds[CHV_WORKERS_MAX];
+    size_t fd_count;
+    switch (chv_ipc_receive(p->control, &message, fds, &fd_count)) {
+    case CHV_OK:
+        break;
+    case CHV_ERR_NOT_FOUND:
+        return;
+    default: /* the supervisor is gone, or wants this process to end */
+        p->over = true;
+        return;
+    }
+    if (message.kind == CHV_IPC_REGISTRARS) {
+        close_peers(p);
+        for (size_t i = 0; i < fd_count; i++)
+            p->peers[i] = (struct peer){.fd = fds[i]};
+        p->peer_count = fd_count;
+        return;
+    }
+    while (fd_count > 0)
+        close(fds[--fd_count]);
+    if (message.kind == CHV_IPC_CONFIG)
+        chv_log_set_level(message.config.log_level);
+}
+
+/* False: its socket has no room now. */
+static bool send_answer(struct peer *peer, const struct chv_registrar_answer *answer)
+{
+    if (peer->fd < 0 || send(peer->fd, answer, chv_registrar_answer_size(answer), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        return true;
+    if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+        return false;
+    lose(peer);
+    return true;
+}
+
+/* A chv_registrar_changed_fn. What a peer cannot be told by name it is told by "anybody". */
+static void on_changed(void *arg, const char *id)
+{
+    struct registrar_process *p = arg;
+    struct chv_registrar_answer told = {.status = CHV_REGISTRAR_CHANGED};
+    if (id != NULL)
+        memcpy(told.id, id, strnlen(id, sizeof told.id - 1));
+    for (size_t i = 0; i < p->peer_count; i++)
+        if (!p->peers[i].all && !send_answer(&p->peers[i], &told))
+            p->peers[i].all = true;
+}
+
+/* What did not go out before. */
+static void send_rest(struct peer *peer)
+{
+    const struct chv_registrar_answer all = {.status = CHV_REGISTRAR_CHANGED};
+    if (peer->all && send_answer(peer, &all))
+        peer->all = false;
+    if (peer->unsent && send_answer(peer, &peer->answer))
+        peer->unsent = false;
+}
+
+/* Takes a question; false if there is none. */
+static bool take_question(struct registrar_process *p, struct peer *peer, uint64_t now, uint64_t time)
+{
+    struct chv_registrar_request question;
+    struct reply *reply = &p->replies[p->reply_count];
+    ssize_t n = recv(peer->fd, &question, sizeof question, MSG_DONTWAIT | MSG_TRUNC);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n <= 0) {
+        lose(peer);
+        return false;
+    }
+    reply->peer = peer;
+    chv_registrar_answer(p->registrar, now, time, &question, (size_t)n, &reply->answer);
+    if (reply->answer.status == CHV_REGISTRAR_MALFORMED) {
+        chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is no question: its socket is closed", n);
+        lose(peer);
+        return false;
+    }
+    p->reply_count++;
+    return true;
+}
+
+/* One question of each loop in turn, until there is none or the batch is full. */
+static void take_questions(struct registrar_process *p, uint64_t now, uint64_t time)
+{
+    bool more = true;
+    while (more && p->reply_count < BATCH) {
+        more = false;
+        for (size_t i = 0; i < p->peer_count && p->reply_count < BATCH; i++) {
+            struct peer *peer = &p->peers[i];
+            if (peer->fd >= 0 && !peer->unsent && take_question(p, peer, now, time))
+                more = true;
+        }
+    }
+}
+
+/*
+ * Answers that do not fit wait: the asker bounds what it has outstanding, so that this is one who does not read, and one
+ * answer is kept for it.
+ */
+static void send_answers(struct registrar_process *p)
+{
+    for (size_t i = 0; i < p->reply_count; i++) {
+        struct reply *reply = &p->replies[i];
+        struct peer *peer = reply->peer;
+        if (peer->unsent) {
+            chv_log(CHV_LOG_ERROR, "a loop of the net process does not take its answers: its socket is closed");
+            lose(peer);
+        } else if (!send_answer(peer, &reply->answer)) {
+            peer->answer = reply->answer;
+            peer->unsent = true;
+        }
+    }
+    p->reply_count = 0;
+}
+
+static bool serve(struct registrar_process *p)
+{
+    const uint64_t now = now_ms();
+    chv_registrar_poll(p->registrar, now, on_changed, p);
+    take_questions(p, now, unix_time());
+    const bool full = p->reply_count == BATCH;
+    chv_registrar_settle(p->registrar, now_ms());
+    send_answers(p);
+    if (now - p->ticked >= TICK_MS) {
+        p->ticked = now;
+        chv_registrar_tick(p->registrar, now_ms());
+    }
+    return full;
+}
+
+static void loop(struct registrar_process *p)
+{
+    struct pollfd polls[2 + CHV_WORKERS_MAX];
+    bool more = false;
+    while (!p->over) {
+        polls[0] = (struct pollfd){.fd = p->control, .events = POLLIN};
+        polls[1] = (struct pollfd){.fd = chv_registrar_fd(p->registrar), .events = POLLIN};
+        for (size_t i = 0; i < p->peer_count; i++) {
+            const struct peer *peer = &p->peers[i];
+            polls[2 + i] = (struct pollfd){
+                .fd = peer->fd,
+                .events = (short)((peer->unsent ? 0 : POLLIN) | (peer->unsent || peer->all ? POLLOUT : 0))};
+        }
+        if (poll(polls, 2 + p->peer_count, more ? 0 : POLL_MS) < 0 && errno != EINTR) {
+            chv_log(CHV_LOG_ERROR, "poll: %s", strerror(errno));
+            return;
+        }
+        if (polls[0].revents != 0)
+            on_control(p); /* the sockets may be others now: serve() finds what there is */
+        else
+            for (size_t i = 0; i < p->peer_count; i++)
+                if ((polls[2 + i].revents & (POLLOUT | POLLERR)) != 0)
+                    send_rest(&p->peers[i]);
+        if (!p->over)
+            more = serve(p);
+    }
+}
+
+static int exit_code(enum chv_err err)
+{
+    switch (err) {
+    case CHV_ERR_NOT_FOUND:
+        return EX_NOINPUT;
+    case CHV_ERR_DAMAGED:
+        return EX_DATAERR;
+    case CHV_ERR_IO:
+    case CHV_ERR_MEMORY:
+        return EX_OSERR;
+    case CHV_ERR_BUSY:
+    case CHV_ERR_UNAVAILABLE:
+        return EX_TEMPFAIL;
+    default:
+        return EX_CONFIG;
+    }
+}
+
+/* Asked before the user changes: that one may not be let into the folder. */
+static bool deny_file_is_absent(const struct chv_server_config *config)
+{
+    static const char scheme[] = "revoked:";
+    return strncmp(config->registry, scheme, strlen(scheme)) == 0 &&
+           access(config->registry + strlen(scheme), F_OK) != 0 && errno == ENOENT;
+}
+
+int chv_registrar_main(const struct chv_server_config *config, int control, bool again)
+{
+    struct chv_why why = {""};
+    const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
+    struct registrar_process *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return EX_OSERR;
+    p->control = control;
+    struct chv_registrar_setup setup = {.uri = config->registry,
+                                        .state = config->state,
+                                        .required = config->registry_required,
+                                        .again = again,
+                                        .absent = deny_file_is_absent(config),
+                                        .crypto = &p->crypto};
+    chv_sandbox_ignore_signals();
+    enum chv_err err = chv_sandbox_user(config->user, &why);
+    if (err == CHV_OK)
+        err = chv_backend_open("openssl", &p->crypto, &why);
+    if (err == CHV_OK)
+        err = chv_sandbox_enter(CHV_SANDBOX_REGISTRAR, false, &why);
+    if (err == CHV_OK)
+        err = chv_registrar_open(&setup, now_ms(), &p->registrar, &why);
+    if (err == CHV_OK)
+        err = chv_ipc_send(control, &ready, NULL, 0);
+    if (err == CHV_OK)
+        loop(p);
+    else
+        chv_log(CHV_LOG_ERROR, "%s", why.text[0] != '\0' ? why.text : chv_err_text(err));
+    close_peers(p);
+    chv_registrar_close(p->registrar);
+    chv_backend_close(&p->crypto);
+    free(p);
+    return err == CHV_OK ? EX_OK : exit_code(err);
+}
