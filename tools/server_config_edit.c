@@ -189,24 +189,28 @@ enum chv_err chv_server_config_edit(const char *file, const struct chv_config_ch
                                     struct chv_why *why)
 {
     char path[PATH_MAX];
-    struct stat st;
+    struct stat st = {0};
     size_t len = EDIT_TEXT_SIZE;
-    if (realpath(file, path) == NULL)
-        return chv_fail(why, CHV_ERR_IO, "%s: %s", file, strerror(errno));
+    enum chv_err err = CHV_ERR_MEMORY;
     char *old = malloc(EDIT_TEXT_SIZE), *new = malloc(EDIT_TEXT_SIZE);
     struct chv_server_config *parsed = malloc(sizeof *parsed);
-    enum chv_err err = old != NULL && new != NULL &&parsed != NULL
-                           ? edit_read(path, old, &st, why)
-                           : chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", file);
-    if (err == CHV_OK) {
-        err = chv_server_config_change(old, changes, count, new, &len);
-        if (err != CHV_OK)
-            err = chv_fail(why, err, "%s: cannot be changed: %s", path, chv_err_text(err));
+    if (old == NULL || new == NULL || parsed == NULL)
+        goto out;
+    if (realpath(file, path) == NULL) {
+        err = chv_fail(why, CHV_ERR_IO, "%s: %s", file, strerror(errno));
+        goto out;
     }
-    if (err == CHV_OK)
+    err = edit_read(path, old, &st, why);
+    if (err != CHV_OK)
+        goto out;
+    err = chv_server_config_change(old, changes, count, new, &len);
+    if (err != CHV_OK)
+        err = chv_fail(why, err, "%s: cannot be changed: %s", path, chv_err_text(err));
+    else
         err = chv_server_config_parse(new, path, parsed, why);
     if (err == CHV_OK && strcmp(old, new) != 0)
         err = edit_replace(path, new, &st, why);
+out:
     free(parsed);
     free(new);
     free(old);

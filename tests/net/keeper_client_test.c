@@ -4,6 +4,7 @@
 
 #include "net/ipc.h"
 #include "net/keeper_client.h"
+#include "net/keeper_update.h"
 #include "tests/net/conn_support.h"
 
 #include <poll.h>
@@ -265,6 +266,151 @@ static void test_lost(void)
     finish();
 }
 
+/* --- key updates ---------------------------------------------------------------------------------------------------- */
+
+struct asked {
+    struct chv_keeper_update_ask ask; /* first */
+    unsigned done;
+    size_t len; /* of the body; 0: none */
+    uint8_t first;
+};
+
+static struct asked asks[CHV_KEEPER_UPDATES + 1];
+
+static void on_done(struct chv_keeper_update_ask *ask, const uint8_t *body, size_t len)
+{
+    struct asked *a = (struct asked *)(void *)ask;
+    a->done++;
+    a->len = len;
+    a->first = body != NULL ? body[0] : 0;
+}
+
+static bool update(struct pair *pair, size_t i)
+{
+    memset(&asks[i], 0, sizeof asks[i]);
+    return chv_keeper_client_update(&keeper, &asks[i].ask, pair->server.conn, on_done);
+}
+
+static void answer_update(const struct chv_keeper_request *request, enum chv_keeper_status status)
+{
+    struct chv_keeper_update_answer a = {
+        .tag = request->tag, .status = (uint16_t)status, .body_len = 100, .body = {0x42}};
+    CU_ASSERT_EQUAL(send(end, &a, sizeof a, MSG_NOSIGNAL), (ssize_t)sizeof a);
+}
+
+static bool is_done(void *arg)
+{
+    return ((const struct asked *)arg)->done > 0;
+}
+
+/* A connection with an open session. */
+static struct pair *open_session(void)
+{
+    struct pair *pair = connect_client(0);
+    CU_ASSERT_EQUAL(receive(requests), 1);
+    answer(requests, true);
+    CU_ASSERT_TRUE_FATAL(test_run_ready(&t, &pair->client));
+    return pair;
+}
+
+static void test_update_answered(void)
+{
+    struct chv_session_info info;
+    start();
+    struct pair *pair = open_session();
+    CU_ASSERT_TRUE(update(pair, 0));
+    CU_ASSERT_TRUE(update(pair, 1));
+    CU_ASSERT_EQUAL_FATAL(receive(requests), 1); /* one at a time */
+    CU_ASSERT_EQUAL_FATAL(chv_session_get_info(chv_conn_session(pair->server.conn), &info), CHV_OK);
+    CU_ASSERT_EQUAL(requests[0].kind, CHV_KEEPER_UPDATE);
+    CU_ASSERT_EQUAL(requests[0].profile, CHV_PROFILE_PSK);
+    CU_ASSERT_EQUAL(requests[0].credential_len, info.credential_len);
+    CU_ASSERT_EQUAL(memcmp(requests[0].credential, info.credential, info.credential_len), 0);
+    CU_ASSERT_EQUAL(requests[0].h_psk_len, CHV_KEY_LEN);
+    CU_ASSERT_EQUAL(memcmp(requests[0].h_psk, info.h_fin, CHV_KEY_LEN), 0);
+    test_turns(&t, 5);
+    CU_ASSERT_FALSE(is_asked(NULL));
+    answer_update(requests, CHV_KEEPER_OK);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &asks[0]));
+    CU_ASSERT_EQUAL(asks[0].len, 100);
+    CU_ASSERT_EQUAL(asks[0].first, 0x42);
+    CU_ASSERT_EQUAL(receive(requests), 1);
+    answer_update(requests, CHV_KEEPER_MALFORMED);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &asks[1]));
+    CU_ASSERT_EQUAL(asks[1].len, 0);
+    CU_ASSERT_EQUAL(keeper.outstanding, 0);
+    CU_ASSERT_EQUAL(keeper.updates.count, 0);
+    finish();
+}
+
+/* While a handshake waits no update leaves; it is given up in time. */
+static void test_update_behind_handshakes(void)
+{
+    start();
+    struct pair *pair = open_session();
+    keeper.wait_ms = 60000;
+    for (size_t i = 0; i < CHV_KEEPER_OUTSTANDING; i++)
+        keeper.slots[i] = (struct chv_keeper_slot){.used = true, .tag = i, .sent = uv_now(&t.loop.uv)};
+    keeper.outstanding = CHV_KEEPER_OUTSTANDING;
+    struct pair *waiting = connect_client(1);
+    test_turns(&t, 20);
+    CU_ASSERT_EQUAL(keeper.queue.count, 1);
+    CU_ASSERT_TRUE(update(pair, 0));
+    CU_ASSERT_TRUE(test_run(&t, is_done, &asks[0]));
+    CU_ASSERT_EQUAL(asks[0].len, 0);
+    CU_ASSERT_FALSE(is_asked(NULL));
+    CU_ASSERT_EQUAL(waiting->client.closed, 0);
+    finish();
+}
+
+/* An answer that comes too late, or after its connection is gone, is nobody's; until it comes no other one leaves. */
+static void test_update_late(void)
+{
+    start();
+    struct pair *pair = open_session();
+    CU_ASSERT_TRUE(update(pair, 0));
+    CU_ASSERT_EQUAL(receive(requests), 1);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &asks[0]));
+    CU_ASSERT_EQUAL(asks[0].len, 0);
+    CU_ASSERT_TRUE(update(pair, 1));
+    CU_ASSERT_TRUE(update(pair, 2));
+    test_turns(&t, 5);
+    CU_ASSERT_FALSE(is_asked(NULL));
+    chv_keeper_client_update_cancel(&keeper, &asks[1].ask); /* waits */
+    answer_update(requests, CHV_KEEPER_OK);
+    CU_ASSERT_EQUAL(receive(requests), 1);
+    chv_keeper_client_update_cancel(&keeper, &asks[2].ask); /* on its way */
+    answer_update(requests, CHV_KEEPER_OK);
+    CU_ASSERT_TRUE(update(pair, 3));
+    CU_ASSERT_EQUAL(receive(requests), 1);
+    answer_update(requests, CHV_KEEPER_OK);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &asks[3]));
+    CU_ASSERT_EQUAL(asks[0].done, 1);
+    CU_ASSERT_EQUAL(asks[1].done + asks[2].done, 0);
+    finish();
+}
+
+static void test_update_bounded(void)
+{
+    start();
+    struct pair *pair = open_session();
+    for (size_t i = 0; i < CHV_KEEPER_UPDATES; i++)
+        CU_ASSERT_TRUE(update(pair, i));
+    CU_ASSERT_FALSE(update(pair, CHV_KEEPER_UPDATES));
+    introduce(); /* another keeper: nothing of the old one's is asked again */
+    for (size_t i = 0; i < CHV_KEEPER_UPDATES; i++)
+        CU_ASSERT_EQUAL(asks[i].done, 1);
+    CU_ASSERT_EQUAL(keeper.updates.count, 0);
+    CU_ASSERT_TRUE(update(pair, 0));
+    CU_ASSERT_EQUAL(receive(requests), 1);
+    chv_keeper_client_connect(&keeper, -1);
+    CU_ASSERT_EQUAL(asks[0].done, 1);
+    CU_ASSERT_FALSE(update(pair, 1)); /* there is no keeper */
+    finish();
+}
+
 TEST_MAIN("keeper client", {"answered", test_answered}, {"deadline in flight", test_deadline_in_flight},
           {"deadline in the queue", test_deadline_in_the_queue}, {"silent", test_silent},
-          {"another keeper", test_another_keeper}, {"lost", test_lost})
+          {"another keeper", test_another_keeper}, {"lost", test_lost}, {"update: answered", test_update_answered},
+          {"update: behind handshakes", test_update_behind_handshakes}, {"update: late", test_update_late},
+          {"update: bounded", test_update_bounded})

@@ -107,6 +107,8 @@ class Peer:
         mix(temp)
         payload = bytes(range(16)) + struct.pack(">QH", int(time.time()) if server_time is None else server_time, idle)
         sealed = AESGCM(key).encrypt(_nonce(0), payload, h)
+        mix(sealed)
+        self.h_fin = h
         self.keys = _hkdf(ck, b"", 2)
         self.counts = [0, 0]
         self.send(frame(b"\x00" + public + sealed))

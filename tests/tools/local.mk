@@ -3,6 +3,7 @@
 tools_tests = \
 	tests/tools/backup_test \
 	tests/tools/cli_test \
+	tests/tools/config_edit_test \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
 	tests/tools/times_test \
@@ -18,6 +19,8 @@ tests_tools_cli_test_CFLAGS = $(tools_test_cflags)
 tests_tools_cli_test_LDADD = $(tools_test_libs)
 tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
 tests_tools_secret_test_LDADD = $(tools_test_libs)
+tests_tools_config_edit_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
+tests_tools_config_edit_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_server_config_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_server_config_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_times_test_CFLAGS = $(tools_test_cflags)

@@ -230,7 +230,8 @@ def test_replayed_message_1():
 def test_records_out_of_place():
     with Gate() as gate:
         for name, types in (("DATA before OPEN", [DATA]), ("OPEN twice", [OPEN, OPEN]), ("STATUS", [OPEN, STATUS]),
-                            ("TICKET", [OPEN, 4]), ("KEY_UPDATE", [OPEN, 5]), ("REDIRECT", [OPEN, 7]),
+                            ("TICKET", [OPEN, 4]), ("KEY_UPDATE", [OPEN, 5]),
+                            ("KEY_UPDATED without a KEY_UPDATE", [OPEN, 6]), ("KEY_UPDATED before OPEN", [6]), ("REDIRECT", [OPEN, 7]),
                             ("reserved", [OPEN, 12]), ("service's", [OPEN, 16])):
             with gate.client() as client:
                 client.handshake()
