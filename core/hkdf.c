@@ -12,6 +12,7 @@ static const char label_access[] = "chaveiro v1 access";
 static const char label_session[] = "chaveiro v1 session";
 static const char label_update[] = "chaveiro v1 update";
 static const char label_check[] = "chaveiro v1 check";
+static const char label_audit[] = "chaveiro v1 audit";
 static const char label_exporter[] = "chaveiro v1 exporter";
 
 const struct chv_label chv_labels[] = {
@@ -22,7 +23,7 @@ const struct chv_label chv_labels[] = {
     {"chaveiro v1 grant", "master", "u16 len old, u16 len new", "grant"},
     {"chaveiro v1 ticket", "master", "u8 len audience, u64 period", "ticket key"},
     {"chaveiro v1 ticket seal", "ticket key", "nonce[32]", "key of one ticket"},
-    {"chaveiro v1 audit", "master", "", "MAC key of the audit trail"},
+    {label_audit, "master", "", "MAC key of the audit trail"},
     {"chaveiro v1 resumption", "exporter secret", "u8 len h_fin, u32 ticket number", "resumption secret"},
     {label_exporter, "exporter secret", "u8 len h_fin, u8 len label, u16 len context", "exported keying material"},
     {"chaveiro v1 identity", "hash", "u8 curve, public key", "identity hash"},
@@ -153,6 +154,14 @@ enum chv_err chv_info_check(uint8_t out[CHV_INFO_MAX], size_t *len)
     struct chv_writer w;
 
     info_begin(&w, label_check, out);
+    return info_end(&w, len);
+}
+
+enum chv_err chv_info_audit(uint8_t out[CHV_INFO_MAX], size_t *len)
+{
+    struct chv_writer w;
+
+    info_begin(&w, label_audit, out);
     return info_end(&w, len);
 }
 

@@ -32,6 +32,8 @@ enum chv_err chv_info_update(const char *server, const uint8_t *h_fin, size_t h_
                              size_t old_len, const uint8_t *new_credential, size_t new_len, uint8_t out[CHV_INFO_MAX],
                              size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_info_check(uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
+/* The MAC key of the audit trail, from a master. */
+enum chv_err chv_info_audit(uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_info_exporter(const uint8_t *h_fin, size_t h_fin_len, const char *label, const uint8_t *context,
                                size_t context_len, uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
 
