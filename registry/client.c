@@ -172,7 +172,7 @@ static const char *wrong_field(const struct chv_registry_client *c)
         return "status";
     if (c->profile != CHV_PROFILE_PSK && c->profile != CHV_PROFILE_KEY && c->profile != CHV_PROFILE_KEY_PSK)
         return "profile";
-    if ((c->flags & ~(unsigned)(CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED)) != 0)
+    if ((c->flags & ~(unsigned)(CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED | CHV_CLIENT_PENDING)) != 0)
         return "flags";
     if (!issue_valid(c->minimum))
         return "minimum";

@@ -39,6 +39,9 @@ enum chv_err chv_audit_row_check(const struct chv_audit_row *row, struct chv_why
 enum chv_err chv_audit_row_hash(const struct chv_crypto *crypto, const uint8_t previous[CHV_AUDIT_HASH_LEN],
                                 struct chv_audit_row *row) CHV_MUST_CHECK;
 
+/* Whether the reason behind "ID *" in a text file is that of a suspended client; NULL: there is none. */
+bool chv_revoked_is_suspended(const char *reason);
+
 /* Writes `path` anew in one step: to PATH.new, fsync, rename, fsync of the folder; mode 0600.  For one writer of that path.
  */
 enum chv_err chv_registry_replace_file(const char *path,

@@ -11,6 +11,7 @@ registry_libregistry_la_SOURCES = \
 	registry/registry.c \
 	registry/registry.h \
 	registry/revoked.c \
+	registry/revoked_set.c \
 	registry/sql.c \
 	registry/sql.h \
 	registry/sql_client.c \

@@ -71,7 +71,8 @@ enum chv_err chv_client_status_parse(const char *name, enum chv_client_status *s
 
 enum chv_client_flag {
     CHV_CLIENT_NO_UPDATE = 1, /* its key leaked: no key update in band (doc/protocol.md, section 8) */
-    CHV_CLIENT_NARROWED = 2   /* `scopes` are fewer than its latest credential's: the deny snapshot has to say so */
+    CHV_CLIENT_NARROWED = 2,  /* `scopes` are fewer than its latest credential's: the deny snapshot has to say so */
+    CHV_CLIENT_PENDING = 4    /* its latest credential was numbered, and is not known to have been written out yet */
 };
 
 struct chv_registry_client {
@@ -440,6 +441,16 @@ enum chv_verdict chv_registry_judge(const struct chv_registry_client *client, co
  * `revoked:` (doc/registry.md), so chv_registry_open("revoked:PATH") reads it.  Written beside and renamed, mode 0600.
  */
 enum chv_err chv_registry_snapshot_write(struct chv_registry *r, const char *path, struct chv_why *why) CHV_MUST_CHECK;
+
+/*
+ * registry = none: writes what the file at `path` (made if it is missing) says about a client, all other lines as they
+ * are, in one step; writers take turns by PATH.lock.  REVOKED and SUSPENDED add a line "ID * revoked: REASON" or "ID *
+ * suspended: REASON"; ACTIVE takes lines of the second kind out.  *changed: whether there was anything to do.
+ * CHV_ERR_STATE: to resume a client that is denied otherwise; CHV_ERR_ARGUMENT: bad id, reason or status; CHV_ERR_BUSY,
+ * CHV_ERR_IO.
+ */
+enum chv_err chv_registry_revoked_set(const char *path, const char *id, enum chv_client_status status,
+                                      const char *reason, bool *changed, struct chv_why *why) CHV_MUST_CHECK;
 
 #define CHV_REGISTRY_MARK_FILE "registry-mark"
 

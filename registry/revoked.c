@@ -344,8 +344,11 @@ static enum chv_err revoked_info(struct chv_registry *reg, struct chv_registry_i
 
 static void fill(struct chv_registry_client *c, const struct entry *e, uint64_t generation)
 {
-    *c = (struct chv_registry_client){
-        .status = e->all ? CHV_CLIENT_REVOKED : CHV_CLIENT_ACTIVE, .minimum = e->minimum, .changed = generation};
+    *c = (struct chv_registry_client){.status = !e->all                               ? CHV_CLIENT_ACTIVE
+                                                : chv_revoked_is_suspended(e->reason) ? CHV_CLIENT_SUSPENDED
+                                                                                      : CHV_CLIENT_REVOKED,
+                                      .minimum = e->minimum,
+                                      .changed = generation};
     memcpy(c->id, e->id, sizeof c->id);
     if (e->reason != NULL)
         memcpy(c->reason, e->reason, strlen(e->reason));

@@ -21,7 +21,7 @@ static const char *const texts[CHV_SQL_COUNT] = {
                             " AND (status IN ($2, $3, $4, $5) OR status NOT IN (1, 2, 3, 4))"
                             " AND ($6 = 0 OR (not_after > 0 AND not_after < $6))"
                             " AND ($7 = 0 OR $7 = " EPOCH_IN_USE ")"
-                            " AND ($8 = 0 OR status <> 1 OR flags >= 2 OR minimum_epoch > 1 OR minimum_serial > 1)"
+                            " AND ($8 = 0 OR status <> 1 OR flags % 4 >= 2 OR minimum_epoch > 1 OR minimum_serial > 1)"
                             " ORDER BY id LIMIT $9",
     /* nothing that must only grow goes back, whatever a caller made of an older copy */
     [CHV_SQL_CLIENT_PUT] =
