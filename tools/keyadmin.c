@@ -6,10 +6,16 @@ enum { INIT = 1, ADD = 2, SHOW = 4, CHECK = 8, DERIVE = 16, TOKEN_LIST = 32, TOK
 enum { ID_NEW = 256, ID_SHOW = 512, ID_PRINT = 1024, RESTORE = 2048, ID_READ = ID_SHOW | ID_PRINT };
 enum { EPOCH_NEW = 4096, EPOCH_LIST = 8192, EPOCH_STATUS = 16384, EPOCH_RETIRE = 32768 };
 enum { EPOCHS = EPOCH_NEW | EPOCH_LIST | EPOCH_STATUS | EPOCH_RETIRE };
+enum { LIST = 1 << 16, REISSUE = 1 << 17, REVOKE = 1 << 18, SUSPEND = 1 << 19, RESUME = 1 << 20, REMOVE = 1 << 21 };
+enum { SCOPES = 1 << 22, AUDIT_LIST = 1 << 23, AUDIT_VERIFY = 1 << 24, AUDIT_SEAL = 1 << 25 };
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
-    PIN_GIVEN = INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE | EPOCH_NEW | EPOCH_LIST |
-                EPOCH_RETIRE
+    STATE = REVOKE | SUSPEND | RESUME | REMOVE,
+    AUDIT_KEY = AUDIT_VERIFY | AUDIT_SEAL,
+    GIVEN = ADD | REISSUE | SCOPES, /* what writes a client's keystore */
+    REGISTRY = GIVEN | SHOW | LIST | STATE | AUDIT_LIST | AUDIT_KEY,
+    SERVER = GIVEN | DERIVE | ID_NEW | RESTORE | AUDIT_KEY, /* what opens a server's */
+    PIN_GIVEN = INIT | SHOW | CHECK | TOKEN_CHECK | ID_READ | SERVER | EPOCH_NEW | EPOCH_LIST | EPOCH_RETIRE
 };
 
 static const struct chv_cli_command keyadmin_commands[] = {
@@ -49,11 +55,13 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin client add cam4 --profile key+psk --identity cam4.pub --out cam4.key\n"
      "  keyadmin client add cam2 --scope message --scope files:ro --expires 2027-01-31 --out cam2.key\n",
      1, 1, keyadmin_client_add},
-    {"client show", "KEYSTORE", "what a client's keystore holds",
-     "Prints the credential, the server and the key check value; never a key.\n"
+    {"client show", "KEYSTORE|ID", "what a client's keystore holds, or the registry about a client",
+     "Of a keystore the credential, the server and the key check value; never a key.  What is neither a\n"
+     "file here nor a URI is a client's id, as is everything with --registry.\n"
      "\n"
-     "Example:\n"
-     "  keyadmin client show cam1.key\n",
+     "Examples:\n"
+     "  keyadmin client show cam1.key\n"
+     "  keyadmin client show cam1 -c chaveirod.conf\n",
      1, 1, keyadmin_client_show},
     {"check", "KEYSTORE", "kind of a keystore, its keys and their check values",
      "Two keystores with equal check values hold equal keys; a check value says nothing else about one.\n"
@@ -160,6 +168,74 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin epoch retire 1 && systemctl reload chaveirod\n"
      "  keyadmin epoch retire 1 --force --destroy --yes\n",
      1, 1, keyadmin_epoch_retire},
+    {"client list", "", "the clients of the registry",
+     "All but removed ones.  KEY is the newest credential, EPOCH.SERIAL; 'pending': it was numbered, and is not\n"
+     "known to have been written out.  Without a registry the clients that are denied.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin client list --expiring 30d\n"
+     "  keyadmin client list --status revoked --json\n",
+     0, 0, keyadmin_client_list},
+    {"client reissue", "ID {--out FILE | --to URI}", "give a client its next credential",
+     "With the next serial, the scopes that it has (or --scope) and a new expiry.  The old one works until the\n"
+     "new one was used for the first time.  --leaked: it is refused from now on, and no new key is handed to\n"
+     "its owner in band.  Cut off before the keystore was written, the same command writes the same one.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin client reissue cam1 --out cam1.new.key\n"
+     "  keyadmin client reissue cam1 --leaked --out cam1.new.key\n",
+     1, 1, keyadmin_client_reissue},
+    {"client revoke", "ID", "refuse a client for good",
+     "At once: its sessions are cut.  'client remove' and 'client add' would give it a new key.  Without a\n"
+     "registry it becomes a line of the file of denied clients.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin client revoke cam1 --reason 'stolen in June'\n",
+     1, 1, keyadmin_client_revoke},
+    {"client suspend", "ID", "refuse a client until 'client resume'",
+     "At once: its sessions are cut.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin client suspend cam1 --reason 'in repair'\n",
+     1, 1, keyadmin_client_suspend},
+    {"client resume", "ID", "let a suspended client in again",
+     "A revoked one stays revoked.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin client resume cam1\n",
+     1, 1, keyadmin_client_resume},
+    {"client remove", "ID", "take a client out of the registry",
+     "What stays is a tombstone with its serials: if the id is added again they go on, and no old key fits.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin client remove cam1\n",
+     1, 1, keyadmin_client_remove},
+    {"client set-scopes", "ID SCOPE...", "change what a client may do",
+     "Fewer scopes count at once.  More than its credential has need a new one: with --out or --to it is made,\n"
+     "as by 'client reissue'.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin client set-scopes cam1 files:ro\n"
+     "  keyadmin client set-scopes cam1 files:ro message --out cam1.new.key\n",
+     2, 1 + CHV_SCOPES_MAX, keyadmin_client_set_scopes},
+    {"audit list", "", "what was done to the registry, and by whom",
+     "Every row carries the hash of the one before it.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin audit list --id cam1\n",
+     0, 0, keyadmin_audit_list},
+    {"audit verify", "", "whether the audit trail is whole",
+     "Walks the chain and checks its seal with the master secret's key; names the first row that is wrong.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin audit verify -c chaveirod.conf\n",
+     0, 0, keyadmin_audit_verify},
+    {"audit seal", "", "seal the audit trail as it is now",
+     "Commands that open the server's keystore do so at their end; this one is for what others did since.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin audit seal -c chaveirod.conf\n",
+     0, 0, keyadmin_audit_seal},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -167,16 +243,15 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"name", 0, "SERVER", "server name: whom clients mean to talk to (default: host name)", INIT, false},
     {"listen", 0, "ADDR", "where the server listens (default: " CHV_DEFAULT_LISTEN ")", INIT, false},
     {"address", 0, "ADDR",
-     "what clients connect to: HOST:PORT, [IPv6]:PORT, unix:/PATH\n(default: where the server listens)", INIT | ADD,
+     "what clients connect to: HOST:PORT, [IPv6]:PORT, unix:/PATH\n(default: where the server listens)", INIT | GIVEN,
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     ADD | DERIVE | ID_NEW | RESTORE | EPOCHS, false},
-    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME",
-     INIT | ADD | DERIVE | ID_NEW | RESTORE | EPOCH_NEW, false},
-    {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
-     INIT | ADD | SHOW | CHECK | DERIVE | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_NEW | ID_READ | RESTORE | EPOCHS,
+     SERVER | REGISTRY | EPOCHS, false},
+    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
      false},
+    {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
+     INIT | SHOW | CHECK | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_READ | SERVER | EPOCHS, false},
     {"pin-file", 0, "FILE",
      "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
      PIN_GIVEN | TOKEN_INIT, false},
@@ -184,21 +259,22 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"so-pin-file", 0, "FILE", "likewise the PIN of a new token's security officer", TOKEN_MADE, false},
     {"ask-pin", 0, NULL, "ask for the PINs of a new token; nothing is written", TOKEN_MADE, false},
     {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, tunnel:NAME\n(default: message)",
-     ADD | DERIVE | ID_SHOW, true},
+     ADD | DERIVE | ID_SHOW | REISSUE | LIST, true},
     {"expires", 0, "WHEN",
      "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never\n(default: 90d; of an identity key: never)",
-     ADD | DERIVE | ID_SHOW, false},
-    {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1)", ADD | DERIVE, false},
-    {"epoch", 0, "N", "which master secret (default: the newest)", ADD | DERIVE, false},
-    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", ADD | ID_NEW, false},
-    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", ADD | ID_NEW, false},
+     ADD | DERIVE | ID_SHOW | REISSUE | SCOPES, false},
+    {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1, or the next)", ADD | DERIVE, false},
+    {"epoch", 0, "N", "which master secret (default: the newest; of a list: all)", ADD | DERIVE | REISSUE | LIST,
+     false},
+    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", GIVEN | ID_NEW, false},
+    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", GIVEN | ID_NEW, false},
     {"profile", 0, "NAME",
      "psk (default); key: an identity key instead of a credential;\nkey+psk: both, bound together", ADD | DERIVE,
      false},
     {"identity", 0, "KEY",
      "the client's public identity key: a PEM file, or x25519 BASE64\n(default: a key pair is made in the client's "
      "keystore)",
-     ADD | DERIVE, false},
+     ADD | DERIVE | REISSUE, false},
     {"server", 0, NULL, "into the keystore of the server that -c or --keystore names", ID_NEW, false},
     {"curve", 0, "NAME", "of an identity key: x25519 (default) or p256", INIT | ID_NEW, false},
     {"pem", 0, NULL, "print the public key as PEM text instead", ID_SHOW, false},
@@ -219,10 +295,18 @@ static const struct chv_cli_option keyadmin_options[] = {
      ", for a PIN\n" CHV_SECRET_PIN_CREDENTIAL ", else asked for)",
      PIN_GIVEN, false},
     {"client-passphrase-file", 0, "FILE",
-     "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", ADD, false},
+     "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", GIVEN, false},
     {"scrypt-cost", 0, "N",
      "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)",
-     INIT | ADD | RESTORE, false},
+     INIT | GIVEN | RESTORE, false},
+    {"registry", 0, "URI",
+     "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)", REGISTRY,
+     false},
+    {"status", 0, "STATUS", "only those that are active, suspended, revoked or removed; all", LIST, false},
+    {"expiring", 0, "WHEN", "only those that expire by then: 30d, 2027-01-31", LIST, false},
+    {"reason", 0, "TEXT", "why, for 'client show' and 'client list'", REVOKE | SUSPEND, false},
+    {"leaked", 0, NULL, "the old key is in wrong hands: refuse it from now on", REISSUE, false},
+    {"id", 0, "ID", "only rows about this client", AUDIT_LIST, false},
     {"json", 0, NULL, "print the result as JSON", CHV_CLI_ALL, false},
 };
 

@@ -14,6 +14,16 @@
 int keyadmin_init(const struct chv_cli_args *args);
 int keyadmin_client_add(const struct chv_cli_args *args);
 int keyadmin_client_show(const struct chv_cli_args *args);
+int keyadmin_client_list(const struct chv_cli_args *args);
+int keyadmin_client_reissue(const struct chv_cli_args *args);
+int keyadmin_client_revoke(const struct chv_cli_args *args);
+int keyadmin_client_suspend(const struct chv_cli_args *args);
+int keyadmin_client_resume(const struct chv_cli_args *args);
+int keyadmin_client_remove(const struct chv_cli_args *args);
+int keyadmin_client_set_scopes(const struct chv_cli_args *args);
+int keyadmin_audit_list(const struct chv_cli_args *args);
+int keyadmin_audit_verify(const struct chv_cli_args *args);
+int keyadmin_audit_seal(const struct chv_cli_args *args);
 int keyadmin_check(const struct chv_cli_args *args);
 int keyadmin_derive(const struct chv_cli_args *args);
 int keyadmin_epoch_new(const struct chv_cli_args *args);
@@ -56,6 +66,9 @@ struct keyadmin_server {
 /* Which one it is, from --config, --keystore (which counts, if both are given), --passphrase-file: config, uri, secret. */
 enum chv_err keyadmin_server_find(const struct chv_cli_args *args, struct keyadmin_server *server,
                                   struct chv_why *why) CHV_MUST_CHECK;
+/* Its configuration alone: config, config_file. */
+enum chv_err keyadmin_server_config(const struct chv_cli_args *args, struct keyadmin_server *server,
+                                    struct chv_why *why) CHV_MUST_CHECK;
 /* The same, and opens its keystore for reading.  `close` takes what a failed `open` left, and a zeroed struct. */
 enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadmin_server *server,
                                   struct chv_why *why) CHV_MUST_CHECK;

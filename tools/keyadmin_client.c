@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keyadmin client add, client show. */
-#include "tools/keyadmin.h"
+/* keyadmin client add, client reissue, client show: what is handed out, and what was. */
+#include "tools/keyadmin_registry.h"
 
 #include <errno.h>
 #include <string.h>
@@ -51,23 +51,46 @@ static enum chv_err client_tell(const struct client_told *told, bool json, struc
     return err;
 }
 
-static enum chv_err client_out_file(const char *out, char uri[CHV_TOKEN_URI_SIZE], struct chv_why *why)
+/* One command that hands a credential out. */
+struct client_job {
+    const struct chv_cli_args *args;
+    struct keyadmin_server server;
+    struct keyadmin_registry registry;
+    struct keyadmin_wish wish;
+    struct keyadmin_grant grant;
+    struct chv_provision p;
+    struct chv_provision_identity identity;
+    enum chv_profile profile;
+    struct chv_secret_source secret;
+    char uri[CHV_TOKEN_URI_SIZE]; /* of the client's keystore */
+    uint64_t scrypt_n;
+    bool keystore; /* one is made: not for a key of profile key that is there already */
+    bool there;    /* its file is: right only if an earlier run of the same made it */
+    char address[CHV_ADDRESS_MAX + 1];
+    uint8_t check[CHV_SECRET_LEN];
+};
+
+static enum chv_err client_exists(const char *out, struct chv_why *why)
+{
+    return chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and will not be overwritten", out);
+}
+
+static enum chv_err client_out_file(struct client_job *job, const char *out, struct chv_why *why)
 {
     if (chv_token_uri_is(out))
         return chv_fail(why, CHV_ERR_ARGUMENT, "--out is for a file: a token is given by --to");
-    if (access(out, F_OK) == 0)
-        return chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and will not be overwritten", out);
-    if (errno != ENOENT)
+    job->there = access(out, F_OK) == 0;
+    if (!job->there && errno != ENOENT)
         return chv_fail(why, CHV_ERR_IO, "%s: %s", out, strerror(errno));
-    if (snprintf(uri, CHV_TOKEN_URI_SIZE, "file:%s", out) >= CHV_TOKEN_URI_SIZE)
+    if (snprintf(job->uri, sizeof job->uri, "file:%s", out) >= CHV_TOKEN_URI_SIZE)
         return chv_fail(why, CHV_ERR_ARGUMENT, "--out: the name is too long");
     return CHV_OK;
 }
 
 /* --out or --to: the URI of the client's keystore, a file that is not there or a token that is. */
-static enum chv_err client_out(const struct chv_cli_args *args, char uri[CHV_TOKEN_URI_SIZE],
-                               struct chv_secret_source *secret, struct chv_why *why)
+static enum chv_err client_out(struct client_job *job, struct chv_why *why)
 {
+    const struct chv_cli_args *args = job->args;
     const char *out = chv_cli_value(args, "out"), *to = chv_cli_value(args, "to");
     const struct chv_secret_options secrets = {.passphrase_file = chv_cli_value(args, "client-passphrase-file")};
     enum chv_err err;
@@ -75,13 +98,32 @@ static enum chv_err client_out(const struct chv_cli_args *args, char uri[CHV_TOK
         return chv_fail(why, CHV_ERR_ARGUMENT, "where shall the client's keystore go? Give --out FILE, or --to URI");
     if (to != NULL && !chv_token_uri_is(to))
         return chv_fail(why, CHV_ERR_ARGUMENT, "--to '%.200s': is no token, write pkcs11:token=NAME", to);
-    err =
-        to != NULL ? chv_token_uri(to, chv_cli_value(args, "module"), NULL, uri, why) : client_out_file(out, uri, why);
+    err = to != NULL ? chv_token_uri(to, chv_cli_value(args, "module"), NULL, job->uri, why)
+                     : client_out_file(job, out, why);
     if (err == CHV_OK)
-        err = chv_secret_for(uri, &secrets, secret, why);
-    secret->option = "--client-passphrase-file";
-    secret->credential = NULL; /* that is the server's */
+        err = chv_secret_for(job->uri, &secrets, &job->secret, why);
+    job->secret.option = "--client-passphrase-file";
+    job->secret.credential = NULL; /* that is the server's */
     return err;
+}
+
+/* A file that is there is looked at only if a registry says that it may be our own. */
+static enum chv_err client_there(const struct client_job *job, struct chv_why *why)
+{
+    const struct chv_cli_args *args = job->args;
+    struct keyadmin_registry registry = {.r = NULL};
+    struct chv_registry_client client;
+    bool ours = false;
+    if (!job->there)
+        return CHV_OK;
+    if (chv_cli_given(args, "registry") || chv_cli_given(args, "config") || !chv_cli_given(args, "keystore")) {
+        enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_WRITE, &registry, NULL);
+        ours = err == CHV_OK && registry.r != NULL &&
+               chv_registry_get(registry.r, args->operands[0], &client, NULL) == CHV_OK &&
+               client.status == CHV_CLIENT_ACTIVE && (!job->wish.reissue || (client.flags & CHV_CLIENT_PENDING) != 0);
+        keyadmin_registry_close(&registry);
+    }
+    return ours ? CHV_OK : client_exists(chv_cli_value(args, "out"), why);
 }
 
 /* --profile key, key+psk: the server's key, and the client's as --identity gives it. */
@@ -133,68 +175,208 @@ static enum chv_err client_check_options(const struct chv_cli_args *args, enum c
     return CHV_OK;
 }
 
-int keyadmin_client_add(const struct chv_cli_args *args)
+/* --- add, reissue --------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err client_open(struct client_job *job, struct chv_why *why)
 {
-    char uri[CHV_TOKEN_URI_SIZE] = "";
+    const struct chv_cli_args *args = job->args;
+    enum chv_err err = keyadmin_server_open(args, &job->server, why);
+    if (err == CHV_OK)
+        err = keyadmin_server_address(args, &job->server, job->address, why);
+    if (err == CHV_OK)
+        err = keyadmin_wish(args, &job->server, &job->wish, why);
+    if (err == CHV_OK)
+        err = keyadmin_registry_open(args, job->server.config, CHV_REGISTRY_CREATE, &job->registry, why);
+    if (err == CHV_OK && job->registry.r == NULL && job->wish.reissue)
+        err = chv_fail(why, CHV_ERR_UNSUPPORTED,
+                       "there is no registry that knows the client's serial: 'client add --serial N' makes the next "
+                       "credential, and a line 'ID EPOCH.N' in the file of denied clients refuses older ones");
+    if (err == CHV_OK && job->registry.r == NULL && job->there)
+        err = client_exists(chv_cli_value(args, "out"), why);
+    return err;
+}
+
+/* Its number, in the registry before the credential is made; without a registry it is what the options say. */
+static enum chv_err client_grant(struct client_job *job, struct chv_why *why)
+{
+    if (job->registry.r == NULL)
+        return CHV_OK;
+    job->wish.has_identity = job->profile != CHV_PROFILE_PSK && !job->identity.generate;
+    job->wish.identity = job->identity.client;
+    enum chv_err err = chv_registry_begin(job->registry.r, why);
+    if (err == CHV_OK)
+        err = keyadmin_grant(&job->registry, &job->wish, &job->grant, why);
+    if (err == CHV_OK && job->there && job->wish.reissue && !job->grant.again)
+        err = client_exists(chv_cli_value(job->args, "out"), why);
+    if (err == CHV_OK && !job->grant.again)
+        return chv_registry_commit(job->registry.r, why);
+    if (err == CHV_OK && job->wish.leaked)
+        return chv_registry_commit(job->registry.r, why);
+    chv_registry_rollback(job->registry.r);
+    return err;
+}
+
+/* The profile that the client has, for a reissue. */
+static enum chv_err client_profile(struct client_job *job, struct chv_why *why)
+{
+    struct chv_registry_client client;
+    enum chv_err err = CHV_OK;
+    if (!job->wish.reissue)
+        return CHV_OK;
+    err = chv_registry_get(job->registry.r, job->args->operands[0], &client, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        return CHV_OK; /* said by keyadmin_grant */
+    if (err == CHV_OK)
+        job->profile = client.profile;
+    if (err == CHV_OK && job->profile == CHV_PROFILE_PSK && chv_cli_given(job->args, "identity"))
+        err = chv_fail(why, CHV_ERR_ARGUMENT, "--identity: client '%s' is of profile psk", client.id);
+    return err;
+}
+
+static enum chv_err client_encode(struct client_job *job, struct chv_why *why)
+{
+    job->p.credential = job->wish.credential;
+    if (job->profile == CHV_PROFILE_KEY)
+        return CHV_OK;
+    job->p.credential.has_identity = job->profile == CHV_PROFILE_KEY_PSK;
+    enum chv_err err = CHV_OK;
+    if (job->profile == CHV_PROFILE_KEY_PSK && !job->identity.generate)
+        err = chv_provision_bind(&job->p, &job->identity.client, why);
+    return err == CHV_OK ? chv_provision_end(&job->p, why) : err;
+}
+
+/* The client's keystore; one that an earlier run made or began is completed, if the registry says that there was one. */
+static enum chv_err client_provision(struct client_job *job, struct chv_why *why)
+{
+    const struct chv_provision_store out = {
+        .uri = job->uri, .secret = chv_secret_get, .secret_arg = &job->secret, .scrypt_n = job->scrypt_n};
+    struct chv_provision_identity *identity = job->profile != CHV_PROFILE_PSK ? &job->identity : NULL;
+    bool again = job->there;
+    enum chv_err err = CHV_OK;
+    if (!again) {
+        err = chv_provision_client(job->server.keystore, &job->p, job->server.name, job->address, identity, &out, why);
+        again = err == CHV_ERR_EXISTS && job->grant.again && chv_token_uri_is(job->uri);
+    }
+    if (again)
+        err = chv_provision_again(job->server.keystore, &job->p, job->server.name, job->address, identity, &out, why);
+    return err;
+}
+
+/* Profile key has no number: the key pair is what the registry is to know, so it has to be there first. */
+static enum chv_err client_make_key(struct client_job *job, struct chv_why *why)
+{
+    struct chv_registry_client client;
+    if (job->registry.r != NULL && job->keystore && !job->there) {
+        enum chv_err err = chv_registry_get(job->registry.r, job->wish.credential.id, &client, why);
+        if (err == CHV_OK && client.status != CHV_CLIENT_REMOVED)
+            return chv_fail(why, CHV_ERR_EXISTS,
+                            "client '%s' is registered already: see 'client show', 'client remove'", client.id);
+        if (err != CHV_OK && err != CHV_ERR_NOT_FOUND)
+            return err;
+    }
+    enum chv_err err = client_encode(job, why);
+    if (err == CHV_OK && job->keystore)
+        err = client_provision(job, why);
+    job->identity.generate = false; /* it was */
+    return err == CHV_OK ? client_grant(job, why) : err;
+}
+
+static enum chv_err client_make(struct client_job *job, struct chv_why *why)
+{
+    if (job->profile == CHV_PROFILE_KEY)
+        return client_make_key(job, why);
+    enum chv_err err = client_grant(job, why);
+    if (err == CHV_OK)
+        err = client_encode(job, why);
+    if (err == CHV_OK)
+        err = client_provision(job, why);
+    if (err == CHV_OK)
+        err = chv_provision_check(job->server.keystore, &job->p, job->check, why);
+    if (err == CHV_OK && job->registry.r != NULL)
+        err = keyadmin_granted(&job->registry, &job->p.credential,
+                               job->profile == CHV_PROFILE_KEY_PSK ? &job->identity.client : NULL, why);
+    return err;
+}
+
+static enum chv_err client_result(struct client_job *job, struct chv_why *why)
+{
+    const bool credential = job->profile != CHV_PROFILE_KEY, identity = job->profile != CHV_PROFILE_PSK;
+    const struct client_told told = {
+        .credential = &job->p.credential,
+        .file = !job->keystore               ? NULL
+                : chv_token_uri_is(job->uri) ? job->uri
+                                             : chv_cli_value(job->args, "out"),
+        .server = job->server.name,
+        .address = job->address,
+        .check = credential ? job->check : NULL,
+        .identity = identity ? &job->identity.client : NULL,
+        .server_identity = identity ? &job->identity.server : NULL,
+        .allow = !credential,
+    };
+    keyadmin_warn(&job->server, &job->p.credential, job->address);
+    keyadmin_seal(&job->registry, &job->server);
+    return client_tell(&told, chv_cli_given(job->args, "json"), why);
+}
+
+static int client_issue(struct client_job *job)
+{
+    const struct chv_cli_args *args = job->args;
     struct chv_why why = {""};
-    struct keyadmin_server server = {0};
-    struct chv_provision p = {0};
-    struct chv_provision_identity identity = {.generate = false};
-    enum chv_profile profile = CHV_PROFILE_PSK;
-    char address[CHV_ADDRESS_MAX + 1];
-    uint8_t check[CHV_SECRET_LEN];
-    struct chv_secret_source secret = {.kind = CHV_SECRET_PROMPT};
-    struct chv_provision_store out = {.uri = uri, .secret = chv_secret_get, .secret_arg = &secret};
 
     chv_cli_hold_signals();
-    enum chv_err err = keyadmin_cost(args, &out.scrypt_n, &why);
+    enum chv_err err = keyadmin_cost(args, &job->scrypt_n, &why);
+    if (err == CHV_OK && !job->wish.reissue)
+        err = keyadmin_profile(args, &job->profile, &why);
+    if (err == CHV_OK && !job->wish.reissue)
+        err = client_check_options(args, job->profile, &why);
+    job->keystore = err == CHV_OK && !client_has_all(args, job->profile);
+    if (job->keystore)
+        err = client_out(job, &why);
+    if (err == CHV_OK) /* before anything is asked */
+        err = keyadmin_wish(args, &(struct keyadmin_server){.latest = 1}, &job->wish, &why);
     if (err == CHV_OK)
-        err = keyadmin_profile(args, &profile, &why);
+        err = client_there(job, &why);
     if (err == CHV_OK)
-        err = client_check_options(args, profile, &why);
-    const bool keystore = err == CHV_OK && !client_has_all(args, profile);
-    if (keystore)
-        err = client_out(args, uri, &secret, &why);
+        err = client_open(job, &why);
     if (err == CHV_OK)
-        err =
-            keyadmin_credential(args, &(struct keyadmin_server){.latest = 1}, &p, &why); /* before anything is asked */
+        err = client_profile(job, &why);
     if (err == CHV_OK)
-        err = keyadmin_server_open(args, &server, &why);
+        err = client_identity(args, &job->server, job->profile, &job->identity, &why);
     if (err == CHV_OK)
-        err = keyadmin_server_address(args, &server, address, &why);
+        err = client_make(job, &why);
     if (err == CHV_OK)
-        err = keyadmin_credential(args, &server, &p, &why);
-    if (err == CHV_OK)
-        err = client_identity(args, &server, profile, &identity, &why);
-    if (err == CHV_OK && keystore)
-        err = chv_provision_client(server.keystore, &p, server.name, address,
-                                   profile != CHV_PROFILE_PSK ? &identity : NULL, &out, &why);
-    if (err == CHV_OK && profile != CHV_PROFILE_KEY)
-        err = chv_provision_check(server.keystore, &p, check, &why);
-    if (err == CHV_OK)
-        keyadmin_warn(&server, &p.credential, address);
-    if (err == CHV_OK) {
-        const struct client_told told = {
-            .credential = &p.credential,
-            .file = !keystore               ? NULL
-                    : chv_token_uri_is(uri) ? uri
-                                            : chv_cli_value(args, "out"),
-            .server = server.name,
-            .address = address,
-            .check = profile != CHV_PROFILE_KEY ? check : NULL,
-            .identity = profile != CHV_PROFILE_PSK ? &identity.client : NULL,
-            .server_identity = profile != CHV_PROFILE_PSK ? &identity.server : NULL,
-            .allow = profile == CHV_PROFILE_KEY,
-        };
-        err = client_tell(&told, chv_cli_given(args, "json"), &why);
-    }
-    keyadmin_server_close(&server);
+        err = client_result(job, &why);
+    keyadmin_registry_close(&job->registry);
+    keyadmin_server_close(&job->server);
     chv_cli_release_signals();
     return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
 }
 
+int keyadmin_client_add(const struct chv_cli_args *args)
+{
+    struct client_job job = {.args = args, .profile = CHV_PROFILE_PSK, .secret = {.kind = CHV_SECRET_PROMPT}};
+    return client_issue(&job);
+}
+
+int keyadmin_client_issue_again(const struct chv_cli_args *args, bool leaked)
+{
+    struct client_job job = {.args = args,
+                             .profile = CHV_PROFILE_PSK,
+                             .wish = {.reissue = true, .leaked = leaked},
+                             .secret = {.kind = CHV_SECRET_PROMPT}};
+    return client_issue(&job);
+}
+
+int keyadmin_client_reissue(const struct chv_cli_args *args)
+{
+    return keyadmin_client_issue_again(args, chv_cli_given(args, "leaked"));
+}
+
 int keyadmin_client_show(const struct chv_cli_args *args)
 {
+    if (keyadmin_client_registered(args))
+        return keyadmin_client_show_registered(args);
     struct chv_why why = {""};
     struct chv_keystore *ks = NULL;
     struct chv_client_key key;

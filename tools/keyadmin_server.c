@@ -35,8 +35,8 @@ static enum chv_err keyadmin_find_config(const struct chv_cli_args *args, const 
                     keyadmin_config_here, keyadmin_config_system);
 }
 
-static enum chv_err keyadmin_load_config(const struct chv_cli_args *args, struct keyadmin_server *server,
-                                         struct chv_why *why)
+enum chv_err keyadmin_server_config(const struct chv_cli_args *args, struct keyadmin_server *server,
+                                    struct chv_why *why)
 {
     enum chv_err err = keyadmin_find_config(args, &server->config_file, why);
     if (err != CHV_OK)
@@ -84,7 +84,7 @@ static enum chv_err keyadmin_server_uri(const struct chv_cli_args *args, const c
 {
     const char *said = chv_cli_value(args, "module"), *file = server->config != NULL ? server->config->module : "";
     bool complete = !chv_token_uri_is(uri) || strstr(uri, "module-path=") != NULL || file[0] != '\0';
-    bool client = args->command->run == keyadmin_client_add && chv_cli_given(args, "to");
+    bool client = args->command->run != keyadmin_identity_new && chv_cli_given(args, "to");
     return said == NULL || (complete && client) ? chv_token_uri_default(uri, file, server->uri, why)
                                                 : chv_token_uri(uri, said, NULL, server->uri, why);
 }
@@ -97,7 +97,7 @@ enum chv_err keyadmin_server_find(const struct chv_cli_args *args, struct keyadm
 
     memset(server, 0, sizeof *server);
     if (uri == NULL || chv_cli_given(args, "config"))
-        err = keyadmin_load_config(args, server, why);
+        err = keyadmin_server_config(args, server, why);
     if (err != CHV_OK)
         return err;
     if (uri == NULL) {

@@ -44,12 +44,18 @@ bin_PROGRAMS += tools/keyadmin
 tools_keyadmin_SOURCES = \
 	tools/keyadmin.c \
 	tools/keyadmin.h \
+	tools/keyadmin_audit.c \
 	tools/keyadmin_check.c \
 	tools/keyadmin_client.c \
+	tools/keyadmin_client_list.c \
+	tools/keyadmin_client_state.c \
 	tools/keyadmin_derive.c \
 	tools/keyadmin_epoch.c \
+	tools/keyadmin_grant.c \
 	tools/keyadmin_identity.c \
 	tools/keyadmin_init.c \
+	tools/keyadmin_registry.c \
+	tools/keyadmin_registry.h \
 	tools/keyadmin_restore.c \
 	tools/keyadmin_server.c \
 	tools/keyadmin_token.c \

@@ -343,6 +343,58 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
     return err;
 }
 
+/* Whether the keystore has that access key; CHV_ERR_NOT_FOUND: none of its name, CHV_ERR_EXISTS: another one. */
+static enum chv_err provision_compare_access(struct chv_keystore *client, struct chv_keystore *server,
+                                             const struct chv_provision *p, const char *name, struct chv_why *why)
+{
+    uint8_t there[CHV_SECRET_LEN], wanted[CHV_SECRET_LEN];
+    char label[CHV_LABEL_MAX + 1];
+    (void)snprintf(label, sizeof label, "access:%" PRIu32 ".%" PRIu32, p->credential.epoch, p->credential.serial);
+    enum chv_err err = chv_provision_check_stored(client, label, there, why);
+    if (err == CHV_OK)
+        err = chv_provision_check(server, p, wanted, why);
+    if (err == CHV_OK && !chv_equal(there, wanted, sizeof there))
+        err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already with another key", name);
+    return err;
+}
+
+enum chv_err chv_provision_again(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
+                                 const char *address, struct chv_provision_identity *identity,
+                                 const struct chv_provision_store *out, struct chv_why *why)
+{
+    const bool token = chv_token_uri_is(out->uri), credential = p->credential.profile != CHV_PROFILE_KEY;
+    char master[CHV_LABEL_MAX + 1];
+    struct provision_made made = {.client = NULL};
+    enum chv_err err = chv_provision_open(out, token ? CHV_KEYSTORE_WRITE : CHV_KEYSTORE_READ, &made.client, why);
+    if (err == CHV_OK && identity != NULL && identity->generate) {
+        err = chv_identity_of(made.client, &identity->client, why);
+        if (err == CHV_OK && credential)
+            err = chv_provision_bind(p, &identity->client, why);
+        if (err == CHV_OK && credential)
+            err = chv_provision_end(p, why);
+    }
+    if (err == CHV_OK && credential) {
+        err = provision_compare_access(made.client, server, p, out->uri, why);
+        if (err == CHV_ERR_NOT_FOUND && token) {
+            err = provision_master_label(server, p->credential.epoch, master, why);
+            if (err == CHV_OK)
+                err = provision_put_access(&made, server, master, p, why);
+        } else if (err == CHV_OK && token) {
+            (void)snprintf(made.credential, sizeof made.credential, "credential:%" PRIu32 ".%" PRIu32,
+                           p->credential.epoch, p->credential.serial);
+            err = chv_keystore_data_put(made.client, made.credential, p->bytes, p->len, why);
+        }
+    }
+    if (err == CHV_OK && token)
+        err = provision_put_server(&made, p->credential.profile, server_name, address, identity, why);
+    if (err == CHV_OK && token)
+        err = chv_keystore_commit(made.client, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and holds something else", out->uri);
+    chv_keystore_close(made.client);
+    return err;
+}
+
 /* --- addresses -----------------------------------------------------------------------------------------------------
  */
 

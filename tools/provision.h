@@ -97,6 +97,14 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
                                   const char *address, struct chv_provision_identity *identity,
                                   const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 
+/*
+ * The same for a keystore that an earlier run wrote, or (a token) began to: CHV_OK if it holds that very key, after what
+ * was missing beside it was added; CHV_ERR_EXISTS if it holds anything else.
+ */
+enum chv_err chv_provision_again(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
+                                 const char *address, struct chv_provision_identity *identity,
+                                 const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
+
 /* "HOST:PORT", "[V6]:PORT" or "unix:/PATH", and short enough: form only, nothing is looked up.  CHV_ERR_ARGUMENT. */
 enum chv_err chv_provision_address(const char *address, struct chv_why *why) CHV_MUST_CHECK;
 

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keyadmin's registry: found, opened, audited, sealed. */
+#include "tools/keyadmin_registry.h"
+
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "core/hkdf.h"
+#include "tools/times.h"
+
+static const char registry_scheme_revoked[] = "revoked:";
+
+const char *keyadmin_registry_revoked(const char *uri)
+{
+    size_t len = sizeof registry_scheme_revoked - 1;
+    return strncmp(uri, registry_scheme_revoked, len) == 0 ? uri + len : NULL;
+}
+
+/* By the process's user id: who the audit trail names is not what an environment says. */
+static void registry_actor(char out[CHV_AUDIT_ACTOR_MAX + 1])
+{
+    const uid_t uid = getuid();
+    const struct passwd *user = getpwuid(uid);
+    bool plain = user != NULL && user->pw_name[0] != '\0';
+    for (const char *c = plain ? user->pw_name : ""; *c != '\0'; c++)
+        plain = plain && *c > ' ' && *c <= '~';
+    if (plain)
+        (void)snprintf(out, CHV_AUDIT_ACTOR_MAX + 1, "%s %s", chv_cli_program(), user->pw_name);
+    else
+        (void)snprintf(out, CHV_AUDIT_ACTOR_MAX + 1, "%s uid=%lu", chv_cli_program(), (unsigned long)uid);
+}
+
+static enum chv_err registry_open_uri(enum chv_registry_mode mode, struct keyadmin_registry *reg, struct chv_why *why)
+{
+    struct chv_registry_options options = {.mode = mode, .crypto = &reg->crypto};
+    const char *revoked = keyadmin_registry_revoked(reg->uri);
+    registry_actor(reg->actor);
+    if (reg->uri[0] == '\0' || (revoked != NULL && mode != CHV_REGISTRY_READ))
+        return CHV_OK;
+    if (revoked != NULL && access(revoked, F_OK) != 0)
+        return CHV_OK; /* nobody is denied */
+    enum chv_err err = chv_backend_open("openssl", &reg->crypto, why);
+    return err == CHV_OK ? chv_registry_open(reg->uri, &options, &reg->r, why) : err;
+}
+
+enum chv_err keyadmin_registry_open(const struct chv_cli_args *args, const struct chv_server_config *config,
+                                    enum chv_registry_mode mode, struct keyadmin_registry *reg, struct chv_why *why)
+{
+    const char *given = chv_cli_value(args, "registry");
+    memset(reg, 0, sizeof *reg);
+    if (given == NULL && config != NULL)
+        given = config->registry;
+    if (given != NULL &&
+        snprintf(reg->uri, sizeof reg->uri, "%s", strcmp(given, "none") == 0 ? "" : given) >= (int)sizeof reg->uri)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--registry: the URI is too long");
+    return registry_open_uri(mode, reg, why);
+}
+
+enum chv_err keyadmin_registry_find(const struct chv_cli_args *args, enum chv_registry_mode mode,
+                                    struct keyadmin_registry *reg, struct chv_why *why)
+{
+    struct keyadmin_server server = {0};
+    enum chv_err err = CHV_OK;
+    memset(reg, 0, sizeof *reg);
+    if (!chv_cli_given(args, "registry"))
+        err = keyadmin_server_config(args, &server, why);
+    if (err == CHV_ERR_NOT_FOUND && !chv_cli_given(args, "config"))
+        err = chv_fail(why, err, "no configuration file that says where the registry is; give --config or --registry");
+    if (err == CHV_OK)
+        err = keyadmin_registry_open(args, server.config, mode, reg, why);
+    keyadmin_server_close(&server);
+    return err;
+}
+
+void keyadmin_registry_close(struct keyadmin_registry *reg)
+{
+    chv_registry_close(reg->r);
+    reg->r = NULL;
+    chv_backend_close(&reg->crypto);
+}
+
+/* --- audit ---------------------------------------------------------------------------------------------------------
+ */
+
+enum chv_err keyadmin_audit(struct keyadmin_registry *reg, const char *action, const char *id, json_t *details,
+                            struct chv_why *why)
+{
+    struct chv_audit_row row = {.time = chv_time_now()};
+    (void)snprintf(row.actor, sizeof row.actor, "%s", reg->actor);
+    (void)snprintf(row.action, sizeof row.action, "%s", action);
+    (void)snprintf(row.id, sizeof row.id, "%s", id);
+    if (details != NULL) {
+        size_t len = json_dumpb(details, row.details, sizeof row.details, JSON_COMPACT);
+        if (len >= sizeof row.details) { /* the scopes of a client in profile key may be many */
+            (void)json_object_del(details, "scopes");
+            memset(row.details, 0, sizeof row.details);
+            len = json_dumpb(details, row.details, sizeof row.details, JSON_COMPACT);
+        }
+        json_decref(details);
+        if (len == 0 || len >= sizeof row.details)
+            return chv_fail(why, CHV_ERR_MEMORY, "the audit row is too long");
+    }
+    return chv_registry_audit(reg->r, &row, why);
+}
+
+enum chv_err keyadmin_audit_mac(void *arg, uint32_t epoch, const uint8_t *message, size_t len,
+                                uint8_t mac[CHV_AUDIT_MAC_LEN], struct chv_why *why)
+{
+    struct chv_keystore *keystore = arg;
+    struct chv_crypto crypto = {0};
+    const struct chv_part part = {message, len};
+    uint8_t info[CHV_INFO_MAX], key[CHV_SECRET_LEN] = {0};
+    char label[CHV_LABEL_MAX + 1];
+    size_t info_len = 0;
+
+    (void)snprintf(label, sizeof label, "master:%lu", (unsigned long)epoch);
+    enum chv_err err = chv_info_audit(info, &info_len);
+    if (err == CHV_OK)
+        err = chv_backend_open("openssl", &crypto, why);
+    if (err == CHV_OK)
+        err = chv_keystore_derive(keystore, label, info, info_len, key, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        err = chv_fail(why, err, "the keystore has no master of epoch %lu any more, which sealed the audit trail",
+                       (unsigned long)epoch);
+    if (err == CHV_OK)
+        err = chv_crypto_hmac(&crypto, CHV_HASH_SHA256, key, sizeof key, &part, 1, mac);
+    chv_wipe(key, sizeof key);
+    chv_backend_close(&crypto);
+    return err;
+}
+
+void keyadmin_seal(struct keyadmin_registry *reg, const struct keyadmin_server *server)
+{
+    struct chv_why why = {""};
+    if (reg->r == NULL)
+        return;
+    enum chv_err err =
+        chv_registry_seal(reg->r, server->latest, chv_time_now(), keyadmin_audit_mac, server->keystore, NULL, &why);
+    if (err != CHV_OK)
+        (void)chv_cli_error(err, &why, "warning: the audit trail was not sealed");
+}

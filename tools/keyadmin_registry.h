@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry as keyadmin's commands use it, and the numbers of credentials that are handed out. */
+#ifndef CHV_TOOLS_KEYADMIN_REGISTRY_H
+#define CHV_TOOLS_KEYADMIN_REGISTRY_H
+
+#include "registry/registry.h"
+#include "tools/keyadmin.h"
+
+struct keyadmin_registry {
+    struct chv_registry *r; /* NULL: there is none */
+    struct chv_crypto crypto;
+    char uri[PATH_MAX];                  /* "": none is configured */
+    char actor[CHV_AUDIT_ACTOR_MAX + 1]; /* "keyadmin alice" */
+};
+
+/* The path of a registry that is the text file of who is denied, NULL of any other. */
+const char *keyadmin_registry_revoked(const char *uri);
+/*
+ * Opens the registry that --registry names, else the one of the server's configuration (`config` NULL: none).  With
+ * `registry = none` and in want of CREATE or WRITE there is none: r stays NULL, as it does in mode READ if its file is
+ * missing.  `close` takes what a failed `open` left, and a zeroed struct.
+ */
+enum chv_err keyadmin_registry_open(const struct chv_cli_args *args, const struct chv_server_config *config,
+                                    enum chv_registry_mode mode, struct keyadmin_registry *reg,
+                                    struct chv_why *why) CHV_MUST_CHECK;
+/* The same for commands that need no keystore: the configuration is found if --registry is not given. */
+enum chv_err keyadmin_registry_find(const struct chv_cli_args *args, enum chv_registry_mode mode,
+                                    struct keyadmin_registry *reg, struct chv_why *why) CHV_MUST_CHECK;
+void keyadmin_registry_close(struct keyadmin_registry *reg);
+
+/* An audit row about `id` ("": about none) in the open transaction.  Takes the reference of `details`, which may be NULL. */
+enum chv_err keyadmin_audit(struct keyadmin_registry *reg, const char *action, const char *id, json_t *details,
+                            struct chv_why *why) CHV_MUST_CHECK;
+/* A chv_registry_mac_fn; `arg` is the server's keystore. */
+enum chv_err keyadmin_audit_mac(void *arg, uint32_t epoch, const uint8_t *message, size_t len,
+                                uint8_t mac[CHV_AUDIT_MAC_LEN], struct chv_why *why) CHV_MUST_CHECK;
+/* Seals the audit trail at the end of a command that has the keystore open; a failure is a warning. */
+void keyadmin_seal(struct keyadmin_registry *reg, const struct keyadmin_server *server);
+
+/* What a client shall be given. */
+struct keyadmin_wish {
+    struct chv_credential credential; /* epoch: the newest; serial: 1 */
+    bool expires_relative;            /* counts from now: where it was fixed before, that stays */
+    bool epoch_given, serial_given, scopes_given;
+    bool has_identity; /* profiles key and key+psk: of a key that is known already */
+    struct chv_identity identity;
+    bool reissue; /* a credential beside one that it has, or in its place */
+    bool leaked;  /* in its place, at once */
+};
+
+/* What came of it. */
+struct keyadmin_grant {
+    struct chv_registry_client client; /* as it stands now */
+    bool again;                        /* nothing is new: what was granted before */
+    bool pending;                      /* and that is not known to have been written out */
+};
+
+/*
+ * Inside a transaction: registers the client, or numbers its next credential, in `wish->credential`, whose serial, epoch,
+ * expiry and scopes are those that count afterwards.  The same wish again gives the same; CHV_ERR_EXISTS for another one
+ * of a client that is there, or for one that is suspended or revoked; CHV_ERR_NOT_FOUND for a reissue of one
+ * that is not.
+ */
+enum chv_err keyadmin_grant(struct keyadmin_registry *reg, struct keyadmin_wish *wish, struct keyadmin_grant *grant,
+                            struct chv_why *why) CHV_MUST_CHECK;
+/* In a transaction of its own: what was granted was written out; `identity` (or NULL) is the client's key. */
+enum chv_err keyadmin_granted(struct keyadmin_registry *reg, const struct chv_credential *c,
+                              const struct chv_identity *identity, struct chv_why *why) CHV_MUST_CHECK;
+/* The wish that the options of a command are: as keyadmin_credential. */
+enum chv_err keyadmin_wish(const struct chv_cli_args *args, const struct keyadmin_server *server,
+                           struct keyadmin_wish *wish, struct chv_why *why) CHV_MUST_CHECK;
+
+/* client reissue, with the scopes of the command's --scope or operands. */
+int keyadmin_client_issue_again(const struct chv_cli_args *args, bool leaked);
+/* client show: whether its operand is a client of the registry, no keystore; and the former. */
+bool keyadmin_client_registered(const struct chv_cli_args *args);
+int keyadmin_client_show_registered(const struct chv_cli_args *args);
+/* Whether all scopes of `a` are in `b`. */
+bool keyadmin_scopes_within(const struct chv_registry_client *a, const struct chv_registry_client *b);
+/* A client as JSON. */
+json_t *keyadmin_client_json(const struct chv_registry_client *c);
+
+#endif
