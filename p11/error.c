@@ -2,6 +2,9 @@
 #include "p11/error.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* X(answer, what it means here, hint): PKCS #11 2.40, section 3.6 (pkcs11t.h) and 5.1. NULL: no hint. */
 #define RV_MAP(X)                                                                                                      \
@@ -45,7 +48,7 @@
     X(OBJECT_HANDLE_INVALID, CHV_ERR_KEY, "the object is gone: was the token moved or initialised again?")             \
     X(OPERATION_ACTIVE, CHV_ERR_UNAVAILABLE, "another operation was left open in this session")                        \
     X(OPERATION_NOT_INITIALIZED, CHV_ERR_UNAVAILABLE, NULL)                                                            \
-    X(PIN_INCORRECT, CHV_ERR_PASSPHRASE, "wrong PIN: it is not tried again by itself")                                 \
+    X(PIN_INCORRECT, CHV_ERR_PASSPHRASE, "wrong PIN: give the right one; it is not tried again by itself")             \
     X(PIN_INVALID, CHV_ERR_PASSPHRASE, "the token does not take such a PIN")                                           \
     X(PIN_LEN_RANGE, CHV_ERR_PASSPHRASE, "the PIN is too short or too long for this token")                            \
     X(PIN_EXPIRED, CHV_ERR_PASSPHRASE, "the PIN has expired: set a new one with the module's tool")                    \
@@ -187,13 +190,45 @@ bool chv_p11_rv_lost(CK_RV rv)
     }
 }
 
+const char *chv_p11_files(const char *where, char *buf, size_t size)
+{
+    const char *conf = getenv("SOFTHSM2_CONF");
+    if (strstr(where, "softhsm") == NULL)
+        return "";
+    if (conf == NULL)
+        return "SOFTHSM2_CONF is not set, so SoftHSM reads its system-wide configuration";
+    (void)snprintf(buf, size, "SoftHSM reads SOFTHSM2_CONF=%.100s", conf);
+    return buf;
+}
+
+/*
+ * Modules give these three answers for whatever goes wrong with what they stand on.  With SoftHSM that is its files, which it
+ * names in the system's log only.
+ */
+static const char *files_hint(const char *where, CK_RV rv, char *buf, size_t size)
+{
+    char files[CHV_P11_FILES_SIZE];
+    const char *conf = chv_p11_files(where, files, sizeof files);
+    if (*conf == '\0' || (rv != CKR_GENERAL_ERROR && rv != CKR_FUNCTION_FAILED && rv != CKR_DEVICE_ERROR))
+        return NULL;
+    (void)snprintf(buf, size,
+                   "%s: can this user read that, and write to its directories.tokendir, and is the disk full? See the "
+                   "module's own log (syslog)",
+                   conf);
+    return buf;
+}
+
 enum chv_err chv_p11_fail(struct chv_why *why, const char *where, const char *call, CK_MECHANISM_TYPE mechanism,
                           CK_RV rv)
 {
     const struct answer *a = find_answer(rv);
     bool named = mechanism != CHV_P11_NO_MECHANISM;
     enum chv_err err = a != NULL ? a->err : CHV_ERR_CRYPTO;
+    char files[CHV_P11_FILES_SIZE + 160];
+    const char *hint = files_hint(where, rv, files, sizeof files);
+    if (hint == NULL)
+        hint = a != NULL && a->hint != NULL ? a->hint : "";
     return chv_fail(why, err, "%s: %s%s%s: %s (0x%lx)%s%s", where, call, named ? " with " : "",
-                    named ? chv_p11_mechanism_name(mechanism) : "", chv_p11_rv_name(rv), rv,
-                    a != NULL && a->hint != NULL ? ": " : "", a != NULL && a->hint != NULL ? a->hint : "");
+                    named ? chv_p11_mechanism_name(mechanism) : "", chv_p11_rv_name(rv), rv, *hint != '\0' ? ": " : "",
+                    hint);
 }

@@ -8,6 +8,7 @@
 #include <chaveiro/error.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* "no mechanism" for chv_p11_fail. */
 #define CHV_P11_NO_MECHANISM (~0UL)
@@ -23,6 +24,15 @@ enum chv_err chv_p11_rv_error(CK_RV rv);
 bool chv_p11_rv_session_dead(CK_RV rv);
 /* Another session, a new login or a restart of the module may help. */
 bool chv_p11_rv_lost(CK_RV rv);
+
+/* Room for what chv_p11_files writes. */
+#define CHV_P11_FILES_SIZE 160
+
+/*
+ * Which configuration a module of files has, for an error's text: of SoftHSM what SOFTHSM2_CONF says, "" for any other.
+ * `where`: a text with the module's path in it.  buf (`size` bytes) or static storage.
+ */
+const char *chv_p11_files(const char *where, char *buf, size_t size);
 
 /*
  * One line: `where` (token and module), the call, the mechanism if there is one, the CKR_ name, what to do.

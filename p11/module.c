@@ -52,6 +52,11 @@ static enum chv_err initialise(struct chv_p11_module *m, struct chv_why *why)
     ERR_clear_error(); /* modules that use OpenSSL leave entries in the thread's queue */
     m->answer = rv;
     m->running = rv == CKR_OK || rv == CKR_CRYPTOKI_ALREADY_INITIALIZED;
+    if (rv == CKR_ARGUMENTS_BAD) /* NSS without a folder for its database */
+        return chv_fail(why, CHV_ERR_CONFIG,
+                        "%s: C_Initialize: CKR_ARGUMENTS_BAD (0x%lx): the module wants %s: in a URI chaveiro-init= has "
+                        "them (see doc/tokens.md for NSS)",
+                        m->path, rv, m->init_args == NULL ? "arguments of its own" : "other arguments");
     return m->running ? CHV_OK : chv_p11_fail(why, m->path, "C_Initialize", CHV_P11_NO_MECHANISM, rv);
 }
 

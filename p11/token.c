@@ -89,6 +89,22 @@ static void look_at(struct survey *survey, CK_FUNCTION_LIST *fn, CK_SLOT_ID slot
     survey->matches++;
 }
 
+/* Where there is not a single token it is rarely the name that is wrong. */
+static enum chv_err no_match(const struct survey *survey, const char *path, const char *wanted, struct chv_why *why)
+{
+    char buf[CHV_P11_FILES_SIZE];
+    const char *advice = "check the name";
+    bool failed = survey->failed != CKR_OK, none = survey->labels[0] == '\0';
+    if (none && strcmp(path, CHV_P11_DEFAULT_MODULE) == 0)
+        advice = "p11-kit leaves out a module that fails, so name the module (--module, module-path=) to see why";
+    else if (none && *(advice = chv_p11_files(path, buf, sizeof buf)) == '\0')
+        advice = "is it the right module?";
+    return chv_fail(why, CHV_ERR_NOT_FOUND,
+                    "%s: no token matches %s; %s%s%s%s: %s; 'keyadmin token init' makes a token", path, wanted,
+                    none ? "there is none" : "there are ", survey->labels, failed ? "; a slot failed with " : "",
+                    failed ? chv_p11_rv_name(survey->failed) : "", advice);
+}
+
 enum chv_err chv_p11_token_locate(const struct chv_p11_uri *uri, const struct chv_p11_module *module, CK_SLOT_ID *slot,
                                   CK_TOKEN_INFO *info, CK_RV *rv, struct chv_why *why)
 {
@@ -108,11 +124,7 @@ enum chv_err chv_p11_token_locate(const struct chv_p11_uri *uri, const struct ch
                         survey.matches, wanted, survey.serials);
     if (survey.matches == 0) {
         *rv = CKR_TOKEN_NOT_PRESENT;
-        return chv_fail(why, CHV_ERR_NOT_FOUND,
-                        "%s: no token matches %s; %s%s%s%s: check the name, or run 'keyadmin init'", module->path,
-                        wanted, survey.labels[0] != '\0' ? "there are " : "there is none", survey.labels,
-                        survey.failed != CKR_OK ? "; a slot failed with " : "",
-                        survey.failed != CKR_OK ? chv_p11_rv_name(survey.failed) : "");
+        return no_match(&survey, module->path, wanted, why);
     }
     *slot = survey.slot;
     *info = survey.info;
@@ -362,7 +374,12 @@ static enum chv_err login_once(struct chv_p11_token *t, CK_SESSION_HANDLE sessio
     *rv = t->module->fn->C_Login(session, CKU_USER, keypad ? NULL : (CK_UTF8CHAR_PTR)pin, len);
     if (*rv == CKR_USER_ALREADY_LOGGED_IN)
         *rv = CKR_OK;
-    if (*rv != CKR_OK)
+    if (*rv == CKR_PIN_INCORRECT && t->uri.pin_file != NULL && !keypad)
+        err = chv_fail(why, CHV_ERR_PASSPHRASE,
+                       "%s: C_Login: CKR_PIN_INCORRECT (0x%lx): the PIN in %s is wrong: put the right one there; it is "
+                       "not tried again before the file changes",
+                       t->name, *rv, t->uri.pin_file);
+    else if (*rv != CKR_OK)
         err = chv_p11_fail(why, t->name, "C_Login", CHV_P11_NO_MECHANISM, *rv);
     t->pin_refused = err == CHV_ERR_PASSPHRASE;
     t->pin_mark = mark;

@@ -8,6 +8,7 @@
 #include "p11/uri.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -180,6 +181,32 @@ static void test_pin_files(void)
     free(fifo);
 }
 
+/* SoftHSM gives three answers for all that is wrong with its files: the error says which configuration it reads. */
+static void test_softhsm_files(void)
+{
+    static const char where[] = "/usr/lib/softhsm/libsofthsm2.so";
+    struct chv_why why = {""};
+    const char *old = getenv("SOFTHSM2_CONF");
+    char *kept = old != NULL ? strdup(old) : NULL;
+    CU_ASSERT_EQUAL(setenv("SOFTHSM2_CONF", "/nowhere/softhsm2.conf", 1), 0);
+    CU_ASSERT_EQUAL(chv_p11_fail(&why, where, "C_Initialize", CHV_P11_NO_MECHANISM, CKR_GENERAL_ERROR),
+                    CHV_ERR_UNAVAILABLE);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(why.text, "CKR_GENERAL_ERROR (0x5): SoftHSM reads SOFTHSM2_CONF=/nowhere/softhsm2.conf"));
+    (void)chv_p11_fail(&why, where, "C_InitToken", CHV_P11_NO_MECHANISM, CKR_DEVICE_ERROR);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "is the disk full"));
+    (void)chv_p11_fail(&why, where, "C_Login", CHV_P11_NO_MECHANISM, CKR_PIN_LOCKED);
+    CU_ASSERT_PTR_NULL(strstr(why.text, "SOFTHSM2_CONF"));
+    (void)chv_p11_fail(&why, "/usr/lib/hsm.so", "C_InitToken", CHV_P11_NO_MECHANISM, CKR_DEVICE_ERROR);
+    CU_ASSERT_PTR_NULL(strstr(why.text, "SOFTHSM2_CONF"));
+    CU_ASSERT_EQUAL(unsetenv("SOFTHSM2_CONF"), 0);
+    (void)chv_p11_fail(&why, where, "C_Initialize", CHV_P11_NO_MECHANISM, CKR_GENERAL_ERROR);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "SOFTHSM2_CONF is not set"));
+    if (kept != NULL)
+        CU_ASSERT_EQUAL(setenv("SOFTHSM2_CONF", kept, 1), 0);
+    free(kept);
+}
+
 static void test_errors(void)
 {
     struct chv_why why = {""};
@@ -246,4 +273,4 @@ static void test_token_only(void)
 
 TEST_MAIN("p11: URIs, PIN files, errors", {"URIs that are taken", test_taken}, {"URIs that are refused", test_refused},
           {"URIs without object", test_token_only}, {"PIN files", test_pin_files}, {"error texts", test_errors},
-          {"path of a PIN file", test_pin_path})
+          {"files of SoftHSM", test_softhsm_files}, {"path of a PIN file", test_pin_path})
