@@ -54,6 +54,7 @@ void chv_cli_hold_signals(void)
 
 void chv_cli_release_signals(void)
 {
+    (void)fflush(stdout); /* what was made is told of, also to who wanted to stop it when it was made */
     (void)pthread_sigmask(SIG_SETMASK, &cli_mask, NULL);
 }
 
@@ -92,15 +93,29 @@ static const struct chv_cli_command *cli_find(const struct chv_cli *cli, struct 
     return NULL;
 }
 
+/* The words of all commands that begin with `word`, or of all if it is NULL: "token list, token init". */
+static void cli_list(const struct chv_cli *cli, const char *word, char *list, size_t size)
+{
+    list[0] = 0;
+    for (size_t i = 0; i < cli->command_count; i++) {
+        const char *words = cli->commands[i].words;
+        size_t used = strlen(list), len = word == NULL ? 0 : strlen(word);
+        if (word == NULL || (strncmp(words, word, len) == 0 && words[len] == ' '))
+            (void)snprintf(list + used, size - used, "%s%s", used == 0 ? "" : ", ", words);
+    }
+}
+
 static int cli_no_command(const struct chv_cli *cli, const struct chv_cli_args *args)
 {
-    char known[256] = "";
+    char known[768];
     if (args->operand_count == 0)
         return chv_cli_fail(EX_USAGE, "no command given: see '%s --help'", cli->name);
-    for (size_t i = 0; i < cli->command_count; i++) {
-        size_t used = strlen(known);
-        (void)snprintf(known + used, sizeof known - used, "%s%s", used == 0 ? "" : ", ", cli->commands[i].words);
-    }
+    cli_list(cli, args->operands[0], known, sizeof known);
+    if (known[0] != 0 && args->operand_count == 1)
+        return chv_cli_fail(EX_USAGE, "'%s' is not a whole command: there are %s; '%s COMMAND --help' says more",
+                            args->operands[0], known, cli->name);
+    if (known[0] == 0)
+        cli_list(cli, NULL, known, sizeof known);
     return chv_cli_fail(EX_USAGE, "no command '%s%s%s': there are %s", args->operands[0],
                         args->operand_count > 1 ? " " : "", args->operand_count > 1 ? args->operands[1] : "", known);
 }
@@ -294,7 +309,8 @@ static void cli_help_options(const struct chv_cli *cli, uint32_t commands)
                        o->letter ? "," : " ", o->name, o->value == NULL ? "" : " ", o->value == NULL ? "" : o->value);
         cli_help_line(left, o->help);
     }
-    cli_help_line("-h, --help", "this text; after a command, that command's");
+    cli_help_line("-h, --help",
+                  *cli->commands[0].words == 0 ? "this text" : "this text; after a command, that command's");
     cli_help_line("    --version", "the version");
 }
 

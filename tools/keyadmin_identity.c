@@ -176,8 +176,9 @@ int keyadmin_identity_new(const struct chv_cli_args *args)
         chv_cli_print(json_incref(o), chv_cli_given(args, "json"));
     }
     json_decref(o);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }
 
 /* --- show, fingerprint -------------------------------------------------------------------------------------------- */

@@ -500,6 +500,7 @@ int keyadmin_init(const struct chv_cli_args *args)
     if (err == CHV_OK)
         init_print(&plan, check, chv_cli_given(args, "json"));
     chv_backup_free(plan.backup);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }

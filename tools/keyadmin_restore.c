@@ -222,6 +222,7 @@ int keyadmin_restore(const struct chv_cli_args *args)
     chv_keystore_close(r.ks);
     chv_backup_free(r.backup);
     keyadmin_server_close(&r.server);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }

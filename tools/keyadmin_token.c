@@ -105,12 +105,16 @@ static void token_print_list(const json_t *tokens)
 int keyadmin_token_list(const struct chv_cli_args *args)
 {
     struct chv_why why = {""};
+    const char *module = chv_cli_value(args, "module");
     json_t *tokens = json_array();
-    enum chv_err err = tokens == NULL
-                           ? CHV_ERR_MEMORY
-                           : chv_p11_token_list(chv_cli_value(args, "module"), NULL, token_on_token, tokens, &why);
+    enum chv_err err = tokens == NULL ? CHV_ERR_MEMORY : chv_p11_token_list(module, NULL, token_on_token, tokens, &why);
     if (err == CHV_OK && chv_cli_given(args, "json"))
         chv_cli_print(json_incref(tokens), true);
+    else if (err == CHV_OK && json_array_size(tokens) == 0)
+        (void)chv_cli_fail(EX_OK, "%s: %s", module != NULL ? module : "p11-kit",
+                           module != NULL
+                               ? "it has no tokens"
+                               : "its modules have no tokens, or fail: --module PATH asks one of them and tells why");
     else if (err == CHV_OK)
         token_print_list(tokens);
     json_decref(tokens);
@@ -145,6 +149,7 @@ int keyadmin_token_init(const struct chv_cli_args *args)
         keyadmin_put_token(o, &plan);
         chv_cli_print(o, chv_cli_given(args, "json"));
     }
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }

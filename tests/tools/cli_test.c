@@ -120,8 +120,8 @@ static void test_refused(void)
     } cases[] = {
         {"", "no command given: see 'prog --help'"},
         {"three", "no command 'three': there are one, two words"},
-        {"two", "no command 'two': there are one, two words"},
-        {"two wor ds", "no command 'two wor': there are one, two words"},
+        {"two", "'two' is not a whole command: there are two words; 'prog COMMAND --help' says more"},
+        {"two wor ds", "no command 'two wor': there are two words"},
         {"two words", "'prog two words' wants A [B]: see 'prog two words --help'"},
         {"two words x y z", "unexpected 'z': see 'prog two words --help'"},
         {"one --file x", "option --file does not belong to 'prog one'"},

@@ -44,6 +44,7 @@ tools_test_scripts = \
 	tests/tools/token_faults.py \
 	tests/tools/token_module.py \
 	tests/tools/token_hang.py \
+	tests/tools/token_messages.py \
 	tests/tools/token_pin.py \
 	tests/tools/token_site.py \
 	tests/tools/token_warnings.py \
