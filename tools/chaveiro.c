@@ -66,7 +66,9 @@ static const struct chv_cli_option chaveiro_options[] = {
      "x25519-aesgcm-sha256 (default), x25519-chachapoly-sha256,\np256-aesgcm-sha256; never changed on the server's "
      "word",
      CHV_CLI_ALL, false},
-    {"backend", 0, "SPEC", "who computes the session's cryptography (default: openssl)", CHV_CLI_ALL, false},
+    {"backend", 0, "SPEC",
+     "who computes the session's cryptography: openssl (default),\nor pkcs11:token=NAME for a token", CHV_CLI_ALL,
+     false},
     {"timeout", 0, "SPAN", "give up on a connection or an answer after 10s, 500ms, 2m\n(default: 30s)", CHV_CLI_ALL,
      false},
     {"retries", 0, "N", "attempts more when the server is too busy (429, 503), with\na growing pause (default: 4)",

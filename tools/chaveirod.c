@@ -179,7 +179,9 @@ static const struct chv_cli_option options[] = {
     {"config", 'c', "FILE", "configuration file (default: " SYSCONFDIR "/chaveiro/chaveirod.conf)", CHV_CLI_ALL, false},
     {"listen", 0, "ADDR", "HOST:PORT, [IPv6]:PORT or unix:/PATH instead of the file's; port 0: any;\nrepeatable",
      CHV_CLI_ALL, true},
-    {"backend", 0, "NAME", "who computes the sessions' cryptography, instead of the file's", CHV_CLI_ALL, false},
+    {"backend", 0, "SPEC",
+     "who computes the sessions' cryptography, instead of the file's:\nopenssl, or pkcs11:token=NAME for a token",
+     CHV_CLI_ALL, false},
     {"passphrase-file", 0, "FILE",
      "the keystore's passphrase from FILE, '-': a line of standard input\n(default: the file's passphrase-file, "
      "systemd "
