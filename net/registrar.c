@@ -244,7 +244,7 @@ void chv_registrar_poll(struct chv_registrar *r, uint64_t now, chv_registrar_cha
     if (err == CHV_OK)
         err = chv_registry_poll(r->registry, &moved, &why);
     if (err != CHV_OK && !chv_registrar_complete(r) && r->registry != NULL) {
-        chv_log(CHV_LOG_ERROR, "%s: the lines that were read before stay in force", why.text);
+        chv_log(CHV_LOG_ERROR, "%s", why.text);
         return;
     }
     if (err == CHV_OK && r->failing) { /* what happened meanwhile was missed */
@@ -266,23 +266,25 @@ void chv_registrar_poll(struct chv_registrar *r, uint64_t now, chv_registrar_cha
 
 void chv_registrar_settle(struct chv_registrar *r, uint64_t now)
 {
-    if (r->seen_newer && now >= r->seen_at)
+    if (r->seen_newer)
         chv_registrar_write_seen(r, now);
 }
 
 void chv_registrar_write_seen(struct chv_registrar *r, uint64_t now)
 {
     struct chv_why why = {""};
-    if (r->seen_count == 0 || r->failing || !writable(r))
+    if (r->seen_count == 0 || now < r->seen_retry || r->failing || !writable(r))
         return;
     enum chv_err err = chv_registry_seen(r->registry, r->seen, r->seen_count, CHV_REGISTRAR_ACTOR, &why);
     r->seen_at = now + CHV_REGISTRAR_SEEN_MS;
     if (err == CHV_OK) {
         r->seen_count = 0;
         r->seen_newer = false;
+        r->seen_retry = 0;
         memset(r->seen_index, 0, sizeof r->seen_index);
         return;
     }
+    r->seen_retry = r->seen_at;
     /* Reading may go on: it is locked by another writer, read-only, or the disk is full. */
     if (strcmp(r->complaint, why.text) != 0 || now >= r->complain_at) {
         (void)snprintf(r->complaint, sizeof r->complaint, "%s", why.text);

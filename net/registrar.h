@@ -79,7 +79,7 @@ struct chv_registrar_setup {
     const char *state; /* folder for mark and deny snapshot; "": none */
     bool required;     /* else, while the registry cannot be reached, the deny snapshot is gone by */
     bool again;        /* it served before: not required, it begins also when the registry cannot be opened */
-    bool absent;      /* a deny file that was not there when the server's first user looked */
+    bool absent;       /* a deny file that was not there when the server's first user looked */
     const struct chv_crypto *crypto; /* for the registry; must outlive the registrar */
 };
 

@@ -32,8 +32,9 @@ struct chv_registrar {
     bool mark_due, snapshot_due;
 
     size_t seen_count;
-    bool seen_newer;  /* one of them raises a minimum */
-    uint64_t seen_at; /* ms: not written before */
+    bool seen_newer;     /* one of them raises a minimum */
+    uint64_t seen_at;    /* ms: when it is written at the latest */
+    uint64_t seen_retry; /* ms: not before, for it failed */
     struct chv_registry_seen seen[CHV_REGISTRAR_SEEN_MAX];
     uint16_t seen_index[2 * CHV_REGISTRAR_SEEN_MAX]; /* by hash of the id: place + 1 of the last one put there */
 

@@ -48,3 +48,8 @@ tests_registry_writers_LDADD = $(registry_test_libs)
 tests_registry_documented_SOURCES = tests/registry/documented.c $(registry_test_support)
 tests_registry_documented_CFLAGS = $(registry_test_cflags)
 tests_registry_documented_LDADD = $(registry_test_libs)
+
+check_PROGRAMS += tests/registry/registry_tool
+tests_registry_registry_tool_SOURCES = tests/registry/registry_tool.c
+tests_registry_registry_tool_CFLAGS = $(registry_test_cflags)
+tests_registry_registry_tool_LDADD = $(registry_test_libs)

@@ -48,6 +48,7 @@ tools_test_scripts = \
 	tests/tools/token_pin.py \
 	tests/tools/token_site.py \
 	tests/tools/token_warnings.py \
+	tests/tools/registrar.py \
 	tests/tools/server_expiry.py \
 	tests/tools/rotation.py \
 	tests/tools/server_hostile.py \

@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry while a server runs: who may come in, who is ended, and what happens when the registry is away."""
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import time
+
+import chv
+import postgres
+import rawclient
+import store
+from fakeserver import CLOSE, STATUS
+
+TOOL = os.path.join(chv.TOP_BUILDDIR, "tests", "registry", "registry_tool")
+AWAY = "cannot reach its registry"
+
+
+class House:
+    """A server with a registry of its own, and keys to make clients of."""
+
+    def __init__(self, uri=None, create=True, start=True, workers="2", **settings):
+        self.uri, self.create, self.begin = uri, create, start
+        self.settings, self.sockets = dict(settings, workers=workers), []
+
+    def __enter__(self):
+        store.need()
+        self.site = chv.Site("house")
+        self.site.__enter__()
+        self.site.init()
+        self.file = self.site.path("clients.db")
+        self.state = self.site.path("state")
+        os.mkdir(self.state, 0o700)
+        self.uri = self.uri or "sqlite:" + self.file
+        if self.create:
+            self.tool("create")
+        self.site.configure(registry=self.uri, state=self.state, max_lifetime="0", **self.settings)
+        self.keys = rawclient.Keys(self.site)
+        if self.begin:
+            self.start()
+        return self
+
+    def __exit__(self, *details):
+        for sock in self.sockets:
+            sock.close()
+        self.site.__exit__(*details)
+
+    def start(self):
+        self.server = self.site.start()
+
+    def tool(self, *arguments):
+        return chv.run(TOOL, self.uri, *arguments).stdout.decode()
+
+    def put(self, *arguments):
+        self.tool("put", *arguments)
+
+    def client(self, client_id, code=200, text="", **fields):
+        """A client that has asked for its service and got that answer."""
+        client = self.keys.client(self.site, client_id, **fields)
+        self.sockets.append(client.sock)
+        chv.check_equal(client.handshake(), None, f"handshake of {client_id}")
+        got = client.open()
+        chv.check_equal(got[0], code, f"STATUS of OPEN of {client_id}: {got}")
+        chv.check_in(text, got[1], f"STATUS of OPEN of {client_id}")
+        return client
+
+    def refused(self, client_id, code=403, text="", **fields):
+        self.client(client_id, code, text, **fields).sock.close()
+
+    def comes_in(self, client_id, **fields):
+        self.client(client_id, **fields).close()
+
+    def pid(self, name):
+        return chv.process_named(self.server.pid, name)
+
+
+def ended(client, text):
+    """Waits for the end that the server puts to it."""
+    kind, body = client.read_record()
+    chv.check_equal(kind, STATUS, "record out of the blue")
+    code, got = rawclient.status_of(body)
+    chv.check_equal(code, 403, "its code")
+    chv.check_in(text, got, "its text")
+    chv.check_equal(client.read_record()[0], CLOSE, "behind STATUS")
+    client.send_record(CLOSE)
+    chv.check_equal(client.sock.recv(1), b"", "the end")
+    client.sock.close()
+
+
+def serves(client):
+    chv.check_equal(client.message(b"x"), b"message received: 'x'", "a session that nothing was done to")
+
+
+def until(condition, what):
+    """Of what has no line in a log: waits for it."""
+    end = time.monotonic() + chv.DEADLINE
+    while not condition():
+        chv.check(time.monotonic() < end, f"it did not happen: {what}")
+        time.sleep(0.05)
+
+
+# --- OPEN ---------------------------------------------------------------------------------------------------------------
+
+
+def test_who_comes_in():
+    with House() as house:
+        house.put("cam1")
+        house.put("cam2", "status=suspended", "reason=being mended")
+        house.put("cam3", "status=revoked", "reason=stolen")
+        house.put("cam4", "minimum=1.2", "latest=1.2")
+        house.put("cam5", "not_after=1000000000")
+        house.put("cam6", "scopes=files:ro")
+        house.put("cam7", "profile=key", "identity=x25519:" + "42" * 32)
+        house.put("cam8", "status=removed")
+        house.comes_in("cam1")
+        house.refused("cam0", text="client is not registered")
+        house.refused("cam2", text="client is suspended: being mended")
+        house.refused("cam3", text="client is revoked: stolen")
+        house.refused("cam4", text="credential is superseded")
+        house.comes_in("cam4", serial=2)
+        house.refused("cam5", text="client has expired")
+        house.refused("cam6", text="no scope 'message'")
+        house.refused("cam7", text="registered for another profile")
+        house.refused("cam8", text="client is revoked")
+        log = house.site.log()
+        chv.check(re.search(r"client 'cam3': refused 403: client is revoked: stolen", log), "a line in the log")
+
+
+def test_what_the_client_says():
+    with House() as house:
+        house.put("cam1", "status=revoked", "reason=stolen")
+        key = house.site.add_client("cam1")
+        done = house.site.client(key, "send", "ola", code=77)
+        chv.check_in(b"403: client is revoked: stolen", done.stderr, "what chaveiro says")
+
+
+def test_what_comes_behind_open_is_not_lost():
+    """The service opens when the registry has its say: what the client has sent by then is handled, in order."""
+    with House() as house:
+        house.put("cam1")
+        os.kill(house.pid("chv-registrar"), signal.SIGSTOP)
+        client = house.keys.client(house.site, "cam1")
+        client.send_hello()
+        client.read_reply()
+        client.sock.sendall(client.record(rawclient.OPEN, rawclient.open_map()) + client.record(0, b"ol") +
+                            client.record(0, b"a" * 5000) + client.record(1))
+        os.kill(house.pid("chv-registrar"), signal.SIGCONT)
+        chv.check_equal(rawclient.status_of(client.read_record()[1])[0], 200, "STATUS")
+        reply = b""
+        while True:
+            kind, body = client.read_record()
+            if kind == 1:
+                break
+            reply += body
+        chv.check_equal(reply, b"message received: 'ol" + b"a" * 5000 + b"'", "the reply")
+        client.close()
+
+
+def test_a_registrar_that_hangs_is_503_in_the_end():
+    with House() as house:
+        house.put("cam1")
+        live = house.client("cam1")
+        os.kill(house.pid("chv-registrar"), signal.SIGSTOP)
+        house.refused("cam1", code=503, text=AWAY)
+        serves(live)
+        os.kill(house.pid("chv-registrar"), signal.SIGCONT)
+        house.comes_in("cam1")
+        live.close()
+
+
+def test_revoked_between_hello_and_open():
+    with House() as house:
+        house.put("cam1")
+        house.comes_in("cam1")  # the registrar remembers it
+        client = house.keys.client(house.site, "cam1")
+        chv.check_equal(client.handshake(), None, "handshake")
+        house.put("cam1", "status=revoked")
+        code, text = client.open()
+        chv.check_equal((code, text), (403, "client is revoked"), "STATUS")
+        client.sock.close()
+
+
+def test_an_older_credential_behind_a_newer_one_is_a_clone():
+    with House() as house:
+        house.put("cam1", "latest=1.2")
+        live = house.client("cam1", serial=1)
+        house.comes_in("cam1", serial=2)
+        chv.check_in("minimum=1.2 confirmed=1.2", house.tool("show", "cam1"), "raised at once")
+        house.refused("cam1", text="older than one that was used already", serial=1)
+        house.refused("cam1", text="older than one that was used already", serial=1)
+        house.server.wait_for("warning registrar.*client 'cam1': credential 1.1 came after 1.2 was used")
+        clones = [line for line in house.tool("audit").splitlines() if " clone " in line]
+        chv.check_equal(clones, ['chaveirod clone cam1 {"came":"1.1","confirmed":"1.2"}'], "audit rows")
+        serves(live)  # it came in before: its owner's, as far as anybody knows
+        live.close()
+
+
+def test_who_was_seen_is_written():
+    with House() as house:
+        for i in range(20):
+            house.put(f"cam{i}")
+            house.comes_in(f"cam{i}")
+        started = int(time.time()) - 60
+        for i in range(20):
+            until(lambda: int(house.tool("show", f"cam{i}").split("last_seen=")[1]) >= started, f"cam{i} was seen")
+        house.comes_in("cam3")
+        house.site.stop()
+
+
+# --- changes reach sessions ---------------------------------------------------------------------------------------------
+
+
+def test_live_sessions_are_cut_and_others_are_not():
+    with House(workers="3") as house:
+        for name in ("cam1", "cam2", "cam3", "cam4", "cam5", "other"):
+            house.put(name, "scopes=files:ro,message")
+        victims = {name: [house.client(name) for _ in range(3)] for name in ("cam1", "cam2", "cam3", "cam4", "cam5")}
+        others = [house.client("other") for _ in range(3)]
+        house.put("cam1", "status=revoked", "reason=stolen")
+        house.put("cam2", "status=suspended")
+        house.put("cam3", "minimum=1.2", "latest=1.2")
+        house.put("cam4", "scopes=files:ro")
+        house.put("cam5", "not_after=1000000000")
+        for name, text in {"cam1": "client is revoked: stolen", "cam2": "client is suspended",
+                           "cam3": "credential is superseded", "cam4": "scope 'message' was taken away",
+                           "cam5": "client has expired"}.items():
+            for client in victims[name]:
+                ended(client, text)
+        for client in others:
+            serves(client)
+        house.put("other", "scopes=message", "reason=")  # narrower, but not for this service
+        house.put("cam2", "status=active")
+        house.comes_in("cam2")
+        for client in others:
+            serves(client)
+            client.close()
+
+
+def test_many_changes_at_once():
+    with House() as house:
+        house.tool("many", "cam", "300")
+        live = [house.client(f"cam{i}") for i in range(0, 300, 20)]
+        house.put("other")
+        other = house.client("other")
+        house.tool("many", "cam", "300", "status=revoked")
+        for client in live:
+            ended(client, "client is revoked")
+        serves(other)
+        other.close()
+
+
+def test_the_end_of_an_idle_loop_of_sessions():
+    """A session that ended by itself meanwhile is no trouble for the ones that are cut."""
+    with House(workers="1") as house:
+        house.put("cam1")
+        clients = [house.client("cam1") for _ in range(8)]
+        for client in clients[::2]:
+            client.sock.close()
+        house.put("cam1", "status=revoked")
+        for client in clients[1::2]:
+            ended(client, "client is revoked")
+
+
+# --- the registry is away -----------------------------------------------------------------------------------------------
+
+
+def test_it_must_be_there_at_the_start():
+    with House(create=False, start=False) as house:
+        done = chv.run("chaveirod", "-c", house.site.config, "--passphrase-file", house.site.passphrase_file, code=66)
+        chv.check_in(b"there is no registry: it has to be created first", done.stderr, "what it says")
+        chv.check_in(house.file, done.stderr.decode(), "about what")
+
+
+def test_deleted_and_put_back():
+    with House() as house:
+        house.put("cam1")
+        live = house.client("cam1")
+        os.rename(house.file, house.file + ".away")
+        house.server.wait_for("was removed or exchanged")
+        house.refused("cam1", code=503, text=AWAY)
+        serves(live)
+        os.rename(house.file + ".away", house.file)
+        house.server.wait_for("can be reached again")
+        house.comes_in("cam1")
+        house.put("cam1", "status=revoked")
+        ended(live, "client is revoked")
+
+
+def test_damaged_and_put_back():
+    with House() as house:
+        house.put("cam1")
+        live = house.client("cam1")
+        other = sqlite3.connect(house.file)
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        other.close()
+        os.rename(house.file, house.file + ".good")
+        bad = b"this is no database, whatever its name" * 200
+        chv.write(house.file, bad, 0o600)
+        for name in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(house.file + name)
+        house.server.wait_for("error registrar")
+        house.refused("cam1", code=503, text=AWAY)
+        chv.check_equal(chv.read(house.file), bad, "the damaged file, which nobody writes to")
+        serves(live)
+        os.rename(house.file + ".good", house.file)
+        house.server.wait_for("can be reached again")
+        house.comes_in("cam1")
+        live.close()
+
+
+def test_locked_and_released():
+    """A writer that holds it does not keep clients out; only what was seen is written later."""
+    with House() as house:
+        house.put("cam1")
+        house.put("cam2")
+        other = sqlite3.connect(house.file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        house.comes_in("cam1")
+        house.server.wait_for("who was seen is written later")
+        house.comes_in("cam2")
+        other.execute("ROLLBACK")
+        other.close()
+        until(lambda: "confirmed=1.1" in house.tool("show", "cam1"), "cam1 is confirmed")
+        until(lambda: "confirmed=1.1" in house.tool("show", "cam2"), "cam2 is confirmed")
+
+
+def test_the_registrar_is_killed_under_load():
+    with House() as house:
+        for i in range(8):
+            house.put(f"cam{i}")
+        live = [house.client(f"cam{i}") for i in range(8)]
+        for n in range(3):
+            os.kill(house.pid("chv-registrar"), signal.SIGKILL)
+            for i in range(8):
+                client = house.keys.client(house.site, f"cam{i}")
+                chv.check_equal(client.handshake(), None, "handshake")
+                chv.check(client.open()[0] in (200, 503), "STATUS")
+                client.sock.close()
+            house.server.wait_for("the registrar process serves again", n + 1)
+            house.comes_in("cam0")
+        for client in live:
+            serves(client)
+        # what was done while it was away is found when it is back
+        os.kill(house.pid("chv-registrar"), signal.SIGKILL)
+        house.put("cam1", "status=revoked")
+        ended(live[1], "client is revoked")
+        serves(live[2])
+
+
+def test_an_old_backup_is_noticed():
+    with House() as house:
+        house.put("cam1")
+        house.site.stop()
+        backup = chv.read(house.file)
+        house.put("cam1", "status=revoked")
+        house.start()
+        house.refused("cam1", text="client is revoked")
+        until(lambda: os.path.exists(os.path.join(house.state, "registry-mark")), "a mark")
+        house.site.stop()
+        chv.write(house.file, backup, 0o600)
+        house.start()
+        house.server.wait_for("error registrar.*is older than it was .* an old backup?")
+        house.comes_in("cam1")
+
+
+def test_not_required_goes_by_the_snapshot():
+    with House(registry_required="no") as house:
+        house.put("cam1")
+        house.put("cam2")
+        house.put("cam3", "latest=1.2")
+        house.comes_in("cam1")
+        house.put("cam2", "status=revoked", "reason=stolen")
+        house.comes_in("cam3", serial=2)
+        snapshot = os.path.join(house.state, "registry-deny")
+        until(lambda: os.path.exists(snapshot) and b"cam2" in chv.read(snapshot) and b"cam3" in chv.read(snapshot),
+              "a snapshot with both")
+        os.rename(house.file, house.file + ".away")
+        house.server.wait_for("served by their credentials and the last deny snapshot")
+        house.comes_in("cam1")
+        house.refused("cam2", text="client is revoked: stolen")
+        house.refused("cam3", text="superseded", serial=1)
+        # also a registrar that never saw the registry
+        os.kill(house.pid("chv-registrar"), signal.SIGKILL)
+        house.server.wait_for("the registrar process serves again")
+        house.comes_in("cam1")
+        house.refused("cam2", text="client is revoked: stolen")
+        os.rename(house.file + ".away", house.file)
+        house.server.wait_for("can be reached again")
+        house.put("cam1", "status=suspended")
+        house.refused("cam1", text="client is suspended")
+
+
+# --- registry = none ----------------------------------------------------------------------------------------------------
+
+
+def test_none_and_a_deny_file():
+    with House(create=False, start=False) as house:
+        house.site.configure(registry="none")
+        deny = os.path.join(os.path.dirname(house.site.config), "revoked")
+        house.start()
+        live, other = house.client("cam1"), house.client("cam2")
+        chv.write(deny + ".new", "cam1 * stolen\n", 0o600)
+        os.rename(deny + ".new", deny)
+        ended(live, "client is revoked: stolen")
+        house.refused("cam1", text="client is revoked: stolen")
+        serves(other)
+        chv.write(deny + ".new", "cam1 2.1\ncam2\n", 0o600)
+        os.rename(deny + ".new", deny)
+        house.server.wait_for("error registrar.*revoked: line 2 has no")
+        house.refused("cam1", text="client is revoked: stolen")
+        chv.write(deny + ".new", "cam1 1.2\n", 0o600)
+        os.rename(deny + ".new", deny)
+        until(lambda: house.client_is_let_in("cam1", serial=2), "the file is read")
+        house.refused("cam1", text="credential is superseded", serial=1)
+        serves(other)
+
+
+def client_is_let_in(self, client_id, **fields):
+    client = self.keys.client(self.site, client_id, **fields)
+    client.handshake()
+    code = client.open()[0]
+    client.sock.close()
+    return code == 200
+
+
+House.client_is_let_in = client_is_let_in
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------------------------------
+
+
+def test_postgresql():
+    with postgres.Cluster() as pg:
+        os.chmod(pg.folder, 0o711)  # the server has given up root's rights
+        with House(uri=pg.uri("one")) as house:
+            house.put("cam1")
+            house.put("cam2", "latest=1.2")
+            live, other = house.client("cam1"), house.client("cam2", serial=2)
+            chv.check_in("confirmed=1.2", house.tool("show", "cam2"), "raised at once")
+            house.refused("cam2", text="older than one that was used already", serial=1)
+            house.refused("cam0", text="client is not registered")
+            house.put("cam1", "status=revoked", "reason=stolen")
+            ended(live, "client is revoked: stolen")
+            house.refused("cam1", text="client is revoked: stolen")
+            pg.stop()
+            house.server.wait_for("error registrar")
+            house.refused("cam2", code=503, text=AWAY, serial=2)
+            serves(other)
+            pg.start()
+            house.server.wait_for("can be reached again")
+            house.comes_in("cam2", serial=2)
+            serves(other)
+            pg.kill()
+            pg.start()
+            house.put("cam2", "status=suspended")
+            ended(other, "client is suspended")
+
+
+if __name__ == "__main__":
+    chv.main()
