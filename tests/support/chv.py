@@ -24,6 +24,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import pwd
 import re
 import secrets
 import select
@@ -139,6 +140,19 @@ def run(name, *arguments, code=0, stdin=b"", env=None, cwd=None, pass_fds=()):
     if code is not None:
         done.check_code(code)
     return done
+
+
+def as_other_user(*names):
+    """For root: the first of these users that there is, and the words before a command that run it as them."""
+    if os.geteuid() != 0:
+        return None, []
+    for name in names:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return user, [shutil.which("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    raise Skip(f"there is no user {' or '.join(names)}")
 
 
 def _environment(extra):

@@ -12,7 +12,6 @@ The server refuses to run as root: it then runs as `postgres`, or `nobody`.
 """
 import glob
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -32,23 +31,10 @@ def _programs():
     raise chv.Skip("postgresql is not installed: scripts/install-packages test")
 
 
-def _as_other_user():
-    """Who the server runs as, and the words that put a command there."""
-    if os.geteuid() != 0:
-        return None, []
-    for name in ("postgres", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return user, ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    raise chv.Skip("no user postgres or nobody to run a PostgreSQL server as")
-
-
 class Cluster:
     def __init__(self):
         self.programs = _programs()
-        user, self.switch = _as_other_user()
+        user, self.switch = chv.as_other_user("postgres", "nobody")
         # short: a socket's whole path has 107 bytes
         self.folder = tempfile.mkdtemp(prefix="chv-pg-", dir=os.environ.get("TMPDIR") or "/tmp")
         self.data = os.path.join(self.folder, "data")
