@@ -21,7 +21,8 @@ enum {
 static const struct chv_cli_command keyadmin_commands[] = {
     {"init", "", "make a server: keystore, master secret, configuration file",
      "Makes DIR/server.keys with the master secret of epoch 1 and DIR/chaveirod.conf, a commented\n"
-     "configuration.  Nothing that is there already is overwritten, and a failure leaves nothing.\n"
+     "configuration.  Nothing that is there already is overwritten, and a failure leaves nothing but a\n"
+     "token that was made, with its PINs: init uses it when it is run again.\n"
      "\n"
      "With --keystore pkcs11:token=NAME the master is made in that token, which it never leaves.  Where\n"
      "there is no token of that name, SoftHSM (or the module of --module) makes one, and its long random\n"
@@ -319,6 +320,9 @@ static const struct chv_cli keyadmin_cli = {
             "  chaveirod -c chaveirod.conf &\n"
             "  chaveiro -k cam1.key send 'ola'\n"
             "\n"
+            "Exit codes: 0 done, 64 usage, 65 keystore damaged, 66 a file, token or passphrase is missing,\n"
+            "69 token not available, 73 it is there already, 74 input or output, 75 in use, 77 wrong passphrase\n"
+            "or PIN, 78 configuration.\n"
             "'keyadmin COMMAND --help' says more about a command.\n",
     .commands = keyadmin_commands,
     .command_count = sizeof keyadmin_commands / sizeof keyadmin_commands[0],
