@@ -106,9 +106,6 @@ enum chv_err keyadmin_allowed_line(const struct chv_identity *identity, const st
 #define KEYADMIN_SERVER_PUBLIC "server.pub"
 enum chv_err keyadmin_server_public_file(const char *config_file, char out[PATH_MAX],
                                          struct chv_why *why) CHV_MUST_CHECK;
-/* Active and suspended clients whose newest key in use is of this epoch.  CHV_ERR_UNSUPPORTED: no registry counts. */
-enum chv_err keyadmin_epoch_clients(const struct chv_server_config *config, uint32_t epoch, uint64_t *clients,
-                                    struct chv_why *why) CHV_MUST_CHECK;
 /* --scrypt-cost; 0: the default. */
 enum chv_err keyadmin_cost(const struct chv_cli_args *args, uint64_t *n, struct chv_why *why) CHV_MUST_CHECK;
 

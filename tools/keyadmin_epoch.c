@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* keyadmin epoch: masters of new epochs, which of them are served, and the end of old ones. */
-#include "tools/keyadmin.h"
+#include "tools/keyadmin_registry.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,7 +9,6 @@
 
 #include "base/encode.h"
 #include "base/memory.h"
-#include "registry/registry.h"
 #include "tools/backup.h"
 #include "tools/server_config_edit.h"
 
@@ -84,45 +83,6 @@ static void epoch_tell_lines(const struct epoch_plan *plan, const char *file)
         (void)fprintf(stderr, "%s%s%s%s\n", plan->changes[i].value == NULL ? "# " : "", plan->changes[i].key,
                       plan->changes[i].value == NULL ? " is to go" : " = ",
                       plan->changes[i].value == NULL ? "" : plan->changes[i].value);
-}
-
-/* --- how many clients ------------------------------------------------------------------------------------------------
- */
-
-struct epoch_usage {
-    uint32_t epoch;
-    uint64_t clients;
-};
-
-static enum chv_err epoch_on_usage(void *arg, uint32_t epoch, uint64_t clients)
-{
-    struct epoch_usage *usage = arg;
-    if (epoch == usage->epoch)
-        usage->clients += clients;
-    return CHV_OK;
-}
-
-enum chv_err keyadmin_epoch_clients(const struct chv_server_config *config, uint32_t epoch, uint64_t *clients,
-                                    struct chv_why *why)
-{
-    static const char none[] = "revoked:";
-    struct chv_crypto crypto = {.backend = NULL};
-    struct chv_registry *registry = NULL;
-    struct epoch_usage usage = {.epoch = epoch};
-    if (config->registry[0] == '\0' || strncmp(config->registry, none, sizeof none - 1) == 0)
-        return chv_fail(why, CHV_ERR_UNSUPPORTED, "without a registry nobody counts which clients use an epoch");
-    enum chv_err err = chv_backend_open("openssl", &crypto, why);
-    if (err != CHV_OK)
-        return err;
-    const struct chv_registry_options options = {.mode = CHV_REGISTRY_READ, .crypto = &crypto};
-    err = chv_registry_open(config->registry, &options, &registry, why);
-    if (err == CHV_OK)
-        err = chv_registry_epoch_usage(registry, epoch_on_usage, &usage, why);
-    chv_registry_close(registry);
-    chv_backend_close(&crypto);
-    if (err == CHV_OK)
-        *clients = usage.clients;
-    return err;
 }
 
 /* --- epoch new -------------------------------------------------------------------------------------------------------
@@ -249,6 +209,21 @@ static void epoch_print_new(const struct chv_cli_args *args, const struct epoch_
                "when they come.  'keyadmin epoch retire' ends an old epoch once they all have it.\n");
 }
 
+/* The registry's list of epochs and its audit trail: the configuration is what counts. */
+static void epoch_record_new(const struct chv_cli_args *args, struct epoch_new *e)
+{
+    const struct chv_server_config *config = e->server.config;
+    struct keyadmin_epoch_record record = {.action = "epoch-new", .epoch = e->epoch, .check = e->check};
+    if (chv_cli_given(args, "compromised")) {
+        record.action = "epoch-compromised";
+        record.ended = config->epochs;
+        record.ended_count = config->epoch_count;
+        record.status = CHV_EPOCH_COMPROMISED;
+    }
+    e->server.latest = e->epoch;
+    keyadmin_epoch_record(args, &e->server, &record);
+}
+
 int keyadmin_epoch_new(const struct chv_cli_args *args)
 {
     struct chv_why why = {""};
@@ -271,6 +246,8 @@ int keyadmin_epoch_new(const struct chv_cli_args *args)
                                                                                 e->plan.change_count, &why)
                                                        : CHV_OK;
         written = e->server.config != NULL && edited == CHV_OK;
+        if (written)
+            epoch_record_new(args, e);
         epoch_print_new(args, e, written);
         if (edited != CHV_OK)
             code = chv_cli_error(edited, &why, "epoch %" PRIu32 " is made, but not in the configuration", e->epoch);
@@ -289,8 +266,8 @@ int keyadmin_epoch_new(const struct chv_cli_args *args)
  */
 
 /* How clients of the epoch fare: "served", "served, handed out", "not served"; with how many there are. */
-static enum chv_err epoch_row(const struct chv_server_config *config, uint32_t epoch, bool counted, json_t *row,
-                              struct chv_why *why)
+static enum chv_err epoch_row(const struct chv_cli_args *args, const struct chv_server_config *config, uint32_t epoch,
+                              bool counted, json_t *row, struct chv_why *why)
 {
     uint64_t clients = 0;
     const bool served = epoch_served(config, epoch);
@@ -299,7 +276,7 @@ static enum chv_err epoch_row(const struct chv_server_config *config, uint32_t e
     (void)json_object_set_new(row, "successor", json_boolean(served && chv_server_successor(config) == epoch));
     if (!counted)
         return CHV_OK;
-    enum chv_err err = keyadmin_epoch_clients(config, epoch, &clients, why);
+    enum chv_err err = keyadmin_epoch_clients(args, config, epoch, &clients, why);
     if (err == CHV_OK)
         (void)json_object_set_new(row, "clients", json_integer((json_int_t)clients));
     return err;
@@ -349,7 +326,7 @@ int keyadmin_epoch_list(const struct chv_cli_args *args)
         json_t *row = json_object();
         (void)snprintf(label, sizeof label, "master:%" PRIu32, epochs[i]);
         err = row != NULL && json_array_append_new(rows, row) == 0
-                  ? epoch_row(server.config, epochs[i], false, row, &why)
+                  ? epoch_row(args, server.config, epochs[i], false, row, &why)
                   : CHV_ERR_MEMORY;
         if (err == CHV_OK)
             err = chv_provision_check_stored(server.keystore, label, check, &why);
@@ -372,7 +349,7 @@ int keyadmin_epoch_status(const struct chv_cli_args *args)
     for (size_t i = 0; err == CHV_OK && i < server.config->epoch_count; i++) {
         json_t *row = json_object();
         err = row != NULL && json_array_append_new(rows, row) == 0
-                  ? epoch_row(server.config, server.config->epochs[i], true, row, &why)
+                  ? epoch_row(args, server.config, server.config->epochs[i], true, row, &why)
                   : CHV_ERR_MEMORY;
     }
     if (err == CHV_OK)
@@ -393,7 +370,7 @@ static enum chv_err epoch_check_clients(const struct chv_cli_args *args, const s
     struct chv_why text = {""};
     if (chv_cli_given(args, "force"))
         return CHV_OK;
-    enum chv_err err = keyadmin_epoch_clients(config, epoch, &clients, &text);
+    enum chv_err err = keyadmin_epoch_clients(args, config, epoch, &clients, &text);
     if (err == CHV_OK && clients > 0)
         return chv_fail(why, CHV_ERR_STATE,
                         "%" PRIu64 " clients have no newer key than that of epoch %" PRIu32
@@ -509,8 +486,12 @@ int keyadmin_epoch_retire(const struct chv_cli_args *args)
     if (err == CHV_OK &&
         chv_cli_given(args, "destroy")) /* behind the line: a server started now does not look for it */
         err = epoch_destroy(args, epoch, &why);
-    if (err == CHV_OK)
+    if (err == CHV_OK) {
+        const struct keyadmin_epoch_record record = {
+            .action = "epoch-retire", .ended = &epoch, .ended_count = 1, .status = CHV_EPOCH_RETIRED};
+        keyadmin_epoch_record(args, &server, &record);
         epoch_print_retired(args, &server, epoch, &plan);
+    }
     keyadmin_server_close(&server);
     chv_cli_release_signals();
     return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);

@@ -77,6 +77,21 @@ bool keyadmin_client_registered(const struct chv_cli_args *args);
 int keyadmin_client_show_registered(const struct chv_cli_args *args);
 /* Whether all scopes of `a` are in `b`. */
 bool keyadmin_scopes_within(const struct chv_registry_client *a, const struct chv_registry_client *b);
+/* Active and suspended clients whose newest key in use is of this epoch.  CHV_ERR_UNSUPPORTED: no registry counts. */
+enum chv_err keyadmin_epoch_clients(const struct chv_cli_args *args, const struct chv_server_config *config,
+                                    uint32_t epoch, uint64_t *clients, struct chv_why *why) CHV_MUST_CHECK;
+/* What has become of epochs. */
+struct keyadmin_epoch_record {
+    const char *action;   /* of the audit row */
+    uint32_t epoch;       /* a new one; 0: none */
+    const uint8_t *check; /* its master's key check value */
+    const uint32_t *ended;
+    size_t ended_count;
+    enum chv_epoch_status status; /* of those that ended */
+};
+/* Writes that to the registry, if there is one, and seals the audit trail if the keystore is open; a failure is a warning. */
+void keyadmin_epoch_record(const struct chv_cli_args *args, const struct keyadmin_server *server,
+                           const struct keyadmin_epoch_record *record);
 /* A client as JSON. */
 json_t *keyadmin_client_json(const struct chv_registry_client *c);
 

@@ -51,6 +51,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_client_state.c \
 	tools/keyadmin_derive.c \
 	tools/keyadmin_epoch.c \
+	tools/keyadmin_epoch_registry.c \
 	tools/keyadmin_grant.c \
 	tools/keyadmin_identity.c \
 	tools/keyadmin_init.c \

@@ -588,6 +588,68 @@ def test_list_and_retire():
         chv.run("chaveirod", "-t", "-c", site.config)
 
 
+def test_a_registry_counts_who_would_be_cut_off():
+    with RotationSite() as site:
+        site.init()
+        site.configure(registry=f"sqlite:{site.path('clients.db')}")
+        cam1, cam2 = site.add_client("cam1"), site.add_client("cam2")
+        site.start()
+        site.send(cam1)
+        made = site.rotate()
+
+        def clients():
+            done = chv.run("keyadmin", "epoch", "status", "-c", site.config, "--json")
+            return {row["epoch"]: row["clients"] for row in json.loads(done.stdout)["epochs"]}
+
+        chv.check_equal(clients(), {1: 2, 2: 0}, "before anybody came")
+        refused = site.epoch("retire", "1", code=None)
+        chv.check(refused.code != 0, "two clients would be cut off")
+        chv.check_in("2 clients have no newer key", refused.stderr, "how many")
+        site.send_until(cam1, ["1.1", "2.1"])
+        site.send_until(cam1, ["2.1"])
+        for _ in range(200):  # seen is written behind the OPEN
+            if clients() == {1: 1, 2: 1}:
+                break
+            site.send(cam1)
+        chv.check_equal(clients(), {1: 1, 2: 1}, "one has come with its new key")
+        chv.check_in("1 clients have no newer key", site.epoch("retire", "1", code=None).stderr, "one is left")
+        site.send_until(cam2, ["1.1", "2.1"])
+        for _ in range(200):
+            site.send(cam2)
+            if clients() == {1: 0, 2: 2}:
+                break
+        site.epoch("retire", "1")
+        site.server.signal(signal.SIGHUP)
+        site.server.wait_for("configuration loaded", 2)
+        site.send(cam1)
+        site.send(cam2)
+        rows = chv.run("keyadmin", "audit", "list", "-c", site.config, "--json").stdout.decode()
+        for action in ("epoch-new", "epoch-retire"):
+            chv.check_in(action, rows, "audit trail")
+        site.keyadmin("audit", "verify", "-c", site.config, "--passphrase-file", site.passphrase_file)
+        site.epoch_new("--compromised")
+        rows = chv.run("keyadmin", "audit", "list", "-c", site.config, "--json").stdout.decode()
+        chv.check_in("epoch-compromised", rows, "audit trail")
+        chv.check_equal(made["epoch"], 2, "epoch")
+
+
+def test_an_old_key_that_was_superseded_is_a_clone():
+    """Who stole a copy of the keystore before the rotation is found out once its owner has come with the new key."""
+    with RotationSite() as site:
+        site.init()
+        site.configure(registry=f"sqlite:{site.path('clients.db')}")
+        cam1 = site.add_client("cam1")
+        site.start()
+        stolen = site.path("stolen.key")
+        shutil.copy2(cam1.path, stolen)
+        site.rotate()
+        site.send_until(cam1, ["1.1", "2.1"])
+        site.send_until(cam1, ["2.1"])
+        done = site.send(chv.Key("cam1", stolen, cam1.passphrase_file), code=77)
+        chv.check_in("403", done.stderr, "refused")
+        site.send(cam1)
+
+
 def test_an_epoch_that_no_keystore_has_costs_nobody_anything():
     with RotationSite() as site:
         site.init()
