@@ -193,6 +193,20 @@ enum chv_err chv_client_key_older(struct chv_client_key *key, struct chv_why *wh
     return err;
 }
 
+bool chv_client_key_newer(struct chv_client_key *key, const struct chv_client_key *other)
+{
+    const struct chv_credential *a = &key->parsed, *b = &other->parsed;
+    if (strcmp(a->id, b->id) != 0 || a->profile != b->profile || b->epoch < a->epoch ||
+        (b->epoch == a->epoch && b->serial <= a->serial))
+        return false;
+    key->keystore = other->keystore;
+    key->parsed = *b;
+    key->credential_len = other->credential_len;
+    memcpy(key->credential, other->credential, sizeof key->credential);
+    memcpy(key->label, other->label, sizeof key->label);
+    return true;
+}
+
 enum chv_err chv_client_key_load(struct chv_client_key *key, struct chv_keystore *keystore, struct chv_why *why)
 {
     return chv_client_key_load_for(key, keystore, (enum chv_profile)0, why);

@@ -49,6 +49,11 @@ enum chv_err chv_client_key_load_for(struct chv_client_key *key, struct chv_keys
  * could not prove the newer one.  CHV_ERR_NOT_FOUND: there is none.  On failure nothing has changed.
  */
 enum chv_err chv_client_key_older(struct chv_client_key *key, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * Takes the credential of `other`, which is of the same client, from the same keystore opened again, if it is newer than
+ * the one in `key`; false, and nothing has changed, if it is not.
+ */
+bool chv_client_key_newer(struct chv_client_key *key, const struct chv_client_key *other);
 /* "access:EPOCH.SERIAL"; false for any other label. */
 bool chv_client_key_label(const char *label, uint32_t *epoch, uint32_t *serial);
 /* The own key pair from another keystore (borrowed, unlocked), in place of what `load` found. */

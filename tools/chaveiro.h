@@ -50,7 +50,8 @@ struct chaveiro_link {
     struct chv_keystore *identity;    /* of --identity; NULL: the key is in `keystore`, or there is none */
     char key_uri[CHV_TOKEN_URI_SIZE]; /* of `keystore` */
     struct chaveiro_secret key_secret;
-    bool update_warned;
+    bool update_warned, caught_up;
+    uint32_t newest_epoch, newest_serial; /* of the credential that was tried first */
     struct chv_client_key key;
     struct chv_pool pool;
     struct chv_loop loop;
@@ -92,6 +93,11 @@ void chaveiro_secret_free(struct chaveiro_secret *s);
 bool chaveiro_update(struct chaveiro_link *link, const uint8_t *body, size_t len);
 /* STATUS 200 has come: the server knows the key in use, older ones go. */
 void chaveiro_update_proven(struct chaveiro_link *link);
+/*
+ * No key that was read at the start will do, but another run of this client may have stored a newer one since, and dropped
+ * these: true, once a run, if it has taken their place.
+ */
+bool chaveiro_update_catch_up(struct chaveiro_link *link);
 /* The server could not prove the key in use: true if an older one has taken its place. */
 bool chaveiro_update_fall_back(struct chaveiro_link *link);
 

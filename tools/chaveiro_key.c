@@ -118,6 +118,8 @@ enum chv_err chaveiro_open_key(struct chaveiro_link *link, struct chv_why *why)
     enum chv_err err = key_open_store(link, why);
     if (err == CHV_OK)
         err = key_load(link, why);
+    link->newest_epoch = link->key.parsed.epoch;
+    link->newest_serial = link->key.parsed.serial;
     if (err == CHV_OK)
         err = key_open_identity(link, link->key_uri, why);
     if (err == CHV_OK)

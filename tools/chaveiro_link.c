@@ -203,7 +203,9 @@ static void link_on_closed(struct chv_message *message, enum chv_err err, const 
     (void)uv_timer_stop(&link->timer);
     if (err != CHV_OK && link_retries(link, refusal != 0 ? refusal : status))
         return;
-    if (unproven && !link->ready && !link->failed && chaveiro_update_fall_back(link)) {
+    if (!link->ready && !link->failed &&
+        ((unproven && chaveiro_update_fall_back(link)) ||
+         ((unproven || status == CHV_REFUSE_UNKNOWN_KEY) && chaveiro_update_catch_up(link)))) {
         link->attempt--; /* no retry: another key */
         (void)uv_timer_start(&link->timer, link_on_backoff, 0, 0);
         return;

@@ -118,3 +118,44 @@ bool chaveiro_update_fall_back(struct chaveiro_link *link)
                            link->address, epoch, serial, link->key.parsed.epoch, link->key.parsed.serial);
     return true;
 }
+
+/* Takes over what another run has stored since: from the keystore as it is now. */
+static enum chv_err update_reread(struct chaveiro_link *link, struct chv_why *why)
+{
+    const struct chv_provision_store store = {
+        .uri = link->key_uri, .secret = chaveiro_secret_get, .secret_arg = &link->key_secret};
+    struct chv_client_key now;
+    struct chv_keystore *ks = NULL;
+    enum chv_err err = chv_provision_open(&store, CHV_KEYSTORE_READ, &ks, why);
+    if (err == CHV_OK)
+        err = chv_client_key_load_for(&now, ks, link->key.profile, why);
+    if (err == CHV_OK && (now.parsed.epoch < link->newest_epoch ||
+                          (now.parsed.epoch == link->newest_epoch && now.parsed.serial <= link->newest_serial) ||
+                          !chv_client_key_newer(&link->key, &now)))
+        err = CHV_ERR_NOT_FOUND;
+    if (err != CHV_OK) {
+        chv_keystore_close(ks);
+        return err;
+    }
+    if (link->key.identity_keystore == link->keystore)
+        link->key.identity_keystore = ks;
+    chv_keystore_close(link->keystore);
+    link->keystore = ks;
+    return CHV_OK;
+}
+
+bool chaveiro_update_catch_up(struct chaveiro_link *link)
+{
+    struct chv_why why = {""};
+    if (link->key.label[0] == '\0' || link->caught_up || link->keystore == NULL ||
+        (!chv_token_uri_is(link->key_uri) && link->key_secret.held == NULL &&
+         !chv_secret_repeatable(&link->key_secret.source)))
+        return false;
+    link->caught_up = true;
+    if (update_reread(link, &why) != CHV_OK)
+        return false;
+    if (chv_cli_given(link->args, "verbose"))
+        (void)chv_cli_fail(EX_OK, "another run has stored credential %" PRIu32 ".%" PRIu32 " meanwhile: trying that",
+                           link->key.parsed.epoch, link->key.parsed.serial);
+    return true;
+}
