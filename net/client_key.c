@@ -87,8 +87,10 @@ static enum chv_err load_credential(struct chv_client_key *key, struct newest ne
     if (err != CHV_OK)
         return err;
     if (newest.epoch == 0)
-        return chv_fail(why, CHV_ERR_NOT_FOUND,
-                        "there is no access key in this keystore: it is not one made by 'keyadmin client add'");
+        return chv_fail(
+            why, CHV_ERR_NOT_FOUND,
+            "there is no access key in this keystore: it is not one made by 'keyadmin client add', or, if it is a "
+            "token, its name (object=) is another one or it was initialised anew");
     (void)snprintf(key->label, sizeof key->label, "%s%lu.%lu", access_prefix, (unsigned long)newest.epoch,
                    (unsigned long)newest.serial);
     (void)snprintf(label, sizeof label, "credential:%lu.%lu", (unsigned long)newest.epoch,

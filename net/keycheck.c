@@ -11,8 +11,17 @@
 #include "net/keeper.h"
 #include "net/log.h"
 
-static enum chv_err derive_check(struct chv_keystore *keystore, uint32_t epoch, uint8_t value[CHV_SECRET_LEN],
-                                 struct chv_why *why)
+static bool is_known(uint32_t epoch, const struct chv_key_check *checks, size_t check_count)
+{
+    bool known = false;
+    for (size_t i = 0; i < check_count; i++)
+        known = known || checks[i].epoch == epoch;
+    return known;
+}
+
+/* `known`: there was such a master when the configuration was written. */
+static enum chv_err derive_check(struct chv_keystore *keystore, uint32_t epoch, bool known,
+                                 uint8_t value[CHV_SECRET_LEN], struct chv_why *why)
 {
     uint8_t info[CHV_INFO_MAX];
     size_t info_len;
@@ -24,9 +33,11 @@ static enum chv_err derive_check(struct chv_keystore *keystore, uint32_t epoch, 
         err = chv_keystore_derive(keystore, label, info, info_len, value, &detail);
     if (err == CHV_ERR_NOT_FOUND)
         return chv_fail(why, CHV_ERR_CONFIG,
-                        "the keystore, as it was when it was opened, has no master secret of epoch %" PRIu32
-                        ": remove it from 'epochs', or make it with keyadmin and restart",
-                        epoch);
+                        "the keystore, as it was when it was opened, has no master secret of epoch %" PRIu32 ": %s",
+                        epoch,
+                        known ? "by its key-check there was one: is this another keystore, or was its token "
+                                "initialised anew? Bring the old one back, or 'keyadmin restore' a backup"
+                              : "remove it from 'epochs', or make it with keyadmin and restart");
     if (err != CHV_OK)
         return chv_fail(why, err, "master secret of epoch %" PRIu32 ": %s", epoch,
                         detail.text[0] != '\0' ? detail.text : chv_err_text(err));
@@ -38,7 +49,7 @@ enum chv_err chv_keycheck(struct chv_keystore *keystore, uint32_t epoch, const s
 {
     uint8_t value[CHV_SECRET_LEN];
     char has[CHV_HEX_SIZE(CHV_KEY_CHECK_LEN)], wanted[CHV_HEX_SIZE(CHV_KEY_CHECK_LEN)];
-    enum chv_err err = derive_check(keystore, epoch, value, why);
+    enum chv_err err = derive_check(keystore, epoch, is_known(epoch, checks, check_count), value, why);
     for (size_t i = 0; err == CHV_OK && i < check_count; i++) {
         if (checks[i].epoch != epoch || memcmp(checks[i].value, value, CHV_KEY_CHECK_LEN) == 0)
             continue;
@@ -58,14 +69,11 @@ void chv_keycheck_missing(const struct chv_server_config *config, chv_keycheck_f
 {
     for (size_t i = 0; chv_keeper_has_token(config) && i < config->epoch_count; i++) {
         char text[256];
-        bool known = false;
-        for (size_t j = 0; j < config->check_count; j++)
-            known = known || config->checks[j].epoch == config->epochs[i];
         (void)snprintf(text, sizeof text,
                        "epoch %" PRIu32 " is served from a token and has no key-check: a token that was initialised "
                        "anew would not be noticed; add 'key-check = %" PRIu32 ":VALUE', the value of 'keyadmin check'",
                        config->epochs[i], config->epochs[i]);
-        if (!known)
+        if (!is_known(config->epochs[i], config->checks, config->check_count))
             say(text);
     }
 }

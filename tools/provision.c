@@ -123,7 +123,8 @@ enum chv_err chv_provision_epochs(struct chv_keystore *ks, uint32_t epochs[CHV_P
     if (err != CHV_OK)
         return err;
     if (list.count == 0)
-        return chv_fail(why, CHV_ERR_NOT_FOUND, "the keystore has no master secret: it is not a server's");
+        return chv_fail(why, CHV_ERR_NOT_FOUND,
+                        "the keystore has no master secret: it is not a server's, or its token was initialised anew");
     qsort(epochs, list.count, sizeof epochs[0], provision_compare); /* labels are in the order of text: 10 before 2 */
     *count = list.count;
     return CHV_OK;

@@ -2,6 +2,7 @@
 """What a person reads who sets up tokens: which file, which variable, what to do next."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -33,6 +34,26 @@ def test_the_file_with_the_wrong_pin_is_named():
         wrong = chv.write(site.path("wrong"), "nonsense\n")
         text = site.keyadmin("check", site.tokens.uri("chaveiro", wrong), code=NOPERM).stderr
         chv.check_in(f"CKR_PIN_INCORRECT (0xa0): the PIN in {wrong} is wrong", text, "error")
+
+
+def test_a_token_that_was_initialised_anew_is_suspected():
+    """It is empty, and has the old name and PIN."""
+    with softhsm.TokenSite() as site:
+        site.init()
+        site.start()
+        cam1 = site.add_token_client("cam1")
+        site.stop()
+        for token in site.tokens.labels():
+            shutil.rmtree(os.path.join(site.tokens.folder, token))
+        site.keyadmin("token", "init", site.tokens.uri("chaveiro", site.pin_file), "--so-pin-file", site.path("so"))
+        site.keyadmin("token", "init", "pkcs11:token=cam1", "--pin-file", site.path("cam1.pin"), "--so-pin-file",
+                      site.path("so"))
+        text = chv.run("chaveirod", "-c", site.config, env=site.env, code=CONFIG).stderr
+        chv.check_in("no master secret of epoch 1: by its key-check there was one", text, "chaveirod")
+        text = site.keyadmin("client", "add", "cam2", "--config", site.config, "--to", cam1, code=NOINPUT).stderr
+        chv.check_in("initialised anew", text, "keyadmin")
+        text = chv.run("chaveiro", "-k", cam1, "send", "x", env=site.env, code=NOINPUT).stderr
+        chv.check_in("or it was initialised anew", text, "chaveiro")
 
 
 def test_a_list_without_tokens_says_so():
