@@ -8,6 +8,7 @@ struct chv_clients_entry {
     struct chv_clients_entry *next;
     size_t bucket;
     unsigned count;
+    struct chv_clients_member *members;
     char id[];
 };
 
@@ -79,4 +80,54 @@ void chv_clients_give(struct chv_clients *clients, struct chv_clients_entry *ent
         free(entry);
     }
     pthread_mutex_unlock(&clients->lock);
+}
+
+static bool same_run(const struct chv_clients_member *a, const struct chv_clients_member *b)
+{
+    return a->has_instance && b->has_instance && memcmp(a->instance, b->instance, sizeof a->instance) == 0;
+}
+
+static bool is_one_of(uint64_t number, const uint64_t *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (numbers[i] == number)
+            return true;
+    return false;
+}
+
+enum chv_err chv_clients_join(struct chv_clients *clients, struct chv_clients_entry *entry,
+                              struct chv_clients_member *member, bool alone, const uint64_t *passed,
+                              size_t passed_count, chv_clients_other_fn each, void *arg)
+{
+    enum chv_err err = CHV_OK;
+    pthread_mutex_lock(&clients->lock);
+    for (const struct chv_clients_member *m = entry->members; m != NULL; m = m->next) {
+        if (same_run(m, member) || is_one_of(m->number, passed, passed_count))
+            continue;
+        each(arg, m);
+        if (alone)
+            err = CHV_ERR_EXISTS;
+    }
+    if (err == CHV_OK) {
+        member->entry = entry;
+        member->next = entry->members;
+        if (member->next != NULL)
+            member->next->prev = member;
+        entry->members = member;
+    }
+    pthread_mutex_unlock(&clients->lock);
+    return err;
+}
+
+void chv_clients_leave(struct chv_clients *clients, struct chv_clients_member *member)
+{
+    if (member->entry == NULL)
+        return;
+    pthread_mutex_lock(&clients->lock);
+    *(member->prev != NULL ? &member->prev->next : &member->entry->members) = member->next;
+    if (member->next != NULL)
+        member->next->prev = member->prev;
+    pthread_mutex_unlock(&clients->lock);
+    member->entry = NULL;
+    member->prev = member->next = NULL;
 }

@@ -5,20 +5,27 @@
 
 #include <chaveiro/error.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
     CHV_CONTROL_MAX = 4000, /* bytes of a map */
     CHV_SERVICE_NAME_MAX = 32,
+    CHV_INSTANCE_LEN = 16,
     CHV_STATUS_TEXT_MAX = 512,
     CHV_STATUS_CODE_MIN = 100,
     CHV_STATUS_CODE_MAX = 599
 };
 
-/* OPEN: {"service": text}. A service's own arguments are further keys, which it reads itself. */
+/*
+ * OPEN: {"service": text, "instance": 16 bytes}. A service's own arguments are further keys, which it reads itself. The
+ * instance is the same in all connections of one run of a client's program; it may be missing.
+ */
 struct chv_open {
     char service[CHV_SERVICE_NAME_MAX + 1];
+    bool has_instance;
+    uint8_t instance[CHV_INSTANCE_LEN];
 };
 
 /* STATUS: {"code": uint, "text": text}. */
@@ -28,6 +35,8 @@ struct chv_status {
 };
 
 /* *len: in, room; out, bytes. */
+/* Sets the instance of this process: random bytes, made once. CHV_ERR_IO: the system has none. */
+enum chv_err chv_open_instance(struct chv_open *open) CHV_MUST_CHECK;
 enum chv_err chv_open_encode(const struct chv_open *open, uint8_t *out, size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_status_encode(const struct chv_status *status, uint8_t *out, size_t *len) CHV_MUST_CHECK;
 /*

@@ -61,6 +61,7 @@ net_libnet_la_SOURCES = \
 	net/server.c \
 	net/server.h \
 	net/server_conn.c \
+	net/server_duplicate.c \
 	net/server_expiry.c \
 	net/server_expiry.h \
 	net/server_internal.h \

@@ -175,8 +175,12 @@ static void on_wake(uv_async_t *async)
         w->allowed = w->mail.allowed;
         w->mail.allowed = NULL;
     }
+    struct chv_server_letter *letters = w->mail.letters;
+    w->mail.letters = NULL;
+    w->mail.last = &w->mail.letters;
     w->mail.keeper = w->mail.registrar = w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
     pthread_mutex_unlock(&w->mail.lock);
+    chv_server_duplicate_letters(w, letters);
     if (allow)
         chv_server_recheck(w);
     if (registrar) { /* before it accepts */
@@ -287,6 +291,7 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     if (uv_async_init(&w->loop.uv, &w->wake, on_wake) != 0 || pthread_mutex_init(&w->mail.lock, NULL) != 0)
         return chv_fail(why, CHV_ERR_IO, "cannot make an event loop");
     w->wake.data = w;
+    w->mail.last = &w->mail.letters;
     for (size_t i = 0; i < listeners->count; i++) {
         const struct chv_listener *l = &listeners->list[i];
         /* A unix socket is shared: each loop has its own descriptor of it to close, and no other stays open. */
@@ -314,6 +319,11 @@ static void worker_end(struct chv_worker *w)
     chv_allowlist_unref(w->allowed);
     chv_allowlist_unref(w->mail.allowed);
     w->allowed = w->mail.allowed = NULL;
+    while (w->mail.letters != NULL) {
+        struct chv_server_letter *letter = w->mail.letters;
+        w->mail.letters = letter->next;
+        free(letter);
+    }
 }
 
 static void *worker_thread(void *arg)

@@ -158,8 +158,10 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
         return CHV_OK;
     case CHV_RECORD_KEY_UPDATED:
         return on_updated(c, len);
-    case CHV_RECORD_PING: /* the connection has answered it */
     case CHV_RECORD_PONG:
+        chv_server_duplicate_pong(c);
+        return CHV_OK;
+    case CHV_RECORD_PING: /* the connection has answered it */
         return CHV_OK;
     default:
         break;
@@ -222,6 +224,7 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     chv_keeper_client_cancel(&w->keeper, &c->ask);
     chv_server_update_end(&c->update, &w->keeper);
     chv_server_registry_forget(c);
+    chv_server_duplicate_forget(c);
     if (c->service != NULL)
         c->service->closed(conn, c->state);
     if (c->counted != NULL) /* before the log says so: the next one may be with another loop at once */

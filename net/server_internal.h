@@ -72,7 +72,8 @@ struct chv_worker {
         int keeper_fd, registrar_fd;
         unsigned keeper_generation, registrar_generation;
         struct chv_server_config new_config;
-        struct chv_allowlist *allowed; /* an owner's */
+        struct chv_allowlist *allowed;             /* an owner's */
+        struct chv_server_letter *letters, **last; /* in order */
     } mail;
 };
 
@@ -82,6 +83,17 @@ enum chv_server_stage {
     CHV_STAGE_REFUSED, /* told why not; waits for the end */
     CHV_STAGE_OPEN     /* proven, its service is open */
 };
+
+/* From one loop to another, about a client of two runs (server_duplicate.c). */
+struct chv_server_letter {
+    struct chv_server_letter *next;
+    enum { CHV_LETTER_PROBE, CHV_LETTER_ALIVE, CHV_LETTER_GONE, CHV_LETTER_EVICT } kind;
+    char id[CHV_CLIENT_ID_MAX + 1];
+    uint64_t to, from;              /* connections */
+    struct chv_worker *from_worker; /* whose loop `from` is of */
+};
+
+struct chv_server_rivals;
 
 /* What OPEN asked for, until it gets it. */
 struct chv_server_opening {
@@ -107,13 +119,16 @@ struct chv_server_conn {
     struct chv_clients_entry *counted; /* for its id; NULL: not (yet) */
     struct chv_server_update update;
     struct chv_server_opening *opening; /* CHV_STAGE_WAITING */
+    struct chv_clients_member member;   /* its run */
+    struct chv_server_rivals *rivals;   /* of an older run, that are asked whether they live; NULL: none */
+    struct chv_server_letter *probes;   /* who asks whether this one does */
 
     /* The registry's word (server_registry.c). */
     struct chv_registrar_ask *question; /* that is out; NULL: none */
     struct chv_credential
         *registered; /* profile key: who has this key, and with which rights; NULL: the allow-list says */
     bool indexed;    /* in by_id */
-    bool check_due, check_again, no_update;
+    bool checking, check_due, check_again, no_update;
     struct chv_server_conn *id_prev, *id_next;       /* in by_id */
     struct chv_server_conn *check_prev, *check_next; /* while check_due */
 };
@@ -137,7 +152,7 @@ void chv_server_proven(struct chv_server_conn *c);
 /* server_open.c */
 /* OPEN has come: the client is proven. */
 enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, size_t len) CHV_MUST_CHECK;
-/* Nothing stands against it any more: opens the service that waits, and reads on. */
+/* Neither the registry nor another run stands against it: opens the service that waits, and reads on. */
 void chv_server_open_waiting(struct chv_server_conn *c);
 /* STATUS in the channel, which only the key's holder reads, and the end; of one that waits or is open. */
 void chv_server_cut(struct chv_server_conn *c, unsigned code, const char *text);
@@ -145,6 +160,16 @@ void chv_server_cut(struct chv_server_conn *c, unsigned code, const char *text);
 void chv_server_recheck(struct chv_worker *worker);
 /* A chv_server_expire_fn. */
 uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
+
+/* server_duplicate.c */
+/* The registry lets it in: opens its service, now or once the run that it is to replace is known to be dead. */
+void chv_server_duplicate_check(struct chv_server_conn *c);
+/* PONG has come. */
+void chv_server_duplicate_pong(struct chv_server_conn *c);
+/* It counts as a run no more, and waits for none. */
+void chv_server_duplicate_forget(struct chv_server_conn *c);
+/* Takes the letters. */
+void chv_server_duplicate_letters(struct chv_worker *worker, struct chv_server_letter *letters);
 
 /* server_registry.c */
 void chv_server_registry_init(struct chv_worker *worker);
@@ -155,6 +180,8 @@ void chv_server_registry_peer(struct chv_server_conn *c);
 enum chv_err chv_server_registry_ask(struct chv_server_conn *c) CHV_MUST_CHECK;
 /* It is to be found by its id from now on. */
 void chv_server_registry_index(struct chv_server_conn *c);
+/* The connection of this client with that number, NULL: it is no more. */
+struct chv_server_conn *chv_server_registry_find(struct chv_worker *worker, const char *id, uint64_t number);
 /* It waits for no answer any more. */
 void chv_server_registry_cancel(struct chv_server_conn *c);
 /* It is over. */

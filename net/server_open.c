@@ -28,6 +28,7 @@ static enum chv_err refuse(struct chv_server_conn *c, unsigned code, const char 
 {
     chv_server_say(c, CHV_LOG_WARNING, "refused %u: %s", code, text);
     c->stage = CHV_STAGE_REFUSED;
+    chv_server_duplicate_forget(c);
     free(c->opening);
     c->opening = NULL;
     enum chv_err err = chv_service_status(c->conn, code, "%s", text);
@@ -176,9 +177,9 @@ void chv_server_open_waiting(struct chv_server_conn *c)
         chv_conn_unpause(c->conn);
 }
 
-/* Until the registry has its say nothing more is read. */
-static enum chv_err wait_for_registry(struct chv_server_conn *c, const struct chv_service *service, const uint8_t *map,
-                                      size_t len)
+/* Until the registry, and perhaps another run of the client, has its say nothing more is read. */
+static enum chv_err wait_for_answers(struct chv_server_conn *c, const struct chv_service *service, const uint8_t *map,
+                                     size_t len)
 {
     struct chv_server_opening *opening = malloc(sizeof *opening + len);
     if (opening == NULL)
@@ -187,10 +188,13 @@ static enum chv_err wait_for_registry(struct chv_server_conn *c, const struct ch
     memcpy(opening->map, map, len);
     c->opening = opening;
     chv_server_registry_index(c);
-    if (chv_server_registry_ask(c) != CHV_OK)
+    const bool asks = chv_server_has_registry(&c->worker->config);
+    if (asks && chv_server_registry_ask(c) != CHV_OK)
         return refuse(c, 503, "the server cannot reach its registry: try again later");
     c->stage = CHV_STAGE_WAITING;
     chv_conn_pause(c->conn);
+    if (!asks)
+        chv_server_duplicate_check(c);
     return CHV_OK;
 }
 
@@ -222,8 +226,9 @@ enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, siz
         snprintf(text, sizeof text, "there is no service '%s' here", open.service);
         return refuse(c, 404, text);
     }
-    return chv_server_has_registry(&c->worker->config) ? wait_for_registry(c, service, body, len)
-                                                       : open_service(c, service, body, len);
+    c->member.has_instance = open.has_instance;
+    memcpy(c->member.instance, open.instance, sizeof open.instance);
+    return wait_for_answers(c, service, body, len);
 }
 
 void chv_server_recheck(struct chv_worker *w)

@@ -114,7 +114,7 @@ static void on_open_answer(void *owner, const struct chv_registrar_answer *answe
     }
     c->no_update = answer->no_update != 0;
     narrow(c->client, answer);
-    chv_server_open_waiting(c);
+    chv_server_duplicate_check(c);
 }
 
 enum chv_err chv_server_registry_ask(struct chv_server_conn *c)
@@ -183,6 +183,14 @@ void chv_server_registry_index(struct chv_server_conn *c)
     c->indexed = true;
 }
 
+struct chv_server_conn *chv_server_registry_find(struct chv_worker *w, const char *id, uint64_t number)
+{
+    struct chv_server_conn *c = *bucket_of(w, id);
+    while (c != NULL && chv_conn_id(c->conn) != number)
+        c = c->id_next;
+    return c;
+}
+
 static void take_out(struct chv_server_conn *c)
 {
     struct chv_worker *w = c->worker;
@@ -198,10 +206,10 @@ static void take_out(struct chv_server_conn *c)
 static void put_in(struct chv_server_conn *c)
 {
     struct chv_worker *w = c->worker;
-    if (c->stage != CHV_STAGE_OPEN || c->check_due)
-        return; /* who waits for OPEN's answer gets one from after the change */
-    if (c->question != NULL) {
-        c->check_again = true;
+    if ((c->stage != CHV_STAGE_OPEN && c->stage != CHV_STAGE_WAITING) || c->check_due)
+        return;
+    if (c->question != NULL) { /* OPEN's own answer is from after the change */
+        c->check_again = c->checking;
         return;
     }
     c->check_due = true;
@@ -217,8 +225,9 @@ static const char *lost_scope(const struct chv_server_conn *c, const struct chv_
 {
     if (answer->has_scopes == 0)
         return NULL;
-    if (c->service->scope != NULL)
-        return has_scope(answer, c->service->scope) ? NULL : c->service->scope;
+    const struct chv_service *service = c->service != NULL ? c->service : c->opening->service;
+    if (service->scope != NULL)
+        return has_scope(answer, service->scope) ? NULL : service->scope;
     for (size_t i = 0; i < c->client->scope_count; i++)
         if (!has_scope(answer, c->client->scopes[i]))
             return c->client->scopes[i];
@@ -255,9 +264,10 @@ static void on_check_answer(void *owner, const struct chv_registrar_answer *answ
     struct chv_worker *w = c->worker;
     const bool again = c->check_again;
     c->question = NULL;
-    c->check_again = false;
+    c->check_again = c->checking = false;
     w->checking--;
-    if (c->stage == CHV_STAGE_OPEN && answer != NULL && answer->status == CHV_REGISTRAR_OK)
+    if ((c->stage == CHV_STAGE_OPEN || c->stage == CHV_STAGE_WAITING) && answer != NULL &&
+        answer->status == CHV_REGISTRAR_OK)
         apply_check(c, answer);
     /* Without an answer it is asked for again; a registry that cannot be reached tells when it can. */
     if (again || answer == NULL)
@@ -275,6 +285,7 @@ static void check_next(struct chv_worker *w)
         if (ask(c, CHV_REGISTRAR_RECHECK, on_check_answer) != CHV_OK)
             return; /* a registrar that comes has everybody checked */
         take_out(c);
+        c->checking = true;
         w->checking++;
     }
 }
@@ -308,8 +319,9 @@ void chv_server_registry_cancel(struct chv_server_conn *c)
 {
     if (c->question == NULL)
         return;
-    if (c->stage == CHV_STAGE_OPEN)
+    if (c->checking)
         c->worker->checking--;
+    c->checking = false;
     chv_registrar_client_cancel(&c->worker->registrar, c->question);
     c->question = NULL;
 }

@@ -297,7 +297,9 @@ static void on_established(struct chv_conn *conn)
     struct chv_open open = {.service = "message"};
     uint8_t map[CHV_CONTROL_MAX];
     size_t len = sizeof map;
-    enum chv_err err = chv_open_encode(&open, map, &len);
+    enum chv_err err = chv_open_instance(&open);
+    if (err == CHV_OK)
+        err = chv_open_encode(&open, map, &len);
     if (err == CHV_OK)
         err = chv_conn_send(conn, CHV_RECORD_OPEN, map, len);
     if (err != CHV_OK)

@@ -98,6 +98,7 @@ static int link_status_exit(unsigned code)
     switch (code) {
     case 403:
         return EX_NOPERM;
+    case 409:
     case 429:
     case 500:
     case 503:

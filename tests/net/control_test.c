@@ -45,6 +45,7 @@ static void test_round_trip(void)
     CU_ASSERT_EQUAL(memcmp(map, "\xa1" SERVICE NAME, len), 0);
     CU_ASSERT_EQUAL(chv_open_decode(map, len, &open2), CHV_OK);
     CU_ASSERT_STRING_EQUAL(open2.service, open.service);
+    CU_ASSERT_FALSE(open2.has_instance);
     len = sizeof map;
     CU_ASSERT_EQUAL(chv_status_encode(&status, map, &len), CHV_OK);
     CU_ASSERT_EQUAL(chv_status_decode(map, len, &status2), CHV_OK);
@@ -55,6 +56,23 @@ static void test_round_trip(void)
     CU_ASSERT_EQUAL(chv_status_encode(&status, map, &len), CHV_OK);
     CU_ASSERT_EQUAL(chv_status_decode(map, len, &status2), CHV_OK);
     CU_ASSERT_STRING_EQUAL(status2.text, status.text);
+}
+
+/* Of one run all connections say the same; 16 bytes and nothing else. */
+static void test_instance(void)
+{
+    struct chv_open open = {.service = "message"}, open2 = {.service = "x"}, read;
+    uint8_t map[CHV_CONTROL_MAX];
+    size_t len = sizeof map;
+    CU_ASSERT_EQUAL(chv_open_instance(&open), CHV_OK);
+    CU_ASSERT_EQUAL(chv_open_instance(&open2), CHV_OK);
+    CU_ASSERT_EQUAL(memcmp(open.instance, open2.instance, CHV_INSTANCE_LEN), 0);
+    CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_open_decode(map, len, &read), CHV_OK);
+    CU_ASSERT_TRUE(read.has_instance);
+    CU_ASSERT_EQUAL(memcmp(open.instance, read.instance, CHV_INSTANCE_LEN), 0);
+    map[len - CHV_INSTANCE_LEN - 1]--; /* the head of its 16 bytes says 15 */
+    CU_ASSERT_EQUAL(chv_open_decode(map, len - 1, &read), CHV_ERR_MALFORMED);
 }
 
 static void test_encode_refuses(void)
@@ -244,6 +262,7 @@ static void test_every_byte(void)
     }
 }
 
-TEST_MAIN("control maps", {"round trip", test_round_trip}, {"encode refuses", test_encode_refuses},
-          {"decode takes", test_decode_takes}, {"decode refuses", test_decode_refuses}, {"too many", test_too_many},
+TEST_MAIN("control maps", {"round trip", test_round_trip}, {"instance", test_instance},
+          {"encode refuses", test_encode_refuses}, {"decode takes", test_decode_takes},
+          {"decode refuses", test_decode_refuses}, {"too many", test_too_many},
           {"huge lengths and depth", test_huge_lengths_and_depth}, {"every byte", test_every_byte})

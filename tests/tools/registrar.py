@@ -129,8 +129,8 @@ def test_who_comes_in():
 
 def test_what_the_client_says():
     with House() as house:
-        house.put("cam1", "status=revoked", "reason=stolen")
         key = house.site.add_client("cam1")
+        house.put("cam1", "status=revoked", "reason=stolen")
         done = house.site.client(key, "send", "ola", code=77)
         chv.check_in(b"403: client is revoked: stolen", done.stderr, "what chaveiro says")
 
