@@ -307,15 +307,12 @@ static enum chv_err cms_load_key(OSSL_LIB_CTX *ossl, const char *file, struct ch
     return err;
 }
 
-static enum chv_err cms_load(OSSL_LIB_CTX *ossl, const char *file, size_t max, CMS_ContentInfo **cms,
-                             struct chv_why *why)
+static enum chv_err cms_parse(OSSL_LIB_CTX *ossl, const char *file, const struct cms_bytes *bytes,
+                              CMS_ContentInfo **cms, struct chv_why *why)
 {
-    struct cms_bytes bytes = {.ptr = NULL};
-    enum chv_err err = cms_read(file, max, &bytes, why);
-    if (err != CHV_OK)
-        return err;
+    enum chv_err err = CHV_OK;
     CMS_ContentInfo *read = CMS_ContentInfo_new_ex(ossl, NULL);
-    BIO *pem = cms_bio(&bytes), *der = cms_bio(&bytes);
+    BIO *pem = cms_bio(bytes), *der = cms_bio(bytes);
     int kind = NID_undef;
     bool parsed = true;
     if (read == NULL || pem == NULL || der == NULL)
@@ -332,7 +329,6 @@ static enum chv_err cms_load(OSSL_LIB_CTX *ossl, const char *file, size_t max, C
     ERR_clear_error();
     BIO_free(pem);
     BIO_free(der);
-    cms_bytes_free(&bytes);
     if (err != CHV_OK)
         CMS_ContentInfo_free(read);
     else
@@ -361,14 +357,14 @@ static bool cms_decrypt(CMS_ContentInfo *cms, EVP_PKEY *key, uint8_t *plain, siz
     return ok;
 }
 
-enum chv_err chv_cms_open(const char *file, const char *key, struct chv_secret_source *secret, uint8_t *plain,
-                          size_t *len, struct chv_why *why)
+static enum chv_err cms_open(const char *file, const struct cms_bytes *bytes, const char *key,
+                             struct chv_secret_source *secret, uint8_t *plain, size_t *len, struct chv_why *why)
 {
     EVP_PKEY *pkey = NULL;
     CMS_ContentInfo *cms = NULL;
     const size_t room = *len;
     OSSL_LIB_CTX *ossl = OSSL_LIB_CTX_new();
-    enum chv_err err = ossl == NULL ? CHV_ERR_MEMORY : cms_load(ossl, file, room + room / 2 + CMS_FILE_MAX, &cms, why);
+    enum chv_err err = ossl == NULL ? CHV_ERR_MEMORY : cms_parse(ossl, file, bytes, &cms, why);
     if (err == CHV_OK)
         err = cms_load_key(ossl, key, secret, &pkey, why);
     if (err == CHV_OK && !cms_decrypt(cms, pkey, plain, len))
@@ -380,5 +376,30 @@ enum chv_err chv_cms_open(const char *file, const char *key, struct chv_secret_s
     CMS_ContentInfo_free(cms);
     EVP_PKEY_free(pkey);
     OSSL_LIB_CTX_free(ossl);
+    return err;
+}
+
+enum chv_err chv_cms_open(const char *file, const char *key, struct chv_secret_source *secret, uint8_t *plain,
+                          size_t *len, struct chv_why *why)
+{
+    struct cms_bytes bytes = {.ptr = NULL};
+    enum chv_err err = cms_read(file, *len + *len / 2 + CMS_FILE_MAX, &bytes, why);
+    if (err == CHV_OK)
+        err = cms_open(file, &bytes, key, secret, plain, len, why);
+    else
+        chv_wipe(plain, *len);
+    cms_bytes_free(&bytes);
+    return err;
+}
+
+enum chv_err chv_cms_open_text(const char *name, const char *text, size_t text_len, const char *key,
+                               struct chv_secret_source *secret, uint8_t *plain, size_t *len, struct chv_why *why)
+{
+    struct cms_bytes bytes = {.ptr = malloc(text_len), .len = text_len};
+    if (bytes.ptr == NULL)
+        return CHV_ERR_MEMORY;
+    memcpy(bytes.ptr, text, text_len);
+    enum chv_err err = cms_open(name, &bytes, key, secret, plain, len, why);
+    free(bytes.ptr);
     return err;
 }

@@ -40,5 +40,9 @@ enum chv_err chv_cms_seal(const struct chv_cms_recipient *recipient, const uint8
  */
 enum chv_err chv_cms_open(const char *file, const char *key, struct chv_secret_source *secret, uint8_t *plain,
                           size_t *len, struct chv_why *why) CHV_MUST_CHECK;
+/* The same of text that is in memory; `name` is for error texts. */
+enum chv_err chv_cms_open_text(const char *name, const char *text, size_t text_len, const char *key,
+                               struct chv_secret_source *secret, uint8_t *plain, size_t *len,
+                               struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

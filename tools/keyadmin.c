@@ -8,6 +8,7 @@ enum { EPOCH_NEW = 4096, EPOCH_LIST = 8192, EPOCH_STATUS = 16384, EPOCH_RETIRE =
 enum { EPOCHS = EPOCH_NEW | EPOCH_LIST | EPOCH_STATUS | EPOCH_RETIRE };
 enum { LIST = 1 << 16, REISSUE = 1 << 17, REVOKE = 1 << 18, SUSPEND = 1 << 19, RESUME = 1 << 20, REMOVE = 1 << 21 };
 enum { SCOPES = 1 << 22, AUDIT_LIST = 1 << 23, AUDIT_VERIFY = 1 << 24, AUDIT_SEAL = 1 << 25 };
+enum { UNPACK = 1 << 26, BUNDLE_LIST = 1 << 27 };
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
     STATE = REVOKE | SUSPEND | RESUME | REMOVE,
@@ -38,7 +39,8 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin init --keystore pkcs11:token=chaveiro --backup-to recovery.pem --backup-out /media/usb/gate.cms\n"
      "  keyadmin init --keystore 'pkcs11:token=hsm1' --module /usr/lib/vendor/p11.so --pin-file /etc/hsm.pin\n",
      0, 0, keyadmin_init},
-    {"client add", "ID {--out FILE | --to URI}", "derive a client's access key and write its keystore",
+    {"client add", "{ID {--out FILE | --to URI} | --from FILE --out BUNDLE}",
+     "derive a client's access key and write its keystore",
      "The access key is derived from the server's master secret and the whole credential: id, scopes,\n"
      "expiry, epoch and serial.  The server keeps nothing, and the same credential again gives the same\n"
      "key.  A relative expiry is rounded up to the end of a UTC day.  Two passphrases are asked for: the\n"
@@ -50,12 +52,17 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "--profile key+psk binds the credential to the client's identity key as well.  --profile key makes no\n"
      "credential: only the client's key pair, and the line that lets it in by the server's allowed-keys.\n"
      "\n"
+     "--from makes a whole batch from a list, with one passphrase or for one certificate (--recipient), in\n"
+     "one file out of which 'bundle unpack' takes each client's keystore.  The list: a header line\n"
+     "id,scopes,expires and a line for each client, its scopes separated by spaces.\n"
+     "\n"
      "Examples:\n"
+     "  keyadmin client add --from cameras.csv --out cameras.bundle\n"
      "  keyadmin client add cam1 --out cam1.key\n"
      "  keyadmin client add cam3 --to pkcs11:token=cam3\n"
      "  keyadmin client add cam4 --profile key+psk --identity cam4.pub --out cam4.key\n"
      "  keyadmin client add cam2 --scope message --scope files:ro --expires 2027-01-31 --out cam2.key\n",
-     1, 1, keyadmin_client_add},
+     0, 1, keyadmin_client_add},
     {"client show", "KEYSTORE|ID", "what a client's keystore holds, or the registry about a client",
      "Of a keystore the credential, the server and the key check value; never a key.  What is neither a\n"
      "file here nor a URI is a client's id, as is everything with --registry.\n"
@@ -237,6 +244,20 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin audit seal -c chaveirod.conf\n",
      0, 0, keyadmin_audit_seal},
+    {"bundle unpack", "ID --from BUNDLE {--out FILE | --to URI}", "make a client's keystore out of a bundle",
+     "The bundle's passphrase, or with --key the private key of its certificate; then the new keystore's.\n"
+     "Needs no server: whoever has the bundle hands out its keys.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin bundle unpack cam1 --from cameras.bundle --out cam1.key\n"
+     "  keyadmin bundle unpack cam1 --from cameras.bundle --key site.pem --to pkcs11:token=cam1\n",
+     1, 1, keyadmin_bundle_unpack},
+    {"bundle list", "BUNDLE", "which clients are in a bundle",
+     "Reads it to its end, which shows that it is whole.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin bundle list cameras.bundle\n",
+     1, 1, keyadmin_bundle_list},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -252,7 +273,7 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
      false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
-     INIT | SHOW | CHECK | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_READ | SERVER | EPOCHS, false},
+     INIT | SHOW | CHECK | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_READ | SERVER | EPOCHS | UNPACK, false},
     {"pin-file", 0, "FILE",
      "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
      PIN_GIVEN | TOKEN_INIT, false},
@@ -267,8 +288,9 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1, or the next)", ADD | DERIVE, false},
     {"epoch", 0, "N", "which master secret (default: the newest; of a list: all)", ADD | DERIVE | REISSUE | LIST,
      false},
-    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", GIVEN | ID_NEW, false},
-    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", GIVEN | ID_NEW, false},
+    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", GIVEN | UNPACK | ID_NEW,
+     false},
+    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", GIVEN | UNPACK | ID_NEW, false},
     {"profile", 0, "NAME",
      "psk (default); key: an identity key instead of a credential;\nkey+psk: both, bound together", ADD | DERIVE,
      false},
@@ -282,10 +304,13 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"backup-to", 0, "CERT", "certificate (PEM or DER) to which a backup of the master is encrypted", INIT | EPOCH_NEW,
      false},
     {"backup-out", 0, "FILE", "where the backup goes (default: master-N.cms; init: in DIR)", INIT | EPOCH_NEW, false},
-    {"from", 0, "FILE", "the backup", RESTORE, false},
-    {"key", 0, "KEY", "private key of the certificate that it was encrypted to (PEM)", RESTORE, false},
+    {"from", 0, "FILE", "the backup, the list of clients, the bundle", RESTORE | ADD | UNPACK, false},
+    {"recipient", 0, "CERT", "certificate (PEM or DER) to which a bundle is encrypted, instead of a passphrase", ADD,
+     false},
+    {"key", 0, "KEY", "private key of the certificate that it was encrypted to (PEM)", RESTORE | UNPACK | BUNDLE_LIST,
+     false},
     {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
-     RESTORE, false},
+     RESTORE | UNPACK | BUNDLE_LIST, false},
     {"compromised", 0, NULL, "old masters leaked: serve the new epoch only", EPOCH_NEW, false},
     {"force", 0, NULL, "also where clients are cut off, or nobody knows", EPOCH_RETIRE, false},
     {"destroy", 0, NULL, "destroy the master too", EPOCH_RETIRE, false},
@@ -294,12 +319,12 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"passphrase-file", 0, "FILE",
      "passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
      ", for a PIN\n" CHV_SECRET_PIN_CREDENTIAL ", else asked for)",
-     PIN_GIVEN, false},
+     PIN_GIVEN | UNPACK | BUNDLE_LIST, false},
     {"client-passphrase-file", 0, "FILE",
-     "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", GIVEN, false},
+     "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", GIVEN | UNPACK, false},
     {"scrypt-cost", 0, "N",
      "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)",
-     INIT | GIVEN | RESTORE, false},
+     INIT | GIVEN | UNPACK | RESTORE, false},
     {"registry", 0, "URI",
      "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)", REGISTRY,
      false},

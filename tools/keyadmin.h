@@ -14,6 +14,8 @@
 int keyadmin_init(const struct chv_cli_args *args);
 int keyadmin_client_add(const struct chv_cli_args *args);
 int keyadmin_client_show(const struct chv_cli_args *args);
+int keyadmin_bundle_unpack(const struct chv_cli_args *args);
+int keyadmin_bundle_list(const struct chv_cli_args *args);
 int keyadmin_client_list(const struct chv_cli_args *args);
 int keyadmin_client_reissue(const struct chv_cli_args *args);
 int keyadmin_client_revoke(const struct chv_cli_args *args);

@@ -355,6 +355,13 @@ static int client_issue(struct client_job *job)
 
 int keyadmin_client_add(const struct chv_cli_args *args)
 {
+    if (chv_cli_given(args, "from"))
+        return keyadmin_client_add_many(args);
+    if (args->operand_count == 0)
+        return chv_cli_fail(EX_USAGE, "'keyadmin client add' wants ID {--out FILE | --to URI}, or --from FILE --out "
+                                      "BUNDLE: see 'keyadmin client add --help'");
+    if (chv_cli_given(args, "recipient"))
+        return chv_cli_fail(EX_USAGE, "--recipient is for a bundle: give --from FILE");
     struct client_job job = {.args = args, .profile = CHV_PROFILE_PSK, .secret = {.kind = CHV_SECRET_PROMPT}};
     return client_issue(&job);
 }

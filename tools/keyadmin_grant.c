@@ -120,10 +120,12 @@ static enum chv_err grant_put(struct keyadmin_registry *reg, struct keyadmin_wis
                               const char *action, struct chv_why *why)
 {
     char expires[CHV_TIME_TEXT];
-    enum chv_err err = chv_registry_put(reg->r, &grant->client, why);
+    enum chv_err err = wish->dry ? CHV_OK : chv_registry_put(reg->r, &grant->client, why);
     if (err != CHV_OK)
         return err;
     grant_take(wish, grant);
+    if (wish->dry)
+        return CHV_OK;
     json_t *details = json_object(), *scopes = json_array();
     const struct chv_credential *c = &wish->credential;
     chv_time_format(c->not_after, expires);
@@ -252,31 +254,68 @@ enum chv_err keyadmin_grant(struct keyadmin_registry *reg, struct keyadmin_wish 
     return wish->reissue ? grant_reissue(reg, wish, grant, why) : grant_again(wish, grant, why);
 }
 
+/* Takes the mark off a client whose newest credential that is; *changed: it had one. */
+static enum chv_err grant_written(struct keyadmin_registry *reg, const char *id, struct chv_issue issue,
+                                  const struct chv_identity *identity, bool *changed, struct chv_why *why)
+{
+    struct chv_registry_client client;
+    enum chv_err err = chv_registry_get(reg->r, id, &client, why);
+    *changed =
+        err == CHV_OK && (client.flags & CHV_CLIENT_PENDING) != 0 && chv_issue_compare(client.latest, issue) == 0;
+    if (!*changed)
+        return err;
+    client.flags &= ~(unsigned)CHV_CLIENT_PENDING;
+    if (identity != NULL)
+        grant_identity(&client, identity);
+    return chv_registry_put(reg->r, &client, why);
+}
+
 enum chv_err keyadmin_granted(struct keyadmin_registry *reg, const struct chv_credential *c,
                               const struct chv_identity *identity, struct chv_why *why)
 {
-    struct chv_registry_client client;
-    const struct chv_issue issue = {c->epoch, c->serial};
+    bool changed = false;
     enum chv_err err = chv_registry_begin(reg->r, why);
-    if (err != CHV_OK)
-        return err;
-    err = chv_registry_get(reg->r, c->id, &client, why);
-    bool ours =
-        err == CHV_OK && (client.flags & CHV_CLIENT_PENDING) != 0 && chv_issue_compare(client.latest, issue) == 0;
-    if (ours) {
-        client.flags &= ~(unsigned)CHV_CLIENT_PENDING;
-        if (identity != NULL)
-            grant_identity(&client, identity);
-        err = chv_registry_put(reg->r, &client, why);
-    }
-    if (err == CHV_OK && ours)
+    if (err == CHV_OK)
+        err = grant_written(reg, c->id, (struct chv_issue){c->epoch, c->serial}, identity, &changed, why);
+    if (err == CHV_OK && changed)
         err =
             keyadmin_audit(reg, "issue", c->id,
                            json_pack("{s:I,s:I}", "epoch", (json_int_t)c->epoch, "serial", (json_int_t)c->serial), why);
-    if (err == CHV_OK && ours)
+    if (err == CHV_OK && changed)
         return chv_registry_commit(reg->r, why);
     chv_registry_rollback(reg->r);
     return err;
+}
+
+enum chv_err keyadmin_granted_many(struct keyadmin_registry *reg, const char *bundle, size_t n,
+                                   const char *(*id_of)(void *arg, size_t i, struct chv_issue *issue), void *arg,
+                                   struct chv_why *why)
+{
+    json_int_t count = 0;
+    enum chv_err err = chv_registry_begin(reg->r, why);
+    for (size_t i = 0; err == CHV_OK && i < n; i++) {
+        struct chv_issue issue;
+        bool changed = false;
+        const char *id = id_of(arg, i, &issue);
+        err = grant_written(reg, id, issue, NULL, &changed, why);
+        count += changed ? 1 : 0;
+    }
+    if (err == CHV_OK && count > 0) {
+        json_t *details = json_pack("{s:I}", "clients", count);
+        if (strlen(bundle) < CHV_AUDIT_DETAILS_MAX / 8) /* a name that is no UTF-8 is left out */
+            (void)json_object_set_new(details, "bundle", json_string(bundle));
+        err = keyadmin_audit(reg, "issue", "", details, why);
+    }
+    if (err == CHV_OK && count > 0)
+        return chv_registry_commit(reg->r, why);
+    chv_registry_rollback(reg->r);
+    return err;
+}
+
+bool keyadmin_expiry_relative(const char *text)
+{
+    const size_t len = strlen(text);
+    return len > 0 && strchr("hdw", text[len - 1]) != NULL;
 }
 
 enum chv_err keyadmin_wish(const struct chv_cli_args *args, const struct keyadmin_server *server,
@@ -284,12 +323,11 @@ enum chv_err keyadmin_wish(const struct chv_cli_args *args, const struct keyadmi
 {
     struct chv_provision p = {0};
     const char *expires = chv_cli_value(args, "expires");
-    size_t len = expires != NULL ? strlen(expires) : 0;
     enum chv_err err = keyadmin_credential(args, server, &p, why);
     wish->credential = p.credential;
     wish->epoch_given = chv_cli_given(args, "epoch");
     wish->serial_given = chv_cli_given(args, "serial");
     wish->scopes_given = args->repeat_count > 0;
-    wish->expires_relative = expires == NULL || (len > 0 && strchr("hdw", expires[len - 1]) != NULL);
+    wish->expires_relative = expires == NULL || keyadmin_expiry_relative(expires);
     return err;
 }

@@ -44,6 +44,7 @@ struct keyadmin_wish {
     bool epoch_given, serial_given, scopes_given;
     bool has_identity; /* profiles key and key+psk: of a key that is known already */
     struct chv_identity identity;
+    bool dry;     /* only look whether it can be granted: nothing is written, no transaction needed */
     bool reissue; /* a credential beside one that it has, or in its place */
     bool leaked;  /* in its place, at once */
 };
@@ -66,6 +67,14 @@ enum chv_err keyadmin_grant(struct keyadmin_registry *reg, struct keyadmin_wish 
 /* In a transaction of its own: what was granted was written out; `identity` (or NULL) is the client's key. */
 enum chv_err keyadmin_granted(struct keyadmin_registry *reg, const struct chv_credential *c,
                               const struct chv_identity *identity, struct chv_why *why) CHV_MUST_CHECK;
+/* The same for clients of a bundle, `n` of them in one transaction with one audit row. */
+enum chv_err keyadmin_granted_many(struct keyadmin_registry *reg, const char *bundle, size_t n,
+                                   const char *(*id_of)(void *arg, size_t i, struct chv_issue *issue), void *arg,
+                                   struct chv_why *why) CHV_MUST_CHECK;
+/* client add --from. */
+int keyadmin_client_add_many(const struct chv_cli_args *args);
+/* Whether an expiry counts from now: "90d", not a date. */
+bool keyadmin_expiry_relative(const char *text);
 /* The wish that the options of a command are: as keyadmin_credential. */
 enum chv_err keyadmin_wish(const struct chv_cli_args *args, const struct keyadmin_server *server,
                            struct keyadmin_wish *wish, struct chv_why *why) CHV_MUST_CHECK;

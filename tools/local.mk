@@ -5,11 +5,15 @@ noinst_LTLIBRARIES += tools/libserverconfig.la
 tools_libtools_la_SOURCES = \
 	tools/backup.c \
 	tools/backup.h \
+	tools/bundle.c \
+	tools/bundle.h \
 	tools/cli.c \
 	tools/cli.h \
 	tools/cli_print.c \
 	tools/cms.c \
 	tools/cms.h \
+	tools/csv.c \
+	tools/csv.h \
 	tools/identity.c \
 	tools/identity.h \
 	tools/provision.c \
@@ -45,6 +49,8 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin.c \
 	tools/keyadmin.h \
 	tools/keyadmin_audit.c \
+	tools/keyadmin_bulk.c \
+	tools/keyadmin_bundle.c \
 	tools/keyadmin_check.c \
 	tools/keyadmin_client.c \
 	tools/keyadmin_client_list.c \

@@ -278,21 +278,28 @@ static enum chv_err provision_make_identity(struct provision_made *made, struct 
     return err;
 }
 
-static enum chv_err provision_put_access(struct provision_made *made, struct chv_keystore *server, const char *master,
-                                         const struct chv_provision *p, struct chv_why *why)
+static enum chv_err provision_put_key(struct provision_made *made, const struct chv_provision *p,
+                                      const uint8_t key[CHV_SECRET_LEN], struct chv_why *why)
 {
     const struct chv_credential *c = &p->credential;
-    uint8_t key[CHV_SECRET_LEN] = {0};
     (void)snprintf(made->key, sizeof made->key, "access:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
     (void)snprintf(made->credential, sizeof made->credential, "credential:%" PRIu32 ".%" PRIu32, c->epoch, c->serial);
-    enum chv_err err = chv_keystore_derive(server, master, p->info, p->info_len, key, why);
-    if (err == CHV_OK)
-        err = chv_keystore_import(made->client, made->key, key, why);
-    chv_wipe(key, sizeof key);
+    enum chv_err err = chv_keystore_import(made->client, made->key, key, why);
     if (err != CHV_OK)
         return err;
     made->any = true;
     return chv_keystore_data_put(made->client, made->credential, p->bytes, p->len, why);
+}
+
+static enum chv_err provision_put_access(struct provision_made *made, struct chv_keystore *server, const char *master,
+                                         const struct chv_provision *p, struct chv_why *why)
+{
+    uint8_t key[CHV_SECRET_LEN] = {0};
+    enum chv_err err = chv_keystore_derive(server, master, p->info, p->info_len, key, why);
+    if (err == CHV_OK)
+        err = provision_put_key(made, p, key, why);
+    chv_wipe(key, sizeof key);
+    return err;
 }
 
 static enum chv_err provision_put_server(struct provision_made *made, enum chv_profile profile, const char *server_name,
@@ -309,6 +316,20 @@ static enum chv_err provision_put_server(struct provision_made *made, enum chv_p
     err = provision_put_text(made->client, "server-key", text, why);
     if (err == CHV_OK && profile == CHV_PROFILE_KEY)
         err = provision_put_text(made->client, "profile", chv_profile_name(profile), why);
+    return err;
+}
+
+/* Makes it durable, or takes out what was put in. */
+static enum chv_err provision_end(struct provision_made *made, enum chv_err err, struct chv_why *why)
+{
+    if (err == CHV_OK)
+        err = chv_keystore_commit(made->client, why);
+    if (err != CHV_OK && made->any) {
+        const char *const labels[] = {made->key, made->credential, CHV_IDENTITY_LABEL, "server",
+                                      "address", "server-key",     "profile"};
+        provision_remove(made->client, labels, sizeof labels / sizeof labels[0]);
+    }
+    chv_keystore_close(made->client);
     return err;
 }
 
@@ -333,15 +354,22 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
         err = provision_put_access(&made, server, master, p, why);
     if (err == CHV_OK)
         err = provision_put_server(&made, p->credential.profile, server_name, address, identity, why);
+    return provision_end(&made, err, why);
+}
+
+enum chv_err chv_provision_given(const struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN],
+                                 const char *server_name, const char *address, const struct chv_provision_store *out,
+                                 struct chv_why *why)
+{
+    struct provision_made made = {.client = NULL};
+    enum chv_err err = chv_provision_address(address, why);
     if (err == CHV_OK)
-        err = chv_keystore_commit(made.client, why);
-    if (err != CHV_OK && made.any) {
-        const char *const labels[] = {made.key,  made.credential, CHV_IDENTITY_LABEL, "server",
-                                      "address", "server-key",    "profile"};
-        provision_remove(made.client, labels, sizeof labels / sizeof labels[0]);
-    }
-    chv_keystore_close(made.client);
-    return err;
+        err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &made.client, why);
+    if (err == CHV_OK)
+        err = provision_put_key(&made, p, key, why);
+    if (err == CHV_OK)
+        err = provision_put_server(&made, p->credential.profile, server_name, address, NULL, why);
+    return provision_end(&made, err, why);
 }
 
 /* Whether the keystore has that access key; CHV_ERR_NOT_FOUND: none of its name, CHV_ERR_EXISTS: another one. */

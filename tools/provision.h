@@ -97,6 +97,10 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
                                   const char *address, struct chv_provision_identity *identity,
                                   const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 
+/* The same with a credential of profile psk and the access key that were derived before. */
+enum chv_err chv_provision_given(const struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN],
+                                 const char *server_name, const char *address, const struct chv_provision_store *out,
+                                 struct chv_why *why) CHV_MUST_CHECK;
 /*
  * The same for a keystore that an earlier run wrote, or (a token) began to: CHV_OK if it holds that very key, after what
  * was missing beside it was added; CHV_ERR_EXISTS if it holds anything else.

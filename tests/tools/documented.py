@@ -12,7 +12,7 @@ COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["
                          ["identity", "show"], ["identity", "fingerprint"], ["restore"], ["client", "list"],
                          ["client", "reissue"], ["client", "revoke"], ["client", "suspend"], ["client", "resume"],
                          ["client", "remove"], ["client", "set-scopes"], ["audit", "list"], ["audit", "verify"],
-                         ["audit", "seal"], ["epoch", "new"], ["epoch", "list"], ["epoch", "status"],
+                         ["audit", "seal"], ["bundle", "unpack"], ["bundle", "list"], ["epoch", "new"], ["epoch", "list"], ["epoch", "status"],
                          ["epoch", "retire"]],
             "chaveiro": [[], ["send"], ["chat"], ["ping"]], "chaveirod": [[]]}
 SECTIONS = {"chaveirod": 8}

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keyadmin client add --from: a batch of clients from a list into one sealed bundle.  The whole list is checked before
+ * anything is made; numbers are given in transactions of a few thousand; what was cut off goes on with the same ones.
+ */
+#include "tools/keyadmin_registry.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "tools/bundle.h"
+#include "tools/csv.h"
+#include "tools/times.h"
+
+enum { BULK_FILE_MAX = 512 << 20, BULK_FIELDS = 4, BULK_BATCH = 2000, BULK_BAR = 30 };
+
+/* A line of the list; texts are in its buffer. */
+struct bulk_client {
+    const char *id;
+    char *scopes;
+    size_t line;
+    uint64_t not_after;
+    bool relative;
+    struct chv_issue issue; /* once it is granted */
+};
+
+struct bulk {
+    const struct chv_cli_args *args;
+    const char *file, *out;
+    char *text;
+    struct bulk_client *clients;
+    size_t count, room;
+    struct keyadmin_server server;
+    struct keyadmin_registry registry;
+    uint32_t epoch;
+    size_t added, again, pending;
+    bool there; /* the bundle is: right only if it is to be completed */
+    struct chv_bundle_writer *writer;
+    char address[CHV_ADDRESS_MAX + 1];
+    bool progress;
+};
+
+static enum chv_err bulk_wrong(const struct bulk *b, size_t line, enum chv_err err, const char *what,
+                               struct chv_why *why)
+{
+    return chv_fail(why, err, "%s:%zu: %s", b->file, line, what);
+}
+
+/* --- the list ------------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err bulk_header(const struct bulk *b, const struct chv_csv *csv, char **fields, size_t n,
+                                struct chv_why *why)
+{
+    static const char *const names[BULK_FIELDS] = {"id", "scopes", "expires", "profile"};
+    bool right = n >= 1;
+    for (size_t i = 0; right && i < n; i++)
+        right = strcmp(fields[i], names[i]) == 0;
+    return right ? CHV_OK
+                 : bulk_wrong(b, csv->line, CHV_ERR_MALFORMED,
+                              "the first line is not the header: id,scopes,expires or id,scopes,expires,profile", why);
+}
+
+/* A credential of this line, to see whether it can be one and to derive its key. */
+static enum chv_err bulk_credential(const struct bulk *b, const struct bulk_client *client, struct chv_issue issue,
+                                    struct chv_provision *p, struct chv_why *why)
+{
+    char scopes[CHV_CREDENTIAL_MAX * 2], *save = NULL;
+    enum chv_err err = chv_provision_begin(p, client->id, issue.epoch, issue.serial, client->not_after, why);
+    if (err != CHV_OK)
+        return err;
+    if ((size_t)snprintf(scopes, sizeof scopes, "%s", client->scopes) >= sizeof scopes)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "there are too many scopes");
+    for (char *scope = strtok_r(scopes, " ;\t", &save); err == CHV_OK && scope != NULL;
+         scope = strtok_r(NULL, " ;\t", &save))
+        err = chv_provision_scope(p, scope, why);
+    for (size_t i = 0; err == CHV_OK && p->credential.scope_count == 0 && i < b->args->repeat_count; i++)
+        err = chv_provision_scope(p, b->args->repeats[i], why);
+    if (err == CHV_OK && p->credential.scope_count == 0)
+        err = chv_provision_scope(p, "message", why);
+    return err == CHV_OK ? chv_provision_end(p, why) : err;
+}
+
+static enum chv_err bulk_take(struct bulk *b, const struct chv_csv *csv, char **fields, size_t n, uint64_t now,
+                              struct chv_why *why)
+{
+    static const struct chv_issue first = {1, 1};
+    struct chv_provision p;
+    struct chv_why wrong = {""};
+    static char none[] = "";
+    if (b->count == b->room) {
+        size_t room = b->room == 0 ? 1024 : b->room * 2;
+        struct bulk_client *more = reallocarray(b->clients, room, sizeof *more);
+        if (more == NULL)
+            return CHV_ERR_MEMORY;
+        b->clients = more;
+        b->room = room;
+    }
+    if (b->count == CHV_BUNDLE_CLIENTS_MAX)
+        return bulk_wrong(b, csv->line, CHV_ERR_MALFORMED, "there are more clients than a bundle can hold", why);
+    struct bulk_client *client = &b->clients[b->count++];
+    const char *expires = n > 2 && fields[2][0] != '\0' ? fields[2] : chv_cli_value(b->args, "expires");
+    *client = (struct bulk_client){.id = fields[0], .scopes = n > 1 ? fields[1] : none, .line = csv->line};
+    if (expires == NULL)
+        expires = "90d";
+    client->relative = keyadmin_expiry_relative(expires);
+    enum chv_err err = chv_time_expiry(expires, now, &client->not_after, &wrong);
+    if (err == CHV_OK)
+        err = bulk_credential(b, client, first, &p, &wrong);
+    if (err == CHV_OK && n > 3 && fields[3][0] != '\0' && strcmp(fields[3], chv_profile_name(CHV_PROFILE_PSK)) != 0)
+        err = chv_fail(&wrong, CHV_ERR_ARGUMENT,
+                       "profile '%.40s': a bundle holds access keys of profile psk only, add this client by itself",
+                       fields[3]);
+    return err == CHV_OK ? CHV_OK : bulk_wrong(b, csv->line, err, wrong.text[0] ? wrong.text : chv_err_text(err), why);
+}
+
+static int bulk_compare(const void *x, const void *y)
+{
+    const struct bulk_client *a = *(const struct bulk_client *const *)x, *b = *(const struct bulk_client *const *)y;
+    int order = strcmp(a->id, b->id);
+    return order != 0 ? order : (a->line > b->line) - (a->line < b->line);
+}
+
+static enum chv_err bulk_no_twice(struct bulk *b, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    const struct bulk_client **sorted = calloc(b->count, sizeof *sorted);
+    if (sorted == NULL)
+        return CHV_ERR_MEMORY;
+    for (size_t i = 0; i < b->count; i++)
+        sorted[i] = &b->clients[i];
+    qsort(sorted, b->count, sizeof *sorted, bulk_compare);
+    for (size_t i = 1; i < b->count && err == CHV_OK; i++)
+        if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0)
+            err = chv_fail(why, CHV_ERR_ARGUMENT, "%s:%zu: client '%s' stands on line %zu already", b->file,
+                           sorted[i]->line, sorted[i]->id, sorted[i - 1]->line);
+    free(sorted);
+    return err;
+}
+
+static enum chv_err bulk_load(struct bulk *b, struct chv_why *why)
+{
+    char *fields[BULK_FIELDS];
+    struct chv_csv csv;
+    size_t n = 0;
+    const uint64_t now = chv_time_now();
+    enum chv_err err = chv_csv_load(b->file, BULK_FILE_MAX, &b->text, why);
+    if (err != CHV_OK)
+        return err;
+    chv_csv_begin(&csv, b->file, b->text);
+    err = chv_csv_next(&csv, fields, BULK_FIELDS, &n, why);
+    if (err == CHV_OK)
+        err = bulk_header(b, &csv, fields, n, why);
+    while (err == CHV_OK) {
+        err = chv_csv_next(&csv, fields, BULK_FIELDS, &n, why);
+        if (err != CHV_OK || n == 0)
+            break;
+        err = bulk_take(b, &csv, fields, n, now, why);
+    }
+    if (err == CHV_OK && b->count == 0)
+        err = chv_fail(why, CHV_ERR_MALFORMED, "%s: there is no client in it", b->file);
+    return err == CHV_OK ? bulk_no_twice(b, why) : err;
+}
+
+/* --- progress ------------------------------------------------------------------------------------------------------
+ */
+
+static void bulk_progress(const struct bulk *b, const char *what, size_t done)
+{
+    char bar[BULK_BAR + 1];
+    if (!b->progress)
+        return;
+    const size_t full = b->count == 0 ? BULK_BAR : done * BULK_BAR / b->count;
+    for (size_t i = 0; i < BULK_BAR; i++)
+        bar[i] = i < full ? '#' : '.';
+    bar[BULK_BAR] = '\0';
+    (void)fprintf(stderr, "\r%-11s [%s] %zu/%zu", what, bar, done, b->count);
+    (void)fflush(stderr);
+}
+
+static void bulk_progress_end(const struct bulk *b)
+{
+    if (b->progress)
+        (void)fprintf(stderr, "\r\033[K");
+}
+
+/* --- numbers -------------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err bulk_grant(struct bulk *b, struct bulk_client *client, bool dry, struct chv_why *why)
+{
+    struct keyadmin_wish wish = {
+        .expires_relative = client->relative, .epoch_given = chv_cli_given(b->args, "epoch"), .dry = dry};
+    struct keyadmin_grant grant;
+    struct chv_provision p;
+    struct chv_why wrong = {""};
+    enum chv_err err = bulk_credential(b, client, (struct chv_issue){b->epoch, 1}, &p, &wrong);
+    wish.credential = p.credential;
+    if (err == CHV_OK)
+        err = keyadmin_grant(&b->registry, &wish, &grant, &wrong);
+    if (err == CHV_ERR_EXISTS || err == CHV_ERR_ARGUMENT)
+        return bulk_wrong(b, client->line, err, wrong.text, why);
+    if (err != CHV_OK)
+        return chv_fail(why, err, "%s", wrong.text[0] ? wrong.text : chv_err_text(err));
+    if (dry) {
+        b->again += grant.again ? 1 : 0;
+        b->pending += grant.pending ? 1 : 0;
+        return CHV_OK;
+    }
+    client->issue = (struct chv_issue){wish.credential.epoch, wish.credential.serial};
+    client->not_after = wish.credential.not_after;
+    b->added += grant.again ? 0 : 1;
+    return CHV_OK;
+}
+
+static enum chv_err bulk_look(struct bulk *b, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    for (size_t i = 0; err == CHV_OK && b->registry.r != NULL && i < b->count; i++) {
+        err = bulk_grant(b, &b->clients[i], true, why);
+        if (i % BULK_BATCH == 0)
+            bulk_progress(b, "checking", i);
+    }
+    /* a bundle that is there is ours if its clients are, and it may be that not all of it was recorded */
+    if (err == CHV_OK && b->there && (b->again < b->count || b->pending == 0 || !chv_bundle_is(b->out)))
+        err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and will not be overwritten", b->out);
+    return err;
+}
+
+static enum chv_err bulk_number(struct bulk *b, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    for (size_t i = 0; err == CHV_OK && b->registry.r == NULL && i < b->count; i++)
+        b->clients[i].issue = (struct chv_issue){b->epoch, 1};
+    for (size_t i = 0; err == CHV_OK && b->registry.r != NULL && i < b->count;) {
+        const size_t end = b->count - i < BULK_BATCH ? b->count : i + BULK_BATCH, added = b->added;
+        bulk_progress(b, "registering", i);
+        err = chv_registry_begin(b->registry.r, why);
+        for (; err == CHV_OK && i < end; i++)
+            err = bulk_grant(b, &b->clients[i], false, why);
+        if (err == CHV_OK && b->added > added)
+            err = chv_registry_commit(b->registry.r, why);
+        else
+            chv_registry_rollback(b->registry.r);
+    }
+    return err;
+}
+
+/* --- keys ----------------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err bulk_seal(struct bulk *b, struct chv_why *why)
+{
+    uint8_t key[CHV_SECRET_LEN] = {0};
+    char label[CHV_LABEL_MAX + 1];
+    struct chv_provision p;
+    enum chv_err err = CHV_OK;
+    for (size_t i = 0; err == CHV_OK && i < b->count; i++) {
+        const struct bulk_client *client = &b->clients[i];
+        if (i % BULK_BATCH == 0)
+            bulk_progress(b, "deriving", i);
+        err = bulk_credential(b, client, client->issue, &p, why);
+        (void)snprintf(label, sizeof label, "master:%" PRIu32, client->issue.epoch);
+        if (err == CHV_OK)
+            err = chv_keystore_derive(b->server.keystore, label, p.info, p.info_len, key, why);
+        if (err == CHV_OK)
+            err = chv_bundle_put(b->writer, p.bytes, p.len, key, why);
+    }
+    chv_wipe(key, sizeof key);
+    return err == CHV_OK ? chv_bundle_finish(b->writer, b->there, why) : err;
+}
+
+struct bulk_slice {
+    const struct bulk *bulk;
+    size_t from;
+};
+
+static const char *bulk_id(void *arg, size_t i, struct chv_issue *issue)
+{
+    const struct bulk_slice *slice = arg;
+    const struct bulk_client *client = &slice->bulk->clients[slice->from + i];
+    *issue = client->issue;
+    return client->id;
+}
+
+static enum chv_err bulk_record(struct bulk *b, struct chv_why *why)
+{
+    enum chv_err err = CHV_OK;
+    for (size_t i = 0; err == CHV_OK && b->registry.r != NULL && i < b->count; i += BULK_BATCH) {
+        struct bulk_slice slice = {b, i};
+        bulk_progress(b, "recording", i);
+        err = keyadmin_granted_many(&b->registry, b->out, b->count - i < BULK_BATCH ? b->count - i : BULK_BATCH,
+                                    bulk_id, &slice, why);
+    }
+    return err;
+}
+
+/* --- the command ---------------------------------------------------------------------------------------------------
+ */
+
+static enum chv_err bulk_options(const struct bulk *b, struct chv_why *why)
+{
+    static const char *const others[] = {"to", "serial", "profile", "identity"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (chv_cli_given(b->args, others[i]))
+            return chv_fail(why, CHV_ERR_ARGUMENT, "--%s does not go with --from", others[i]);
+    if (b->args->operand_count > 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "give a client's ID or --from FILE, not both");
+    if (b->out == NULL)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "where shall the bundle go? Give --out FILE");
+    if (chv_cli_given(b->args, "recipient") && chv_cli_given(b->args, "client-passphrase-file"))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--recipient: a bundle for a certificate has no passphrase");
+    return CHV_OK;
+}
+
+static enum chv_err bulk_writer(struct bulk *b, struct chv_why *why)
+{
+    const struct chv_secret_options secrets = {.passphrase_file = chv_cli_value(b->args, "client-passphrase-file")};
+    const char *certificate = chv_cli_value(b->args, "recipient");
+    struct chv_secret_source secret;
+    struct chv_cms_recipient *recipient = NULL;
+    struct chv_bundle_seal seal = {.secret = chv_secret_get, .secret_arg = &secret};
+    struct chv_bundle_meta meta = {.created = chv_time_now(), .clients = b->count};
+    (void)snprintf(meta.server, sizeof meta.server, "%s", b->server.name);
+    (void)snprintf(meta.address, sizeof meta.address, "%s", b->address);
+    enum chv_err err = keyadmin_cost(b->args, &seal.scrypt_n, why);
+    if (err == CHV_OK)
+        err = chv_secret_for(b->out, &secrets, &secret, why);
+    secret.option = "--client-passphrase-file";
+    secret.credential = NULL; /* that is the server's */
+    if (err == CHV_OK && certificate != NULL)
+        err = chv_cms_recipient_load(certificate, &recipient, why);
+    seal.recipient = recipient;
+    bulk_progress_end(b);
+    if (err == CHV_OK)
+        err = chv_bundle_create(b->out, &seal, &meta, &b->writer, why);
+    chv_cms_recipient_free(recipient);
+    return err;
+}
+
+/* Of all clients the one that lives longest. */
+static void bulk_warn(const struct bulk *b)
+{
+    const struct bulk_client *longest = &b->clients[0];
+    struct chv_provision p;
+    for (size_t i = 1; i < b->count; i++)
+        if (longest->not_after != 0 && (b->clients[i].not_after == 0 || b->clients[i].not_after > longest->not_after))
+            longest = &b->clients[i];
+    if (bulk_credential(b, longest, longest->issue, &p, NULL) == CHV_OK)
+        keyadmin_warn(&b->server, &p.credential, b->address);
+}
+
+static enum chv_err bulk_print(const struct bulk *b)
+{
+    json_t *o = json_object();
+    if (o == NULL)
+        return CHV_ERR_MEMORY;
+    (void)json_object_set_new(o, "bundle", json_string(b->out));
+    (void)json_object_set_new(o, "clients", json_integer((json_int_t)b->count));
+    if (b->registry.r != NULL)
+        (void)json_object_set_new(o, "added", json_integer((json_int_t)b->added));
+    (void)json_object_set_new(o, "server", json_string(b->server.name));
+    (void)json_object_set_new(o, "address", json_string(b->address));
+    chv_cli_print(o, chv_cli_given(b->args, "json"));
+    return CHV_OK;
+}
+
+static enum chv_err bulk_run(struct bulk *b, struct chv_why *why)
+{
+    uint64_t epoch = 0;
+    enum chv_err err = bulk_options(b, why);
+    if (err == CHV_OK)
+        err = bulk_load(b, why);
+    b->there = err == CHV_OK && access(b->out, F_OK) == 0;
+    if (err == CHV_OK)
+        err = keyadmin_server_open(b->args, &b->server, why);
+    if (err == CHV_OK)
+        err = keyadmin_server_address(b->args, &b->server, b->address, why);
+    if (err == CHV_OK)
+        err = chv_cli_number(b->args, "epoch", 1, UINT32_MAX, b->server.latest, &epoch, why);
+    b->epoch = (uint32_t)epoch;
+    if (err == CHV_OK)
+        err = keyadmin_registry_open(b->args, b->server.config, CHV_REGISTRY_CREATE, &b->registry, why);
+    if (err == CHV_OK)
+        err = bulk_look(b, why);
+    if (err == CHV_OK)
+        err = bulk_writer(b, why);
+    if (err == CHV_OK)
+        err = bulk_number(b, why);
+    if (err == CHV_OK)
+        err = bulk_seal(b, why);
+    if (err == CHV_OK)
+        err = bulk_record(b, why);
+    bulk_progress_end(b);
+    if (err == CHV_OK) {
+        bulk_warn(b);
+        keyadmin_seal(&b->registry, &b->server);
+        err = bulk_print(b);
+    }
+    return err;
+}
+
+int keyadmin_client_add_many(const struct chv_cli_args *args)
+{
+    struct chv_why why = {""};
+    struct bulk b = {.args = args,
+                     .file = chv_cli_value(args, "from"),
+                     .out = chv_cli_value(args, "out"),
+                     .progress = isatty(STDERR_FILENO) != 0};
+    enum chv_err err = bulk_run(&b, &why);
+    bulk_progress_end(&b);
+    chv_bundle_discard(b.writer);
+    keyadmin_registry_close(&b.registry);
+    keyadmin_server_close(&b.server);
+    free(b.clients);
+    free(b.text);
+    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+}
