@@ -82,6 +82,8 @@ static enum chv_err is_stored(struct chv_keystore *keystore, const char *label, 
     if (err != CHV_OK)
         return err;
     err = chv_hkdf_expand(&crypto, CHV_HASH_SHA256, access, CHV_SECRET_LEN, info, len, wanted, sizeof wanted);
+    if (err == CHV_OK)
+        err = chv_hkdf_forget(&crypto, CHV_HASH_SHA256);
     chv_backend_close(&crypto);
     *same = err == CHV_OK && chv_equal(has, wanted, sizeof has) != 0;
     return err;

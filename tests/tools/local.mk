@@ -51,7 +51,9 @@ tools_test_scripts = \
 	tests/tools/token_warnings.py \
 	tests/tools/registrar.py \
 	tests/tools/server_expiry.py \
+	tests/tools/keyadmin_epoch.py \
 	tests/tools/rotation.py \
+	tests/tools/rotation_faults.py \
 	tests/tools/server_hostile.py \
 	tests/tools/server_life.py \
 	tests/tools/server_processes.py \
@@ -66,4 +68,4 @@ tools_test_scripts += \
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
