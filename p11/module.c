@@ -35,11 +35,20 @@ static const char *path_or_default(const char *path)
     return path != NULL ? path : CHV_P11_DEFAULT_MODULE;
 }
 
-/* The caller has modules_lock. */
+/* Also one that a parent process loaded.  The caller has modules_lock. */
 static struct chv_p11_module *find_loaded(const char *path)
 {
     for (struct chv_p11_module *m = modules; m != NULL; m = m->next)
-        if (m->pid == getpid() && strcmp(m->path, path) == 0)
+        if (strcmp(m->path, path) == 0)
+            return m;
+    return NULL;
+}
+
+/* The same library by another name: dlopen gives one handle for one file.  The caller has modules_lock. */
+static struct chv_p11_module *find_library(const void *library)
+{
+    for (struct chv_p11_module *m = modules; m != NULL; m = m->next)
+        if (m->library == library)
             return m;
     return NULL;
 }
@@ -80,7 +89,7 @@ static enum chv_err open_library(struct chv_p11_module *m, struct chv_why *why)
         return chv_p11_fail(why, m->path, "C_GetFunctionList", CHV_P11_NO_MECHANISM, rv);
     if (m->fn == NULL || m->fn->version.major < 2)
         return chv_fail(why, CHV_ERR_CONFIG, "PKCS #11 module %s: does not offer PKCS #11 version 2 or 3", m->path);
-    return initialise(m, why);
+    return CHV_OK;
 }
 
 static void destroy(struct chv_p11_module *m)
@@ -96,6 +105,20 @@ static void destroy(struct chv_p11_module *m)
     free(m->path);
     free(m->init_args);
     free(m);
+}
+
+/* A module that is loaded.  What a parent process loaded has its logins too: a child may not have it. */
+static enum chv_err share(struct chv_p11_module *m, const char *init_args, struct chv_p11_module **module,
+                          struct chv_why *why)
+{
+    enum chv_err err = chv_p11_module_check_process(m, why);
+    if (err != CHV_OK)
+        return err;
+    if (!same_text(m->init_args, init_args))
+        return chv_fail(why, CHV_ERR_BUSY, "PKCS #11 module %s: is loaded already with other arguments", m->path);
+    m->refs++;
+    *module = m;
+    return CHV_OK;
 }
 
 static enum chv_err load_new(const char *path, const char *init_args, struct chv_p11_module **module,
@@ -116,9 +139,12 @@ static enum chv_err load_new(const char *path, const char *init_args, struct chv
     enum chv_err err = m->path == NULL || (init_args != NULL && m->init_args == NULL)
                            ? chv_fail(why, CHV_ERR_MEMORY, "PKCS #11 module %s: out of memory", path)
                            : open_library(m, why);
-    if (err != CHV_OK) {
+    struct chv_p11_module *same = err == CHV_OK ? find_library(m->library) : NULL;
+    if (err == CHV_OK && same == NULL)
+        err = initialise(m, why);
+    if (err != CHV_OK || same != NULL) {
         destroy(m);
-        return err;
+        return err != CHV_OK ? err : share(same, init_args, module, why);
     }
     m->refs = 1;
     m->next = modules;
@@ -130,18 +156,10 @@ static enum chv_err load_new(const char *path, const char *init_args, struct chv
 enum chv_err chv_p11_module_load(const char *path, const char *init_args, struct chv_p11_module **module,
                                  struct chv_why *why)
 {
-    enum chv_err err = CHV_OK;
     path = path_or_default(path);
     (void)pthread_mutex_lock(&modules_lock);
     struct chv_p11_module *m = find_loaded(path);
-    if (m == NULL) {
-        err = load_new(path, init_args, module, why);
-    } else if (!same_text(m->init_args, init_args)) {
-        err = chv_fail(why, CHV_ERR_BUSY, "PKCS #11 module %s: is loaded already with other arguments", path);
-    } else {
-        m->refs++;
-        *module = m;
-    }
+    enum chv_err err = m != NULL ? share(m, init_args, module, why) : load_new(path, init_args, module, why);
     (void)pthread_mutex_unlock(&modules_lock);
     return err;
 }
@@ -165,6 +183,11 @@ bool chv_p11_module_loaded(const char *path)
 {
     (void)pthread_mutex_lock(&modules_lock);
     bool loaded = find_loaded(path_or_default(path)) != NULL;
+    void *library = loaded ? NULL : dlopen(path_or_default(path), RTLD_LAZY | RTLD_NOLOAD);
+    if (library != NULL) {
+        loaded = find_library(library) != NULL;
+        (void)dlclose(library);
+    }
     (void)pthread_mutex_unlock(&modules_lock);
     return loaded;
 }

@@ -49,15 +49,15 @@ struct chv_p11_module {
 };
 
 /*
- * Loads `path` (CHV_P11_DEFAULT_MODULE if NULL), or takes the one that is loaded already.  CHV_ERR_NOT_FOUND for a file
- * that is not there, CHV_ERR_CONFIG for one that is no PKCS #11 module, CHV_ERR_BUSY if it is loaded with other
- * `init_args`.
+ * Loads `path` (CHV_P11_DEFAULT_MODULE if NULL), or takes the one that is loaded already, also by another name of the
+ * same file.  CHV_ERR_NOT_FOUND for a file that is not there, CHV_ERR_CONFIG for one that is no PKCS #11 module,
+ * CHV_ERR_BUSY if it is loaded with other `init_args`, CHV_ERR_STATE if a parent of this process has loaded it.
  */
 enum chv_err chv_p11_module_load(const char *path, const char *init_args, struct chv_p11_module **module,
                                  struct chv_why *why) CHV_MUST_CHECK;
 /* The last one finalises and unloads.  NULL is allowed. */
 void chv_p11_module_unload(struct chv_p11_module *module);
-/* Whether anybody in this process has that module. */
+/* Whether anybody in this process, or one that it is a fork of, has that module, by whatever name. */
 bool chv_p11_module_loaded(const char *path);
 
 /* CHV_ERR_STATE in a child of the process that loaded it. */
