@@ -103,6 +103,13 @@ static CK_FLAGS flags_of(const PKCS11_TOKEN *token)
     return flags;
 }
 
+/* libp11's texts are as the token has them. */
+static void show(const char *from, char *to, size_t size)
+{
+    const size_t len = from != NULL ? strnlen(from, size - 1) : 0;
+    chv_p11_show((const unsigned char *)(from != NULL ? from : ""), len, to);
+}
+
 enum chv_err chv_p11_token_list(const char *module_path, const char *init_args, chv_p11_token_fn each, void *arg,
                                 struct chv_why *why)
 {
@@ -117,11 +124,10 @@ enum chv_err chv_p11_token_list(const char *module_path, const char *init_args, 
             continue;
         info.slot = PKCS11_get_slotid_from_slot(&v.slots[i]);
         info.flags = flags_of(token);
-        (void)snprintf(info.label, sizeof info.label, "%s", token->label != NULL ? token->label : "");
-        (void)snprintf(info.manufacturer, sizeof info.manufacturer, "%s",
-                       token->manufacturer != NULL ? token->manufacturer : "");
-        (void)snprintf(info.model, sizeof info.model, "%s", token->model != NULL ? token->model : "");
-        (void)snprintf(info.serial, sizeof info.serial, "%s", token->serialnr != NULL ? token->serialnr : "");
+        show(token->label, info.label, sizeof info.label);
+        show(token->manufacturer, info.manufacturer, sizeof info.manufacturer);
+        show(token->model, info.model, sizeof info.model);
+        show(token->serialnr, info.serial, sizeof info.serial);
         err = each(arg, &info);
     }
     view_close(&v);

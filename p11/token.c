@@ -9,13 +9,29 @@
 
 /* ---- finding ---- */
 
-/* Cryptoki pads with spaces and has no NUL (PKCS #11 2.40, 3.2); bytes that a terminal could obey are shown as '?'. */
-static void unpad(const unsigned char *from, size_t len, char *to)
+/* Bytes of the UTF-8 character at `p` (RFC 3629, 4) that a terminal shows and does not obey; 0 if it is none. */
+static size_t harmless(const unsigned char *p, size_t len)
+{
+    const size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    if (n == 0 || n > len || p[0] < ' ' || p[0] == 0x7f)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return n == 2 && p[0] == 0xc2 && p[1] < 0xa0 ? 0 : n; /* C1: 0x9b begins a command of the terminal */
+}
+
+void chv_p11_show(const unsigned char *from, size_t len, char *to)
 {
     while (len > 0 && (from[len - 1] == ' ' || from[len - 1] == '\0'))
         len--;
-    for (size_t i = 0; i < len; i++)
-        to[i] = from[i] < ' ' || from[i] == 0x7f ? '?' : (char)from[i];
+    for (size_t i = 0; i < len;) {
+        size_t n = harmless(from + i, len - i);
+        if (n == 0)
+            to[i++] = '?';
+        for (; n > 0; n--, i++)
+            to[i] = (char)from[i];
+    }
     to[len] = '\0';
 }
 
@@ -26,11 +42,13 @@ void chv_p11_token_convert(const CK_TOKEN_INFO *from, CK_SLOT_ID slot, struct ch
                                       .max_sessions = from->ulMaxSessionCount,
                                       .pin_min = from->ulMinPinLen,
                                       .pin_max = from->ulMaxPinLen};
-    unpad(from->label, sizeof from->label, to->label);
-    unpad(from->manufacturerID, sizeof from->manufacturerID, to->manufacturer);
-    unpad(from->model, sizeof from->model, to->model);
-    unpad(from->serialNumber, sizeof from->serialNumber, to->serial);
+    chv_p11_show(from->label, sizeof from->label, to->label);
+    chv_p11_show(from->manufacturerID, sizeof from->manufacturerID, to->manufacturer);
+    chv_p11_show(from->model, sizeof from->model, to->model);
+    chv_p11_show(from->serialNumber, sizeof from->serialNumber, to->serial);
 }
+
+enum { SLOTS_MAX = 4096 }; /* more is no number of slots: CK_UNAVAILABLE_INFORMATION, or a broken module */
 
 /* Asked for the number first: some modules look anew only then. */
 CK_RV chv_p11_slots(CK_FUNCTION_LIST *fn, CK_SLOT_ID **slots, CK_ULONG *count)
@@ -43,10 +61,15 @@ CK_RV chv_p11_slots(CK_FUNCTION_LIST *fn, CK_SLOT_ID **slots, CK_ULONG *count)
         rv = fn->C_GetSlotList(CK_TRUE, NULL, count);
         if (rv != CKR_OK)
             return rv;
-        *slots = calloc(*count + 1, sizeof **slots);
+        const CK_ULONG room = *count;
+        if (room > SLOTS_MAX)
+            return CKR_GENERAL_ERROR;
+        *slots = calloc(room + 1, sizeof **slots);
         if (*slots == NULL)
             return CKR_HOST_MEMORY;
         rv = fn->C_GetSlotList(CK_TRUE, *slots, count);
+        if (rv == CKR_OK && *count > room)
+            rv = CKR_BUFFER_TOO_SMALL; /* what it says that it wrote does not fit */
     }
     return rv;
 }
@@ -185,6 +208,21 @@ static enum chv_err make_token(const struct chv_p11_uri *uri, struct chv_p11_mod
     return CHV_OK;
 }
 
+/* Who opens it later may say more than who opened it first: where the PIN is, and that it may be tried. */
+static void adopt(struct chv_p11_token *t, struct chv_p11_uri *uri)
+{
+    (void)pthread_mutex_lock(&t->login_lock); /* a login reads them */
+    (void)pthread_mutex_lock(&t->module->lock);
+    if (uri->pin_file != NULL) {
+        char *before = t->uri.pin_file;
+        t->uri.pin_file = uri->pin_file;
+        uri->pin_file = before;
+    }
+    t->uri.final_try = t->uri.final_try || uri->final_try;
+    (void)pthread_mutex_unlock(&t->module->lock);
+    (void)pthread_mutex_unlock(&t->login_lock);
+}
+
 enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, struct chv_p11_token **token, struct chv_why *why)
 {
     struct chv_p11_module *module;
@@ -208,6 +246,7 @@ enum chv_err chv_p11_token_open(const struct chv_p11_uri *uri, struct chv_p11_to
     }
     (void)pthread_mutex_unlock(&module->lock);
     if (other != NULL) {
+        adopt(other, &t->uri);
         free_token(t);
         chv_p11_module_unload(module);
         t = other;
@@ -367,6 +406,10 @@ static enum chv_err login_once(struct chv_p11_token *t, CK_SESSION_HANDLE sessio
     struct chv_p11_pin_mark mark = {0};
     bool keypad = (info->flags & CKF_PROTECTED_AUTHENTICATION_PATH) != 0;
     enum chv_err err = check_tries(t, info->flags, why);
+    if (err == CHV_OK && keypad && again && t->pin_refused)
+        err =
+            chv_fail(why, CHV_ERR_PASSPHRASE,
+                     "%s: the PIN that was typed at the token was wrong: it is not asked for again by itself", t->name);
     if (err == CHV_OK && !keypad)
         err = get_pin(t, secret, arg, again, info, pin, &len, &mark, why);
     if (err != CHV_OK)
@@ -381,8 +424,10 @@ static enum chv_err login_once(struct chv_p11_token *t, CK_SESSION_HANDLE sessio
                        t->name, *rv, t->uri.pin_file);
     else if (*rv != CKR_OK)
         err = chv_p11_fail(why, t->name, "C_Login", CHV_P11_NO_MECHANISM, *rv);
-    t->pin_refused = err == CHV_ERR_PASSPHRASE;
-    t->pin_mark = mark;
+    if (err == CHV_OK || err == CHV_ERR_PASSPHRASE) { /* any other answer says nothing of the PIN */
+        t->pin_refused = err == CHV_ERR_PASSPHRASE;
+        t->pin_mark = mark;
+    }
 out:
     chv_wipe(pin, sizeof pin);
     return err;

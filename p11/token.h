@@ -11,7 +11,8 @@
  * stays locked until chv_p11_token_login.  A PIN that was wrong is not tried again: not before the PIN file has changed
  * or chv_p11_token_login is called.
  *
- * Openers of one token in one process share it.  All functions may be called by any thread, but a thread that has a
+ * Openers of one token in one process share it, and its login; the pin-source is that of the last one who named one.
+ * All functions may be called by any thread, but a thread that has a
  * session calls none that takes a token until it has given it back: it could wait for itself.
  */
 #ifndef CHV_P11_TOKEN_H

@@ -30,6 +30,11 @@ struct chv_p11_token {
     struct chv_p11_pin_mark pin_mark; /* ... and came from this file; zeros if from a person */
 };
 
+/*
+ * A text of Cryptoki, padded with spaces and without a NUL (PKCS #11 2.40, 3.2), to show: UTF-8, and '?' for each byte that
+ * is none or that a terminal would obey.  `to` has len + 1 bytes.
+ */
+void chv_p11_show(const unsigned char *from, size_t len, char *to);
 /* All slots with a token, in memory that the caller frees, also after a failure. */
 CK_RV chv_p11_slots(CK_FUNCTION_LIST *fn, CK_SLOT_ID **slots, CK_ULONG *count);
 /* The slot of the one token that the URI means.  The caller is inside the module.  *rv says what failed, CKR_OK for

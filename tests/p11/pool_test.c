@@ -7,10 +7,13 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "p11/module.h"
 #include "p11/object.h"
 #include "p11/provision.h"
+#include "p11/token_private.h"
 
 static struct chv_fault *fault;
 static struct chv_p11_uri uri;
@@ -196,6 +199,181 @@ static void test_no_session_is_free(void)
     fault->max_sessions = 0;
 }
 
+/* A module by two names is one: its C_Finalize would end the other's sessions. */
+static void test_two_names(void)
+{
+    struct chv_p11_module *a = NULL, *b = NULL;
+    setup();
+    char *other = test_tokens_path("other-name.so");
+    CU_ASSERT_EQUAL_FATAL(symlink(uri.module_path, other), 0);
+    fault->initialised = fault->finalised = 0;
+    CU_ASSERT_EQUAL_FATAL(chv_p11_module_load(uri.module_path, NULL, &a, NULL), CHV_OK);
+    CU_ASSERT(chv_p11_module_loaded(other));
+    CU_ASSERT_EQUAL_FATAL(chv_p11_module_load(other, NULL, &b, NULL), CHV_OK);
+    CU_ASSERT_PTR_EQUAL(a, b);
+    CU_ASSERT_EQUAL(fault->initialised, 1);
+    CU_ASSERT_EQUAL(chv_p11_module_load(other, "other arguments", &b, NULL), CHV_ERR_BUSY);
+    chv_p11_module_unload(a);
+    CU_ASSERT_EQUAL(fault->finalised, 0);
+    chv_p11_module_unload(b);
+    CU_ASSERT_EQUAL(fault->finalised, 1);
+    CU_ASSERT(!chv_p11_module_loaded(other));
+    (void)unlink(other);
+    free(other);
+}
+
+/* A child has its parent's logins in the module's memory: it may not open what the parent has open, PIN or not. */
+static void test_child_opens(void)
+{
+    struct chv_p11_token *token = NULL, *again = NULL;
+    int status = -1;
+    setup();
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct chv_why why = {""};
+        enum chv_err err = chv_p11_token_open(&uri, &again, &why);
+        _exit(err == CHV_ERR_STATE && strstr(why.text, "before a fork") != NULL ? 0 : 1);
+    }
+    CU_ASSERT(waitpid(pid, &status, 0) == pid && status == 0);
+    chv_p11_token_close(token);
+}
+
+/* ---- PINs ---- */
+
+/* The one who opened it first had no pin-source; the next one names it. */
+static void test_later_pin_source(void)
+{
+    struct chv_p11_token *a = NULL, *b = NULL;
+    struct chv_p11_uri bare;
+    setup();
+    char *text = test_format("pkcs11:token=pool?module-path=%s", uri.module_path);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_uri_parse(text, &bare, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&bare, &a, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_login(a, NULL, NULL, NULL), CHV_ERR_STORE_LOCKED);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &b, NULL), CHV_OK);
+    CU_ASSERT_PTR_EQUAL(a, b);
+    CU_ASSERT_EQUAL(chv_p11_token_login(b, NULL, NULL, NULL), CHV_OK);
+    chv_p11_token_close(a);
+    chv_p11_token_close(b);
+    chv_p11_uri_free(&bare);
+    free(text);
+}
+
+/* A token that has been logged in to, and has forgotten it. */
+static struct chv_p11_token *open_forgetful(void)
+{
+    struct chv_p11_token *token = NULL;
+    struct chv_p11_module *module = NULL;
+    setup();
+    CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_module_load(uri.module_path, NULL, &module, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_p11_module_restart(module, module->restarts, NULL), CHV_OK);
+    chv_p11_module_unload(module);
+    fault->logins = 0;
+    return token;
+}
+
+static void arm_login(CK_RV rv)
+{
+    test_fault_arm_call(fault, 1, rv);
+    fault->only = "C_Login";
+    fault->times = 100;
+}
+
+/* Once a PIN was wrong it is not tried again, also if the token was out of order at a try that somebody asked for. */
+static void test_wrong_pin_stays_wrong(void)
+{
+    uint8_t out[32];
+    struct chv_p11_token *token = open_forgetful();
+    char *pin = test_tokens_path("pin");
+    test_write_private(pin, "wrong");
+    CU_ASSERT_EQUAL(chv_p11_token_run(token, make_and_sign, out, NULL), CHV_ERR_PASSPHRASE);
+    CU_ASSERT_EQUAL(fault->logins, 1);
+    arm_login(CKR_DEVICE_ERROR);
+    CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_ERR_UNAVAILABLE);
+    CU_ASSERT_EQUAL(fault->logins, 2);
+    test_fault_disarm(fault);
+    CU_ASSERT_EQUAL(chv_p11_token_run(token, make_and_sign, out, NULL), CHV_ERR_PASSPHRASE);
+    CU_ASSERT_EQUAL(fault->logins, 2);
+    test_write_private(pin, TEST_PIN);
+    CU_ASSERT_EQUAL(chv_p11_token_run(token, make_and_sign, out, NULL), CHV_OK);
+    chv_p11_token_close(token);
+    free(pin);
+}
+
+/* The same where the PIN is typed at the token: nobody is asked again by work that goes on. */
+static void test_wrong_pin_at_the_token(void)
+{
+    uint8_t out[32];
+    struct chv_why why = {""};
+    struct chv_p11_token *token = open_forgetful();
+    fault->token_flags = CKF_PROTECTED_AUTHENTICATION_PATH;
+    arm_login(CKR_PIN_INCORRECT);
+    CU_ASSERT_EQUAL(chv_p11_token_run(token, make_and_sign, out, NULL), CHV_ERR_PASSPHRASE);
+    CU_ASSERT_EQUAL(chv_p11_token_run(token, make_and_sign, out, &why), CHV_ERR_PASSPHRASE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "typed at the token"));
+    CU_ASSERT_EQUAL(fault->logins, 1);
+    test_fault_disarm(fault);
+    fault->token_flags = 0;
+    chv_p11_token_close(token);
+}
+
+/* ---- what a token says ---- */
+
+static void test_shown(void)
+{
+    static const struct {
+        const char *raw, *shown;
+    } cases[] = {
+        {"label   ", "label"},
+        {"Schl\xc3\xbcssel \xe2\x82\xac \xf0\x9f\x94\x91", "Schl\xc3\xbcssel \xe2\x82\xac \xf0\x9f\x94\x91"},
+        {"a\x1b[2Jb\x7f\n", "a?[2Jb??"},
+        {"\xc2\x9b"
+         "2J",
+         "??2J"}, /* C1: CSI */
+        {"\x9b"
+         "2J",
+         "?2J"},
+        {"\xc0\x9b\xff\xc3", "????"}, /* no UTF-8, and a character cut off */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char out[64];
+        chv_p11_show((const unsigned char *)cases[i].raw, strlen(cases[i].raw), out);
+        CU_ASSERT_STRING_EQUAL(out, cases[i].shown);
+    }
+}
+
+static CK_RV no_slots(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n)
+{
+    (void)present;
+    (void)list;
+    *n = CK_UNAVAILABLE_INFORMATION;
+    return CKR_OK;
+}
+
+static CK_RV too_many_slots(CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n)
+{
+    (void)present;
+    *n = list == NULL ? 1 : 1000;
+    return CKR_OK;
+}
+
+/* Numbers that cannot be right are not believed. */
+static void test_slot_counts(void)
+{
+    CK_FUNCTION_LIST list = {.C_GetSlotList = no_slots};
+    CK_SLOT_ID *slots = NULL;
+    CK_ULONG count = 0;
+    CU_ASSERT_EQUAL(chv_p11_slots(&list, &slots, &count), CKR_GENERAL_ERROR);
+    free(slots);
+    list.C_GetSlotList = too_many_slots;
+    CU_ASSERT_EQUAL(chv_p11_slots(&list, &slots, &count), CKR_BUFFER_TOO_SMALL);
+    free(slots);
+}
+
 static void test_info(void)
 {
     struct chv_p11_token *token = NULL;
@@ -236,4 +414,7 @@ static void test_init(void)
 TEST_MAIN("p11: modules, tokens, sessions", {"threads and few sessions", test_threads},
           {"a limit that was not told", test_limit_found}, {"no session is free", test_no_session_is_free},
           {"restart under threads", test_restart_under_threads}, {"one token, two openers", test_shared},
-          {"what a token says", test_info}, {"making tokens", test_init})
+          {"a module by two names", test_two_names}, {"a child opens it", test_child_opens},
+          {"a later pin-source", test_later_pin_source}, {"a wrong PIN stays wrong", test_wrong_pin_stays_wrong},
+          {"a wrong PIN at the token", test_wrong_pin_at_the_token}, {"texts are shown", test_shown},
+          {"numbers of slots", test_slot_counts}, {"what a token says", test_info}, {"making tokens", test_init})
