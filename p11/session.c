@@ -194,8 +194,20 @@ static bool replace(struct chv_p11_session *s)
         return false;
     (void)s->fn->C_CloseSession(s->handle);
     s->handle = fresh;
-    t->generation++; /* session objects made in the old one are gone */
     return true;
+}
+
+/*
+ * One session was closed, and the session objects made in it are gone; which those were nobody knows, and a token may give
+ * their handles to others.  So all count as gone.  The idle sessions stay open, for the login's sake.  The caller has
+ * module->lock.
+ */
+static void renumber(struct chv_p11_token *t)
+{
+    t->generation++;
+    t->pool++;
+    for (struct chv_p11_session *s = t->idle; s != NULL; s = s->next)
+        s->pool = t->pool;
 }
 
 void chv_p11_session_give(struct chv_p11_session *session)
@@ -203,7 +215,8 @@ void chv_p11_session_give(struct chv_p11_session *session)
     struct chv_p11_token *t = session->token;
     (void)pthread_mutex_lock(&t->module->lock);
     bool ours = session->pool == t->pool, dead = chv_p11_rv_session_dead(session->rv);
-    if (ours && (!dead || (session->rv == CKR_OPERATION_ACTIVE && replace(session)))) {
+    bool keep = ours && (!dead || (session->rv == CKR_OPERATION_ACTIVE && replace(session)));
+    if (keep) {
         session->next = t->idle;
         t->idle = session;
     } else {
@@ -213,8 +226,9 @@ void chv_p11_session_give(struct chv_p11_session *session)
         (void)session->fn->C_CloseSession(session->handle);
         free(session);
         t->open--;
-        t->generation++;
     }
+    if (ours && dead)
+        renumber(t);
     t->module->inside--;
     (void)pthread_cond_broadcast(&t->module->changed);
     (void)pthread_mutex_unlock(&t->module->lock);

@@ -199,6 +199,39 @@ static void test_no_session_is_free(void)
     fault->max_sessions = 0;
 }
 
+/* A session with an operation that nobody will end is closed, and what was made in it: other sessions go on. */
+static void test_closed_session(void)
+{
+    static const CK_ULONG limits[] = {0, 2};
+    setup();
+    for (size_t i = 0; i < 2; i++) {
+        struct chv_p11_token *token = NULL;
+        struct chv_p11_session *a = NULL, *b = NULL;
+        fault->max_sessions = limits[i]; /* with room for another one first, and without */
+        CU_ASSERT_EQUAL_FATAL(chv_p11_token_open(&uri, &token, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(chv_p11_token_login(token, NULL, NULL, NULL), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &a, NULL), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &b, NULL), CHV_OK);
+        const unsigned long pool = a->pool, generation = a->generation;
+        chv_p11_session_give(b);
+        a->rv = CKR_OPERATION_ACTIVE;
+        fault->logins = 0;
+        chv_p11_session_give(a);
+        CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &a, NULL), CHV_OK);
+        CU_ASSERT_NOT_EQUAL(a->pool, pool);
+        CU_ASSERT_NOT_EQUAL(a->generation, generation);
+        const unsigned long after = a->pool;
+        chv_p11_session_give(a);
+        CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token, &a, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(a->pool, after); /* idle ones stay, and the login */
+        chv_p11_session_give(a);
+        CU_ASSERT_EQUAL(fault->logins, 0);
+        chv_p11_token_close(token);
+        CU_ASSERT_EQUAL(fault->open_sessions, 0);
+    }
+    fault->max_sessions = 0;
+}
+
 /* A module by two names is one: its C_Finalize would end the other's sessions. */
 static void test_two_names(void)
 {
@@ -414,7 +447,8 @@ static void test_init(void)
 TEST_MAIN("p11: modules, tokens, sessions", {"threads and few sessions", test_threads},
           {"a limit that was not told", test_limit_found}, {"no session is free", test_no_session_is_free},
           {"restart under threads", test_restart_under_threads}, {"one token, two openers", test_shared},
-          {"a module by two names", test_two_names}, {"a child opens it", test_child_opens},
-          {"a later pin-source", test_later_pin_source}, {"a wrong PIN stays wrong", test_wrong_pin_stays_wrong},
+          {"a session that is closed", test_closed_session}, {"a module by two names", test_two_names},
+          {"a child opens it", test_child_opens}, {"a later pin-source", test_later_pin_source},
+          {"a wrong PIN stays wrong", test_wrong_pin_stays_wrong},
           {"a wrong PIN at the token", test_wrong_pin_at_the_token}, {"texts are shown", test_shown},
           {"numbers of slots", test_slot_counts}, {"what a token says", test_info}, {"making tokens", test_init})
