@@ -23,6 +23,20 @@ static const struct {
     {CKA_PRIVATE, "CKA_PRIVATE", CK_FALSE},
 };
 
+/* The answers by which a token says that an attribute stays as it is (PKCS #11 2.40, 5.1); any other proves nothing. */
+static bool refused(CK_RV rv)
+{
+    return rv == CKR_ATTRIBUTE_READ_ONLY || rv == CKR_ATTRIBUTE_VALUE_INVALID || rv == CKR_TEMPLATE_INCONSISTENT ||
+           rv == CKR_ACTION_PROHIBITED || rv == CKR_FUNCTION_NOT_SUPPORTED;
+}
+
+static enum chv_err no_proof(const struct trial *t)
+{
+    struct chv_why detail = {""};
+    enum chv_err err = chv_p11_session_fail(t->s, &detail);
+    return chv_fail(t->why, err, "%s; so nothing shows that a copy is as safe as the key", detail.text);
+}
+
 static enum chv_err gives_way(const struct trial *t, const char *call, const char *name)
 {
     return chv_fail(t->why, CHV_ERR_KEY, "%s: %s changes %s of a key that is CKA_MODIFIABLE", t->s->where, call, name);
@@ -40,30 +54,43 @@ static enum chv_err try_openings(const struct trial *t)
             CK_OBJECT_HANDLE opened = CK_INVALID_HANDLE;
             if (chv_p11_call(s, C_SetAttributeValue, keys[k], change, 1) == CKR_OK)
                 return gives_way(t, s->call, openings[i].name);
-            if (chv_p11_rv_lost(s->rv))
-                return chv_p11_session_fail(s, t->why);
+            if (!refused(s->rv))
+                return no_proof(t);
             if (chv_p11_call(s, C_CopyObject, keys[k], change, 2, &opened) == CKR_OK) {
                 (void)s->fn->C_DestroyObject(s->handle, opened);
                 return gives_way(t, s->call, openings[i].name);
             }
-            if (chv_p11_rv_lost(s->rv))
-                return chv_p11_session_fail(s, t->why);
+            if (!refused(s->rv))
+                return no_proof(t);
         }
     }
     return CHV_OK;
 }
 
-/* Who has the PIN may make it derive, or may not: then it must stand the probe. */
+/* Who has the PIN may make a copy that derives, or may not: then it must stand the probe. */
+static enum chv_err try_deriving_copy(const struct trial *t)
+{
+    struct chv_p11_session *s = t->s;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ATTRIBUTE change[] = {{CKA_DERIVE, &yes, sizeof yes}, {CKA_TOKEN, &no, sizeof no}};
+    CK_OBJECT_HANDLE copy = CK_INVALID_HANDLE;
+    if (chv_p11_call(s, C_CopyObject, t->key, change, COUNT(change), &copy) != CKR_OK)
+        return refused(s->rv) ? CHV_OK : no_proof(t);
+    enum chv_err err = chv_token_probe(s, copy, "trial", NULL, t->why);
+    (void)s->fn->C_DestroyObject(s->handle, copy);
+    return err;
+}
+
+/* The same by a change of the key itself. */
 static enum chv_err try_deriving(const struct trial *t)
 {
     struct chv_p11_session *s = t->s;
     CK_BBOOL yes = CK_TRUE;
-    CK_ATTRIBUTE derive[] = {{CKA_DERIVE, &yes, sizeof yes}}, none[] = {{CKA_ALLOWED_MECHANISMS, NULL, 0}};
-    (void)chv_p11_call(s, C_SetAttributeValue, t->key, derive, 1);
-    if (!chv_p11_rv_lost(s->rv))
-        (void)chv_p11_call(s, C_SetAttributeValue, t->key, none, 1);
-    if (chv_p11_rv_lost(s->rv))
-        return chv_p11_session_fail(s, t->why);
+    CK_ATTRIBUTE changes[] = {{CKA_DERIVE, &yes, sizeof yes}, {CKA_ALLOWED_MECHANISMS, NULL, 0}};
+    for (size_t i = 0; i < COUNT(changes); i++)
+        if (chv_p11_call(s, C_SetAttributeValue, t->key, &changes[i], 1) != CKR_OK && !refused(s->rv) &&
+            s->rv != CKR_ATTRIBUTE_TYPE_INVALID) /* a token that has no CKA_ALLOWED_MECHANISMS */
+            return no_proof(t);
     return chv_token_probe(s, t->key, "trial", NULL, t->why);
 }
 
@@ -80,6 +107,8 @@ static enum chv_err work_trial(struct chv_p11_session *s, void *arg, struct chv_
         err = chv_p11_check(s, t.copy, "trial", chv_p11_secret_rules, chv_p11_secret_rule_count, why);
     if (err == CHV_OK)
         err = try_openings(&t);
+    if (err == CHV_OK)
+        err = try_deriving_copy(&t);
     if (err == CHV_OK)
         err = try_deriving(&t);
     const CK_OBJECT_HANDLE made[] = {t.copy, t.key};

@@ -309,6 +309,35 @@ static void test_copy_softhsm(void)
     CU_ASSERT_EQUAL(count_objects(), before);
 }
 
+/* Every change and every copy, tried or not: a token that had no room, or memory, has refused nothing. */
+static void test_copy_no_refusal(void)
+{
+    static const struct {
+        const char *call;
+        unsigned long first, last;
+    } tries[] = {{"C_SetAttributeValue", 1, 8}, {"C_CopyObject", 2, 8}};
+    static const CK_RV no_refusals[] = {CKR_HOST_MEMORY, CKR_DEVICE_MEMORY, CKR_ARGUMENTS_BAD};
+    struct chv_why why = {""};
+    setup();
+    for (size_t i = 0; i < COUNT(tries); i++)
+        for (unsigned long n = tries[i].first; n <= tries[i].last; n++)
+            for (size_t k = 0; k < COUNT(no_refusals); k++) {
+                test_fault_arm_call(fault, n, no_refusals[k]);
+                fault->only = tries[i].call;
+                CU_ASSERT_NOT_EQUAL(chv_token_copy_trial(token(), &why), CHV_OK);
+                CU_ASSERT_EQUAL(fault->fired, 1);
+                CU_ASSERT_PTR_NOT_NULL(strstr(why.text, chv_p11_rv_name(no_refusals[k])));
+                CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "nothing shows"));
+                test_fault_disarm(fault);
+            }
+    /* a copy that may derive stands the probe, too: each way twice for it, and twice for the key */
+    fault->only = "C_DeriveKey";
+    fault->calls = 0;
+    CU_ASSERT_EQUAL(chv_token_copy_trial(token(), &why), CHV_OK);
+    CU_ASSERT_EQUAL(fault->calls, 4 * COUNT(derive_ways));
+    test_fault_disarm(fault);
+}
+
 static char told[1024];
 static unsigned told_times;
 
@@ -530,6 +559,7 @@ static void test_copy_nss(void)
 TEST_MAIN("keystore: token, probe", {"a token that refuses", test_pass}, {"each way alone", test_granted},
           {"a protected result", test_granted_protected}, {"no refusal", test_no_refusal}, {"refusals", test_refusals},
           {"ways to wrap", test_ways_to_wrap}, {"what the probe needs", test_tools_fail},
-          {"session copies on SoftHSM", test_copy_softhsm}, {"no session copy", test_copy_told}, {"close", test_close},
-          {"session copies on NSS", test_copy_nss}, {"rungs derive the same", test_rungs},
-          {"refused at open", test_open_refused}, {"another rung's key", test_wrong_rung})
+          {"session copies on SoftHSM", test_copy_softhsm}, {"no refusal of a copy", test_copy_no_refusal},
+          {"no session copy", test_copy_told}, {"close", test_close}, {"session copies on NSS", test_copy_nss},
+          {"rungs derive the same", test_rungs}, {"refused at open", test_open_refused},
+          {"another rung's key", test_wrong_rung})
