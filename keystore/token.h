@@ -24,6 +24,7 @@ enum chv_token_rung { CHV_TOKEN_HMAC, CHV_TOKEN_HKDF, CHV_TOKEN_SP800_108 };
 struct chv_token_entry {
     char label[CHV_LABEL_MAX + 1]; /* "" : free */
     unsigned long generation;      /* handles hold while the session's is the same */
+    unsigned long pool;            /* of the session: a copy in it is there while this is the same */
     enum chv_key_use use;
     enum chv_curve curve;          /* key pairs */
     CK_OBJECT_HANDLE key;          /* the secret, or its copy in the session, or the private key */

@@ -255,18 +255,28 @@ static enum chv_err check_same(const struct chv_token_store *store, struct chv_p
 
 /*
  * A copy in the session outlives its original, and the token: who takes the token away, or initialises it, means that no
- * more is derived.  So the original is looked at now and then; not at every call, which would cost what the copy saves.
+ * more is derived.  So the original derives now and then; not at every call, which would cost what the copy saves.  That
+ * an object is there does not suffice: its handle may be another's by now.
  */
-static enum chv_err check_original(struct chv_p11_session *s, struct chv_token_entry *known, struct chv_why *why)
+static enum chv_err check_original(const struct chv_token_store *store, struct chv_p11_session *s,
+                                   struct chv_token_entry *known, struct chv_why *why)
 {
-    CK_OBJECT_CLASS class;
     uint64_t now = now_ms();
+    struct chv_token_entry original = *known;
     if (known->original == CK_INVALID_HANDLE || now - known->looked < CHV_TOKEN_LOOK_MS)
         return CHV_OK;
-    enum chv_err err = chv_p11_get_ulong(s, known->original, CKA_CLASS, &class, why);
+    original.key = known->original;
+    enum chv_err err = check_same(store, s, known, &original, why);
     if (err == CHV_OK)
         known->looked = now;
     return err;
+}
+
+/* A copy that nobody will use any more: sessions, and what was made in them, live long. */
+static void drop_copy(struct chv_p11_session *s, const struct chv_token_entry *entry)
+{
+    if (entry->original != CK_INVALID_HANDLE && entry->pool == s->pool)
+        (void)s->fn->C_DestroyObject(s->handle, entry->key);
 }
 
 /* Whatever key the label names. */
@@ -277,9 +287,9 @@ static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_sessio
     struct chv_token_entry *known = cached(store, label);
     if (known != NULL && known->generation == s->generation) {
         *entry = known;
-        return check_original(s, known, why);
+        return check_original(store, s, known, why);
     }
-    struct chv_token_entry fresh = {.generation = s->generation};
+    struct chv_token_entry fresh = {.generation = s->generation, .pool = s->pool};
     (void)snprintf(fresh.label, sizeof fresh.label, "%s", label);
     enum chv_err err = chv_token_find(store, s, label, &found, why);
     if (err != CHV_OK)
@@ -294,9 +304,16 @@ static enum chv_err any_key(struct chv_token_store *store, struct chv_p11_sessio
     err = found.secrets > 0 ? load_secret(store, s, &found, &fresh, why) : load_pair(store, s, &found, &fresh, why);
     if (err == CHV_OK && fresh.use == CHV_USE_SECRET)
         err = check_same(store, s, known, &fresh, why);
-    if (err == CHV_OK)
-        *entry = keep(store, &fresh);
-    return err;
+    if (err != CHV_OK) {
+        CK_RV failed = s->rv;
+        drop_copy(s, &fresh);
+        s->rv = failed;
+        return err;
+    }
+    if (known != NULL)
+        drop_copy(s, known);
+    *entry = keep(store, &fresh);
+    return CHV_OK;
 }
 
 enum chv_err chv_token_key(struct chv_token_store *store, struct chv_p11_session *s, const char *label,
@@ -383,7 +400,7 @@ static enum chv_err own_label(const struct chv_token_store *store, struct chv_p1
     if (err != CHV_OK)
         return err;
     if (len <= prefix + 1 || memcmp(full, store->name, prefix) != 0 || full[prefix] != ':' ||
-        len - prefix - 1 > CHV_LABEL_MAX)
+        len - prefix - 1 > CHV_LABEL_MAX || memchr(full, '\0', len) != NULL)
         return CHV_OK;
     memcpy(label, full + prefix + 1, len - prefix - 1);
     label[len - prefix - 1] = '\0';
