@@ -354,7 +354,8 @@ def remove_folder(path):
     for top, names, _ in os.walk(path):
         for name in names:
             with contextlib.suppress(OSError):
-                os.chmod(os.path.join(top, name), 0o700)
+                if not os.path.islink(os.path.join(top, name)):  # what it points to is not ours
+                    os.chmod(os.path.join(top, name), 0o700)
     shutil.rmtree(path, ignore_errors=True)
     _folders.discard(path)
 
