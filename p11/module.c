@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -72,6 +73,10 @@ static enum chv_err initialise(struct chv_p11_module *m, struct chv_why *why)
 static enum chv_err open_library(struct chv_p11_module *m, struct chv_why *why)
 {
     CK_C_GetFunctionList get_list;
+    if (m->path[0] == '/' && access(m->path, F_OK) != 0 && errno != ENOENT)
+        return chv_fail(why, CHV_ERR_CONFIG,
+                        "PKCS #11 module %s: cannot be reached: %s: see that this user may enter its folders", m->path,
+                        strerror(errno));
     if (m->path[0] == '/' && access(m->path, F_OK) != 0)
         return chv_fail(why, CHV_ERR_NOT_FOUND, "PKCS #11 module %s: is not there: install it or name another module",
                         m->path);

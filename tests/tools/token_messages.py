@@ -73,9 +73,21 @@ def test_nss_without_its_arguments():
                                              "libsoftokn3.so") if os.path.exists(f"/usr/lib/{p}")), None)
     if module is None:
         raise chv.Skip("libnss3 is not installed")
-    text = chv.run("keyadmin", "token", "list", "--module", module, code=CONFIG).stderr
+    with softhsm.TokenSite() as site: # for its environment: NSS keeps memory
+        text = site.keyadmin("token", "list", "--module", module, code=CONFIG).stderr
     chv.check_in("CKR_ARGUMENTS_BAD", text, "error")
     chv.check_in("chaveiro-init=", text, "error")
+
+
+def test_a_module_that_cannot_be_reached_is_not_called_missing():
+    """As one in a folder that the server's user may not enter; root may enter any, but no ring of links."""
+    with chv.Site() as site:
+        ring = site.path("ring.so")
+        os.symlink("ring.so", ring)
+        text = chv.run("keyadmin", "token", "list", "--module", ring, code=CONFIG).stderr
+        chv.check_in(f"{ring}: cannot be reached: Too many levels of symbolic links", text, "error")
+        text = chv.run("keyadmin", "token", "list", "--module", site.path("none.so"), code=NOINPUT).stderr
+        chv.check_in("is not there", text, "error")
 
 
 def test_half_a_command():
