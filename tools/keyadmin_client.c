@@ -229,6 +229,9 @@ static enum chv_err client_profile(struct client_job *job, struct chv_why *why)
         return CHV_OK; /* said by keyadmin_grant */
     if (err == CHV_OK)
         job->profile = client.profile;
+    if (err == CHV_OK && job->profile == CHV_PROFILE_KEY)
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "client '%s' has an identity key and no credential: remove it and add its new key", client.id);
     if (err == CHV_OK && job->profile == CHV_PROFILE_PSK && chv_cli_given(job->args, "identity"))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "--identity: client '%s' is of profile psk", client.id);
     return err;

@@ -247,8 +247,13 @@ int keyadmin_client_show_registered(const struct chv_cli_args *args)
     struct chv_registry_client client;
     const char *id = args->operands[0];
     enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_READ, &reg, &why);
-    if (err != CHV_OK)
-        return chv_cli_error(err, &why, "%s: is no keystore here, and there is no registry to look for a client", id);
+    if (err != CHV_OK) {
+        keyadmin_registry_close(&reg);
+        if (err == CHV_ERR_NOT_FOUND && !chv_cli_given(args, "registry") && !chv_cli_given(args, "config"))
+            return chv_cli_error(err, &why, "%s: is no keystore here, and there is no registry to look for a client",
+                                 id);
+        return chv_cli_why(err, &why);
+    }
     err = reg.r != NULL ? chv_registry_get(reg.r, id, &client, &why) : CHV_ERR_NOT_FOUND;
     if (err == CHV_ERR_NOT_FOUND && keyadmin_registry_revoked(reg.uri) != NULL)
         err = chv_fail(&why, err, "%s: is no keystore here; there is no registry, and no line about a client in %s", id,

@@ -197,9 +197,6 @@ static enum chv_err grant_reissue(struct keyadmin_registry *reg, struct keyadmin
     struct chv_credential *c = &wish->credential;
     const struct chv_registry_client before = *client;
     c->profile = client->profile;
-    if (client->profile == CHV_PROFILE_KEY)
-        return chv_fail(why, CHV_ERR_ARGUMENT,
-                        "client '%s' has an identity key and no credential: remove it and add its new key", client->id);
     if (!wish->scopes_given) {
         c->scope_count = client->scope_count;
         memcpy(c->scopes, client->scopes, sizeof c->scopes);

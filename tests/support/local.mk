@@ -12,3 +12,6 @@ tests_support_libsupport_la_SOURCES = \
 check_LTLIBRARIES += tests/support/clock.la
 tests_support_clock_la_SOURCES = tests/support/clock.c
 tests_support_clock_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+check_LTLIBRARIES += tests/support/kill_at.la
+tests_support_kill_at_la_SOURCES = tests/support/kill_at.c
+tests_support_kill_at_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere

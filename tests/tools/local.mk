@@ -29,6 +29,7 @@ tests_tools_times_test_LDADD = $(tools_test_libs)
 tools_test_scripts = \
 	tests/tools/backup.py \
 	tests/tools/chaveiro.py \
+	tests/tools/client_life.py \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
 	tests/tools/chaveirod_processes.py \

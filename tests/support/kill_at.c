@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * LD_PRELOAD: a program that is killed before its Nth call that changes something outside of it.  N is CHV_TEST_KILL_AT;
+ * a negative one means after that call.
+ */
+#include "config.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define SHOWN __attribute__((visibility("default")))
+
+static long kill_at, calls;
+
+__attribute__((constructor)) static void kill_start(void)
+{
+    const char *n = getenv("CHV_TEST_KILL_AT");
+    kill_at = n != NULL ? strtol(n, NULL, 10) : 0;
+}
+
+static void *real(const char *name)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    if (found == NULL)
+        abort();
+    return found;
+}
+
+static void before(void)
+{
+    calls++;
+    if (calls == kill_at)
+        (void)kill(getpid(), SIGKILL);
+}
+
+static void after(void)
+{
+    if (calls == -kill_at)
+        (void)kill(getpid(), SIGKILL);
+}
+
+#define WRAPPED(type, name, parameters, arguments)                                                                     \
+    SHOWN type name parameters                                                                                         \
+    {                                                                                                                  \
+        union {                                                                                                        \
+            void *object;                                                                                              \
+            type(*function) parameters;                                                                                \
+        } to = {real(#name)};                                                                                          \
+        before();                                                                                                      \
+        type result = to.function arguments;                                                                           \
+        after();                                                                                                       \
+        return result;                                                                                                 \
+    }
+
+WRAPPED(ssize_t, pwrite64, (int __fd, const void *__buf, size_t __n, off64_t __offset), (__fd, __buf, __n, __offset))
+WRAPPED(int, fsync, (int __fd), (__fd))
+WRAPPED(int, fdatasync, (int __fildes), (__fildes))
+WRAPPED(int, rename, (const char *__old, const char *__new), (__old, __new))
+WRAPPED(int, renameat, (int __oldfd, const char *__old, int __newfd, const char *__new),
+        (__oldfd, __old, __newfd, __new))
+WRAPPED(int, link, (const char *__from, const char *__to), (__from, __to))
+WRAPPED(int, linkat, (int __fromfd, const char *__from, int __tofd, const char *__to, int __flags),
+        (__fromfd, __from, __tofd, __to, __flags))
+WRAPPED(int, unlink, (const char *__name), (__name))
+WRAPPED(int, unlinkat, (int __fd, const char *__name, int __flag), (__fd, __name, __flag))
+WRAPPED(int, ftruncate64, (int __fd, off64_t __length), (__fd, __length))
+WRAPPED(ssize_t, send, (int __fd, const void *__buf, size_t __n, int __flags), (__fd, __buf, __n, __flags))
