@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* keyadmin init: a server's keystore, in a file or a token, and its configuration file, both or neither. */
+#include "registry/registry.h"
 #include "tools/keyadmin.h"
 
 #include <errno.h>
@@ -22,6 +23,8 @@ static const char init_backup_name[] = "master-1.cms";
 
 enum { INIT_HOST_MAX = 256 };
 
+#define REGISTRY_NAME "registry.db"
+
 struct init_plan {
     const char *dir;
     bool dir_made;
@@ -41,7 +44,8 @@ struct init_plan {
     struct chv_identity identity;
     char public_file[PATH_MAX]; /* its public key; "" once it is to stay, or was not written */
     char backup_file[PATH_MAX];
-    struct chv_backup *backup; /* NULL: none is wanted */
+    struct chv_backup *backup;    /* NULL: none is wanted */
+    char registry_file[PATH_MAX]; /* made; "": not, or it was there */
 };
 
 static enum chv_err init_path(char out[PATH_MAX], const char *dir, const char *name, struct chv_why *why)
@@ -176,6 +180,7 @@ static enum chv_err init_config_text(const struct init_plan *plan, const uint8_t
     const struct chv_server_config_values values = {.name = plan->name,
                                                     .keystore = plan->store_line,
                                                     .listen = plan->listen,
+                                                    .registry = "sqlite:" REGISTRY_NAME,
                                                     .key_check = init_keeps_check(plan) ? value : NULL};
     chv_hex_encode(check, CHV_CHECK_MASTER_LEN, value + strlen(value));
     enum chv_err err = chv_server_config_template(&values, text, len);
@@ -289,6 +294,29 @@ static enum chv_err init_session_copy(struct init_plan *plan, struct chv_secret_
     return CHV_OK;
 }
 
+/* Empty, beside the configuration; one that an earlier server has left is kept. */
+static enum chv_err init_registry(struct init_plan *plan, struct chv_why *why)
+{
+    char file[PATH_MAX];
+    struct chv_crypto crypto;
+    struct chv_registry *registry = NULL;
+    const char *slash = strrchr(plan->config, '/');
+    const struct chv_registry_options options = {.mode = CHV_REGISTRY_CREATE, .crypto = &crypto};
+    if (snprintf(file, sizeof file, "%.*s" REGISTRY_NAME, slash != NULL ? (int)(slash - plan->config) + 1 : 0,
+                 plan->config) >= (int)sizeof file)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", plan->config);
+    enum chv_err err = chv_backend_open("openssl", &crypto, why);
+    if (err != CHV_OK)
+        return err;
+    const bool there = access(file, F_OK) == 0;
+    err = chv_registry_open(file, &options, &registry, why);
+    chv_registry_close(registry);
+    chv_backend_close(&crypto);
+    if (!there)
+        memcpy(plan->registry_file, file, sizeof file);
+    return err;
+}
+
 static enum chv_err init_place(struct init_plan *plan, struct chv_keystore *ks, const uint8_t check[CHV_SECRET_LEN],
                                struct chv_why *why)
 {
@@ -381,6 +409,8 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
     if (err == CHV_OK)
         err = chv_keystore_commit(ks, why);
     if (err == CHV_OK)
+        err = init_registry(plan, why);
+    if (err == CHV_OK)
         err = init_place(plan, ks, check, why);
     else if (ks != NULL)
         chv_provision_unmake(ks);
@@ -395,6 +425,8 @@ static void init_undo(struct init_plan *plan)
         (void)unlink(plan->config_temp);
     if (plan->public_file[0] != 0)
         (void)unlink(plan->public_file);
+    if (plan->registry_file[0] != 0)
+        (void)unlink(plan->registry_file);
     chv_backup_unmake(plan->backup);
     if (plan->dir_made)
         (void)rmdir(plan->dir); /* not with the PIN of a token in it, which stays */

@@ -44,6 +44,7 @@ struct chv_server_config_values {
     const char *listen;          /* NULL: CHV_DEFAULT_LISTEN */
     const char *passphrase_file; /* NULL: none */
     const char *key_check;       /* "EPOCH:HEX"; NULL: none */
+    const char *registry;        /* a URI; NULL: none */
 };
 
 /*

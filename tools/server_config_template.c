@@ -51,7 +51,7 @@ static const char server_tail[] =
     "# allowed-keys = allowed_keys\n"
     "# Who the clients are and who is denied: none (only the file 'revoked' beside this one), sqlite:FILE,\n"
     "# postgresql://HOST/DATABASE.\n"
-    "#registry = none\n"
+    "%sregistry = %s\n"
     "# Whether nobody new comes in while the registry cannot be reached; no: credentials and the last deny snapshot,\n"
     "# which is in the state folder, will do.\n"
     "#registry-required = yes\n"
@@ -109,7 +109,8 @@ enum chv_err chv_server_config_template(const struct chv_server_config_values *v
                         passphrase_file != NULL ? "" : "# ", passphrase_file != NULL ? passphrase_file : "passphrase",
                         values->listen != NULL ? values->listen : CHV_DEFAULT_LISTEN);
     if (head > 0 && (size_t)head < cap) {
-        int tail = snprintf(out + head, cap - (size_t)head, "%s", server_tail);
+        int tail = snprintf(out + head, cap - (size_t)head, server_tail, values->registry != NULL ? "" : "#",
+                            values->registry != NULL ? values->registry : "none");
         if (tail > 0 && (size_t)tail < cap - (size_t)head) {
             /* A value with a line end or a comment sign in it would say something else than was meant. */
             err = chv_server_config_parse(out, "", parsed, NULL) == CHV_OK ? CHV_OK : CHV_ERR_ARGUMENT;

@@ -427,9 +427,13 @@ class Site:
     def keyadmin(self, *arguments, **options):
         return run("keyadmin", *arguments, **options)
 
-    def init(self, *extra, listen="127.0.0.1:0", code=0):
-        return self.keyadmin("init", "--dir", self.store, "--name", self.name, "--listen", listen, "--passphrase-file",
+    def init(self, *extra, listen="127.0.0.1:0", code=0, registry=False):
+        """A server of its own; `registry`: with the one that keyadmin gives it, else its clients need not be registered."""
+        done = self.keyadmin("init", "--dir", self.store, "--name", self.name, "--listen", listen, "--passphrase-file",
                              self.passphrase_file, "--scrypt-cost", SCRYPT_COST, *extra, code=code)
+        if code == 0 and not registry:
+            self.configure(registry="none")
+        return done
 
     def add_client(self, client_id, scopes=("message",), expires="90d", extra=(), out=None):
         out = out or self.path(f"{client_id}.key")

@@ -62,8 +62,11 @@ class TokenSite(chv.Site):
         return super().keyadmin(*arguments, **options)
 
     def init(self, *extra, listen="127.0.0.1:0", code=0, uri=None):
-        return self.keyadmin("init", "--dir", self.store, "--name", self.name, "--listen", listen, "--keystore",
+        done = self.keyadmin("init", "--dir", self.store, "--name", self.name, "--listen", listen, "--keystore",
                              uri or f"pkcs11:token={self.label}", *extra, code=code)
+        if code == 0:
+            self.configure(registry="none")
+        return done
 
     @property
     def uri(self):
