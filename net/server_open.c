@@ -206,6 +206,8 @@ enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, siz
     enum chv_err err = keep_client(c, &denied);
     if (err != CHV_OK)
         return err;
+    if (c->worker->draining)
+        return refuse(c, 503, "the server ends");
     if (denied != NULL)
         return refuse(c, 403, denied);
     if (c->verdict != CHV_KEEPER_ACCEPTED)
