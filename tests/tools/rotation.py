@@ -56,6 +56,23 @@ def test_the_client_says_so_while_it_is_connected():
         chv.check_equal(chat.wait(0).stdout, b"message received: 'one'\n", "the session goes on")
 
 
+def test_profile_key_psk_is_handed_one_bound_to_the_same_identity():
+    with RotationSite() as site:
+        site.init()
+        site.configure(profiles="psk, key+psk")
+        cam1 = site.add_client("cam1", extra=("--profile", "key+psk"))
+        site.start()
+        site.send(cam1)
+        site.rotate()
+        site.send_until(cam1, ["1.1", "2.1"])
+        old, new = (contents(cam1).data[f"credential:{n}.1"] for n in (1, 2))
+        chv.check_equal((new[1], new[6:]), (3, old[6:]), "profile, and all behind the epoch")
+        done = site.send(cam1)
+        chv.check_in("profile key+psk", done.stderr, "profile")
+        chv.check_in("credential 2.1", done.stderr, "the new key")
+        chv.check_equal(labels(cam1), ["2.1"], "the old one is gone")
+
+
 def test_switched_off_or_to_another_epoch():
     with RotationSite() as site:
         site.init()
