@@ -233,14 +233,11 @@ void chv_registrar_poll(struct chv_registrar *r, uint64_t now, chv_registrar_cha
     bool moved = false;
     if (r->failing && now < r->retry_at)
         return;
-    const bool missing = r->missing;
     enum chv_err err = r->registry == NULL ? open_registry(r, &why) : CHV_OK;
     if (err == CHV_OK && r->missing) {
         r->failing = false;
         return;
     }
-    if (err == CHV_OK && missing)
-        changed(arg, NULL);
     if (err == CHV_OK)
         err = chv_registry_poll(r->registry, &moved, &why);
     if (err != CHV_OK && !chv_registrar_complete(r) && r->registry != NULL) {

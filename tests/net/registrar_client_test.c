@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The net side of the registrar, with a test in the registrar's place: answers in time, late, never, and a lost socket. */
+#include "config.h"
+
+#include "net/ipc.h"
+#include "net/registrar_client.h"
+#include "tests/net/conn_support.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { WAIT_MS = 500, CAPACITY = 8 };
+
+/* Who asked. */
+struct asker {
+    struct chv_registrar_ask *ask;
+    unsigned answered, unanswered, status, verdict;
+};
+
+static struct test_loop t;
+static struct chv_registrar_client client;
+static int end; /* the registrar's */
+static unsigned all, losses;
+static char changed[CHV_CLIENT_ID_MAX + 1];
+
+static void on_changed(struct chv_registrar_client *c, const char *id)
+{
+    CU_ASSERT_PTR_EQUAL(c, &client);
+    if (id == NULL)
+        all++;
+    else
+        snprintf(changed, sizeof changed, "%s", id);
+}
+
+static void on_lost(struct chv_registrar_client *c)
+{
+    CU_ASSERT_PTR_EQUAL(c, &client);
+    losses++;
+}
+
+static const struct chv_registrar_events events = {.changed = on_changed, .lost = on_lost};
+
+static void on_answer(void *owner, const struct chv_registrar_answer *answer)
+{
+    struct asker *a = owner;
+    a->ask = NULL;
+    if (answer == NULL) {
+        a->unanswered++;
+        return;
+    }
+    a->answered++;
+    a->status = answer->status;
+    a->verdict = answer->verdict;
+}
+
+static void introduce(void)
+{
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(chv_ipc_pair(ends, NULL), CHV_OK);
+    if (end >= 0)
+        (void)close(end);
+    end = ends[1];
+    chv_registrar_client_connect(&client, ends[0]);
+}
+
+static void start(void)
+{
+    end = -1;
+    all = losses = 0;
+    changed[0] = '\0';
+    test_loop_open(&t, NULL, 0);
+    chv_registrar_client_init(&client, &t.loop.uv, CAPACITY, &events);
+    client.wait_ms = WAIT_MS;
+    introduce();
+    CU_ASSERT_EQUAL(all, 1); /* a registrar that comes may know of changes */
+}
+
+static void finish(void)
+{
+    chv_registrar_client_close(&client);
+    test_loop_close(&t);
+    if (end >= 0)
+        (void)close(end);
+}
+
+static enum chv_err ask(struct asker *a)
+{
+    const struct chv_registrar_request q = {
+        .kind = CHV_REGISTRAR_OPEN, .profile = 1, .epoch = 1, .serial = 1, .id = "x"};
+    return chv_registrar_client_ask(&client, &q, on_answer, a, &a->ask);
+}
+
+static bool is_asked(void *arg)
+{
+    (void)arg;
+    struct pollfd p = {.fd = end, .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
+}
+
+static struct chv_registrar_request receive(void)
+{
+    struct chv_registrar_request q = {.tag = 0};
+    CU_ASSERT_TRUE_FATAL(test_run(&t, is_asked, NULL));
+    CU_ASSERT_EQUAL(recv(end, &q, sizeof q, MSG_DONTWAIT), (ssize_t)sizeof q);
+    CU_ASSERT_NOT_EQUAL(q.tag, 0);
+    return q;
+}
+
+static void reply(uint64_t tag, enum chv_registrar_status status, const char *id)
+{
+    struct chv_registrar_answer a = {.tag = tag, .status = (uint16_t)status, .verdict = CHV_VERDICT_REVOKED};
+    snprintf(a.id, sizeof a.id, "%s", id);
+    size_t len = chv_registrar_answer_size(&a);
+    CU_ASSERT_EQUAL(send(end, &a, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static bool is_done(void *arg)
+{
+    const struct asker *a = arg;
+    return a->answered + a->unanswered > 0;
+}
+
+static bool is_lost(void *arg)
+{
+    (void)arg;
+    return losses > 0;
+}
+
+static bool has_changed(void *arg)
+{
+    (void)arg;
+    return changed[0] != '\0';
+}
+
+static void test_answered(void)
+{
+    struct asker one = {.ask = NULL}, two = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&one), CHV_OK);
+    CU_ASSERT_EQUAL(ask(&two), CHV_OK);
+    struct chv_registrar_request q1 = receive(), q2 = receive();
+    CU_ASSERT_STRING_EQUAL(q1.id, "x");
+    reply(q2.tag, CHV_REGISTRAR_UNAVAILABLE, ""); /* in any order */
+    reply(q1.tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &one));
+    CU_ASSERT_EQUAL(one.status, CHV_REGISTRAR_OK);
+    CU_ASSERT_EQUAL(one.verdict, CHV_VERDICT_REVOKED);
+    CU_ASSERT_EQUAL(two.status, CHV_REGISTRAR_UNAVAILABLE);
+    CU_ASSERT_EQUAL(client.outstanding, 0);
+    finish();
+}
+
+static void test_changes(void)
+{
+    start();
+    reply(0, CHV_REGISTRAR_CHANGED, "cam1");
+    CU_ASSERT_TRUE(test_run(&t, has_changed, NULL));
+    CU_ASSERT_STRING_EQUAL(changed, "cam1");
+    CU_ASSERT_EQUAL(all, 1);
+    reply(0, CHV_REGISTRAR_CHANGED, "");
+    reply(0, CHV_REGISTRAR_CHANGED, "cam2");
+    changed[0] = '\0';
+    CU_ASSERT_TRUE(test_run(&t, has_changed, NULL));
+    CU_ASSERT_EQUAL(all, 2);
+    finish();
+}
+
+/* Without an answer in time there is none; one that comes late is nobody's. */
+static void test_deadline(void)
+{
+    struct asker late = {.ask = NULL}, next = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&late), CHV_OK);
+    struct chv_registrar_request q = receive();
+    CU_ASSERT_TRUE(test_run(&t, is_done, &late));
+    CU_ASSERT_EQUAL(late.unanswered, 1);
+    CU_ASSERT_EQUAL(client.outstanding, 1); /* the registrar has it yet */
+    CU_ASSERT_EQUAL(ask(&next), CHV_OK);
+    struct chv_registrar_request q2 = receive();
+    CU_ASSERT_NOT_EQUAL(q.tag, q2.tag);
+    reply(q.tag, CHV_REGISTRAR_OK, "");
+    reply(q2.tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &next));
+    CU_ASSERT_EQUAL(next.answered, 1);
+    CU_ASSERT_EQUAL(late.answered, 0);
+    CU_ASSERT_EQUAL(client.outstanding, 0);
+    finish();
+}
+
+/* No more are out than their answers fit, no more wait than is allowed, and those that wait have a limit too. */
+static void test_bounds(void)
+{
+    static struct asker many[CHV_REGISTRAR_OUTSTANDING + CAPACITY];
+    struct asker over = {.ask = NULL};
+    memset(many, 0, sizeof many);
+    start();
+    for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING + CAPACITY; i++)
+        CU_ASSERT_EQUAL(ask(&many[i]), CHV_OK);
+    CU_ASSERT_EQUAL(client.outstanding, CHV_REGISTRAR_OUTSTANDING);
+    CU_ASSERT_EQUAL(client.waiting, CAPACITY);
+    CU_ASSERT_EQUAL(ask(&over), CHV_ERR_BUSY);
+    struct chv_registrar_request q = receive();
+    reply(q.tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &many[0]));
+    CU_ASSERT_EQUAL(client.outstanding, CHV_REGISTRAR_OUTSTANDING); /* the next one has taken its place */
+    CU_ASSERT_EQUAL(client.waiting, CAPACITY - 1);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &many[CHV_REGISTRAR_OUTSTANDING + CAPACITY - 1]));
+    CU_ASSERT_EQUAL(client.waiting, 0);
+    finish();
+}
+
+static void test_cancelled(void)
+{
+    struct asker sent = {.ask = NULL}, kept = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&sent), CHV_OK);
+    struct chv_registrar_request q = receive();
+    chv_registrar_client_cancel(&client, sent.ask);
+    chv_registrar_client_cancel(&client, NULL);
+    CU_ASSERT_EQUAL(ask(&kept), CHV_OK);
+    struct chv_registrar_request q2 = receive();
+    reply(q.tag, CHV_REGISTRAR_OK, "");
+    reply(q2.tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &kept));
+    CU_ASSERT_EQUAL(sent.answered + sent.unanswered, 0);
+    finish();
+}
+
+/* What was out at a registrar that is gone gets no answer; without one nothing is asked; a new one is asked anew. */
+static void test_lost(void)
+{
+    struct asker one = {.ask = NULL}, two = {.ask = NULL}, three = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&one), CHV_OK);
+    (void)close(end);
+    end = -1;
+    CU_ASSERT_TRUE(test_run(&t, is_lost, NULL));
+    CU_ASSERT_EQUAL(one.unanswered, 1);
+    CU_ASSERT_EQUAL(ask(&two), CHV_ERR_UNAVAILABLE);
+    CU_ASSERT_EQUAL(two.unanswered, 0);
+    introduce();
+    CU_ASSERT_EQUAL(all, 2);
+    CU_ASSERT_EQUAL(ask(&three), CHV_OK);
+    reply(receive().tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &three));
+    CU_ASSERT_EQUAL(three.answered, 1);
+    CU_ASSERT_EQUAL(losses, 1);
+    finish();
+}
+
+static void test_garbage(void)
+{
+    struct asker one = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&one), CHV_OK);
+    CU_ASSERT_EQUAL(send(end, "no answer", 9, MSG_NOSIGNAL), 9);
+    CU_ASSERT_TRUE(test_run(&t, is_lost, NULL));
+    CU_ASSERT_EQUAL(one.unanswered, 1);
+    finish();
+}
+
+TEST_MAIN("registrar client", {"answered", test_answered}, {"changes", test_changes}, {"deadline", test_deadline},
+          {"bounds", test_bounds}, {"cancelled", test_cancelled}, {"socket lost", test_lost}, {"garbage", test_garbage})
