@@ -55,14 +55,21 @@ class Serving(faulty.FaultySite):
 
 
 def test_calls_of_a_handshake():
-    """One C_Sign for each client: no search, no session, no login, no look at the slots."""
+    """
+    One C_Sign for each client: no search, no session, no login, no look at the slots.  Beside it the original of a session
+    copy derives when a second has gone by since the last time.
+    """
     with Serving() as site:
         quiet = ("C_FindObjectsInit", "C_OpenSession", "C_Login", "C_GetSlotList", "C_GetTokenInfo", "C_CreateObject")
         before = {call: site.tokens.calls(call) for call in (*quiet, "C_Sign", "C_SignInit")}
+        start = time.monotonic()
         for i in range(10):
             site.send(site.key, str(i))
+        looks = int(time.monotonic() - start) + 1
         made = {call: site.tokens.calls(call) - n for call, n in before.items()}
-        chv.check_equal(made, {**dict.fromkeys(quiet, 0), "C_Sign": 10, "C_SignInit": 10}, "calls of ten handshakes")
+        signs = made.pop("C_Sign")
+        chv.check(10 <= signs <= 10 + looks, f"ten handshakes, {looks} looks at most: {signs} C_Sign")
+        chv.check_equal(made, {**dict.fromkeys(quiet, 0), "C_SignInit": signs}, "calls of ten handshakes")
 
 
 def test_one_failed_call_is_mended_unseen():
