@@ -234,7 +234,7 @@ static void test_twins(void)
     uri = test_softhsm_uri("nobody", "", "");
     CU_ASSERT_EQUAL(open_only(uri, &why), CHV_ERR_NOT_FOUND);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "token=nobody"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "keyadmin init"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "keyadmin token init"));
     free(uri);
 }
 
