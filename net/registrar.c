@@ -101,6 +101,23 @@ static bool hidden(struct chv_registrar *r)
     return true;
 }
 
+static enum chv_err take_epoch(void *arg, const struct chv_registry_epoch *epoch)
+{
+    struct chv_registrar *r = arg;
+    if (epoch->status != CHV_EPOCH_COMPROMISED)
+        return CHV_OK;
+    if (r->compromised_count == CHV_REGISTRAR_EPOCHS_MAX)
+        return CHV_ERR_SPACE;
+    r->compromised[r->compromised_count++] = epoch->epoch;
+    return CHV_OK;
+}
+
+static enum chv_err load_epochs(struct chv_registrar *r, struct chv_why *why)
+{
+    r->compromised_count = 0;
+    return writable(r) ? chv_registry_epoch_list(r->registry, take_epoch, r, why) : CHV_OK;
+}
+
 static enum chv_err open_registry(struct chv_registrar *r, struct chv_why *why)
 {
     const bool deny_list = strncmp(r->uri, deny_scheme, strlen(deny_scheme)) == 0;
@@ -119,6 +136,8 @@ static enum chv_err open_registry(struct chv_registrar *r, struct chv_why *why)
     err = check_mark(r, why);
     if (err == CHV_OK)
         err = chv_registry_info(r->registry, &info, why);
+    if (err == CHV_OK)
+        err = load_epochs(r, why);
     if (err != CHV_OK) {
         give_up(r);
         return err;
@@ -202,14 +221,20 @@ static enum chv_err tell_changes(struct chv_registrar *r, chv_registrar_changed_
     enum chv_err err = chv_registry_info(r->registry, &info, why);
     if (err != CHV_OK)
         return err;
+    uint32_t before[CHV_REGISTRAR_EPOCHS_MAX];
+    const size_t before_count = r->compromised_count;
+    memcpy(before, r->compromised, sizeof before);
     bool all = !chv_registrar_complete(r) || info.generation < r->generation;
     if (!all && info.generation == r->generation)
         return CHV_OK;
     if (info.generation < r->generation)
         err = check_mark(r, why);
+    if (err == CHV_OK)
+        err = load_epochs(r, why);
     if (err == CHV_OK && !all) {
         err = chv_registry_changed(r->registry, r->generation, take_change, &changes, why);
-        all = changes.n == 0 || changes.n > CHV_REGISTRAR_CHANGES_MAX;
+        all = changes.n == 0 || changes.n > CHV_REGISTRAR_CHANGES_MAX || before_count != r->compromised_count ||
+              memcmp(before, r->compromised, before_count * sizeof before[0]) != 0;
     }
     if (err != CHV_OK && err != CHV_ERR_CANCELLED)
         return err;

@@ -66,6 +66,7 @@ bool chv_registrar_answer_valid(const struct chv_registrar_answer *answer, size_
 enum {
     CHV_REGISTRAR_RETRY_MS = 1000,     /* a registry that failed is left alone for so long */
     CHV_REGISTRAR_CHANGES_MAX = 64,    /* more at once: "anybody" */
+    CHV_REGISTRAR_EPOCHS_MAX = 64,     /* whose masters leaked */
     CHV_REGISTRAR_CACHE = 4096,        /* clients */
     CHV_REGISTRAR_SEEN_MAX = 4096,     /* that wait to be written */
     CHV_REGISTRAR_SEEN_MS = 1000,      /* between two writes of who was seen */

@@ -225,6 +225,14 @@ static enum chv_err look_up(struct chv_registrar *r, uint64_t now, const struct 
     return err != CHV_OK && !r->setup.required ? look_up_snapshot(r, claim, time, a, why) : err;
 }
 
+static bool is_compromised(const struct chv_registrar *r, uint32_t epoch)
+{
+    for (size_t i = 0; i < r->compromised_count; i++)
+        if (r->compromised[i] == epoch)
+            return true;
+    return false;
+}
+
 static void fill_answer(const struct chv_registry_answer *a, struct chv_registrar_answer *answer)
 {
     answer->status = CHV_REGISTRAR_OK;
@@ -285,6 +293,8 @@ void chv_registrar_answer(struct chv_registrar *r, uint64_t now, uint64_t time, 
     }
     if (q.kind == CHV_REGISTRAR_RECHECK && a.known)
         spare_session(&claim, time, &a);
+    if (a.verdict == CHV_VERDICT_OK && is_compromised(r, q.epoch))
+        a.verdict = CHV_VERDICT_EPOCH;
     if (q.kind == CHV_REGISTRAR_OPEN && !r->failing && chv_registrar_complete(r))
         note_open(r, now, time, &claim, &a);
     fill_answer(&a, answer);

@@ -29,6 +29,8 @@ struct chv_registrar {
     uint64_t retry_at, complain_at; /* ms */
     char complaint[sizeof(struct chv_why)];
     uint64_t generation; /* up to which changes were told */
+    size_t compromised_count;
+    uint32_t compromised[CHV_REGISTRAR_EPOCHS_MAX]; /* epochs */
     bool mark_due, snapshot_due;
 
     size_t seen_count;

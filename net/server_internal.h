@@ -128,7 +128,7 @@ struct chv_server_conn {
     struct chv_credential
         *registered; /* profile key: who has this key, and with which rights; NULL: the allow-list says */
     bool indexed;    /* in by_id */
-    bool checking, check_due, check_again, no_update;
+    bool checking, check_due, check_again, no_update, narrowed;
     struct chv_server_conn *id_prev, *id_next;       /* in by_id */
     struct chv_server_conn *check_prev, *check_next; /* while check_due */
 };

@@ -138,13 +138,20 @@ static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
     return CHV_OK;
 }
 
+/* Who would have to have a scope that is missing. */
+static const char *source_of_rights(const struct chv_server_conn *c)
+{
+    if (c->narrowed || c->registered != NULL)
+        return "in the registry this client";
+    return c->client->epoch == 0 ? "the allow-list's entry" : "the credential";
+}
+
 static enum chv_err open_service(struct chv_server_conn *c, const struct chv_service *service, const uint8_t *map,
                                  size_t len)
 {
     char text[160];
     if (service->scope != NULL && !chv_credential_has_scope(c->client, service->scope)) {
-        snprintf(text, sizeof text, "%s has no scope '%s'",
-                 c->client->epoch == 0 ? "the allow-list's entry" : "the credential", service->scope);
+        snprintf(text, sizeof text, "%s has no scope '%s'", source_of_rights(c), service->scope);
         return refuse(c, 403, text);
     }
     enum chv_err err = service->open(c->conn, c->client, map, len, &c->state);

@@ -63,9 +63,10 @@ static bool has_scope(const struct chv_registrar_answer *answer, const char *sco
     return false;
 }
 
-/* Rights are what both have. */
-static void narrow(struct chv_credential *rights, const struct chv_registrar_answer *answer)
+/* Rights are what both have.  Whether scopes were taken away. */
+static bool narrow(struct chv_credential *rights, const struct chv_registrar_answer *answer)
 {
+    const size_t had = rights->scope_count;
     size_t kept = 0;
     for (size_t i = 0; answer->has_scopes != 0 && i < rights->scope_count; i++)
         if (has_scope(answer, rights->scopes[i]))
@@ -74,6 +75,7 @@ static void narrow(struct chv_credential *rights, const struct chv_registrar_ans
         rights->scope_count = kept;
     if (answer->not_after != 0 && (rights->not_after == 0 || answer->not_after < rights->not_after))
         rights->not_after = answer->not_after;
+    return rights->scope_count < had;
 }
 
 /* A key of the allow-list need not be in the registry; in it, it is under the same id. */
@@ -113,7 +115,7 @@ static void on_open_answer(void *owner, const struct chv_registrar_answer *answe
         return;
     }
     c->no_update = answer->no_update != 0;
-    narrow(c->client, answer);
+    c->narrowed = narrow(c->client, answer);
     chv_server_duplicate_check(c);
 }
 

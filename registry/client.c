@@ -225,6 +225,7 @@ const char *chv_verdict_text(enum chv_verdict verdict)
         [CHV_VERDICT_PROFILE] = "client is registered for another profile",
         [CHV_VERDICT_IDENTITY] = "identity key is not this client's",
         [CHV_VERDICT_MALFORMED] = "client cannot be checked",
+        [CHV_VERDICT_EPOCH] = "credential is of an epoch whose master leaked",
     };
     return (unsigned)verdict < CHV_VERDICT_COUNT ? texts[verdict] : "?";
 }

@@ -411,6 +411,7 @@ enum chv_verdict {
     CHV_VERDICT_PROFILE,   /* registered for identity keys only, or not for these */
     CHV_VERDICT_IDENTITY,  /* the identity key is not this client's */
     CHV_VERDICT_MALFORMED, /* its row cannot be believed */
+    CHV_VERDICT_EPOCH, /* the master of the credential's epoch leaked: the registrar's word, not chv_registry_lookup's */
     CHV_VERDICT_COUNT
 };
 

@@ -8,6 +8,7 @@ import sqlite3
 import time
 
 import chv
+import identityclient
 import postgres
 import rawclient
 import store
@@ -260,6 +261,83 @@ def test_the_end_of_an_idle_loop_of_sessions():
         house.put("cam1", "status=revoked")
         for client in clients[1::2]:
             ended(client, "client is revoked")
+
+
+def test_an_epoch_whose_master_leaked():
+    with House() as house:
+        house.put("cam1")
+        live = house.client("cam1")
+        house.tool("epoch", "1", "3")
+        ended(live, "credential is of an epoch whose master leaked")
+        house.refused("cam1", text="credential is of an epoch whose master leaked")
+        house.tool("epoch", "1", "2")
+        house.comes_in("cam1")
+
+
+def test_profile_key_by_the_registry():
+    with House(start=False, profiles="psk, key, key+psk") as house:
+        site = house.site
+        site.client_identity = site.path("cam1")
+        chv.run("keyadmin", "identity", "new", "--out", site.client_identity)
+        static = identityclient.private_of(site.client_identity)
+        public = identityclient.public_bytes(static)
+        server = identityclient.public_bytes(os.path.join(site.store, "server.pub"))
+        house.put("cam1", "profile=key", "identity=x25519:" + public.hex(), "latest=0.0", "minimum=0.0")
+        house.start()
+
+        def come():
+            client = identityclient.IdentityClient(site, identityclient.KEY, static, server)
+            house.sockets.append(client.sock)
+            return client, client.handshake()
+
+        client, refused = come()
+        chv.check_equal((refused, client.open()[0]), (None, 200), "a key of the registry")
+        house.server.wait_for("client 'cam1': opened service")
+        until(lambda: int(house.tool("show", "cam1").split("last_seen=")[1]) > 0, "cam1 was seen")
+        house.put("cam1", "scopes=files:ro")
+        ended(client, "scope 'message' was taken away")
+        client, refused = come()
+        chv.check_equal(refused, None, "handshake")
+        code, text = client.open()
+        chv.check_equal((code, text), (403, "in the registry this client has no scope 'message'"), "STATUS")
+        house.put("cam1", "status=revoked")
+        chv.check_equal(come()[1], 403, "a key that is revoked")
+        house.server.wait_for("refused 403: client is revoked")
+        static = identityclient.X25519PrivateKey.generate()
+        chv.check_equal(come()[1], 403, "a key that nobody knows")
+        house.server.wait_for("neither in allowed-keys nor in the registry")
+
+
+def test_a_key_of_the_allow_list_and_the_registry():
+    """It need not be registered; where the registry has it, what it says counts."""
+    with House(start=False, profiles="psk, key", allowed_keys="allowed_keys") as house:
+        site = house.site
+        keys = {}
+        for name in ("cam1", "cam2", "cam3", "cam4"):
+            chv.run("keyadmin", "identity", "new", "--out", site.path(name))
+            keys[name] = identityclient.private_of(site.path(name))
+        lines = [chv.run("keyadmin", "identity", "show", site.path(name) + ".pub").stdout for name in keys]
+        chv.write(os.path.join(site.store, "allowed_keys"), b"".join(lines), 0o644)
+        server = identityclient.public_bytes(os.path.join(site.store, "server.pub"))
+        public = {name: identityclient.public_bytes(key).hex() for name, key in keys.items()}
+        house.put("other", "profile=key", "identity=x25519:" + public["cam2"], "latest=0.0", "minimum=0.0")
+        house.put("cam3", "status=revoked")
+        house.put("cam4", "profile=key", "identity=x25519:" + public["cam4"], "latest=0.0", "minimum=0.0")
+        house.start()
+
+        def come(name):
+            client = identityclient.IdentityClient(site, identityclient.KEY, keys[name], server)
+            house.sockets.append(client.sock)
+            chv.check_equal(client.handshake(), None, f"handshake of {name}")
+            return client, client.open()
+
+        chv.check_equal(come("cam1")[1][0], 200, "one that is not registered")
+        chv.check_equal(come("cam2")[1], (403, "identity key is not this client's"), "one that is another's there")
+        chv.check_equal(come("cam3")[1], (403, "client is revoked"), "one whose id is revoked")
+        client, opened = come("cam4")
+        chv.check_equal(opened[0], 200, "one that is in both")
+        house.put("cam4", "status=revoked")
+        ended(client, "client is revoked")
 
 
 # --- the registry is away -----------------------------------------------------------------------------------------------
