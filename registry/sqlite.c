@@ -36,6 +36,11 @@ static struct sqlite_registry *sqlite_of(struct chv_sql *db)
     return (struct sqlite_registry *)(void *)db;
 }
 
+static enum chv_err disk_full(const struct sqlite_registry *s, struct chv_why *why)
+{
+    return chv_fail(why, CHV_ERR_IO, "%s: the disk is full: nothing was changed", s->path);
+}
+
 /* The one place where SQLite's codes become ours (https://www.sqlite.org/rescode.html). */
 static enum chv_err failed(const struct sqlite_registry *s, int rc, struct chv_why *why)
 {
@@ -48,7 +53,7 @@ static enum chv_err failed(const struct sqlite_registry *s, int rc, struct chv_w
     case SQLITE_READONLY:
         return chv_fail(why, CHV_ERR_IO, "%s: is read-only: nothing was changed", s->path);
     case SQLITE_FULL:
-        return chv_fail(why, CHV_ERR_IO, "%s: the disk is full: nothing was changed", s->path);
+        return disk_full(s, why);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return chv_fail(why, CHV_ERR_DAMAGED,
@@ -59,6 +64,8 @@ static enum chv_err failed(const struct sqlite_registry *s, int rc, struct chv_w
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_IOERR:
+        if (number == ENOSPC || number == EDQUOT) /* no room for the -shm file has no code of its own */
+            return disk_full(s, why);
         return chv_fail(why, CHV_ERR_IO, "%s: %s: %s", s->path, sqlite3_errstr(rc),
                         number != 0 ? strerror(number) : "see the system's log");
     default:

@@ -15,3 +15,6 @@ tests_support_clock_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -r
 check_LTLIBRARIES += tests/support/kill_at.la
 tests_support_kill_at_la_SOURCES = tests/support/kill_at.c
 tests_support_kill_at_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+check_LTLIBRARIES += tests/support/disk.la
+tests_support_disk_la_SOURCES = tests/support/disk.c
+tests_support_disk_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere

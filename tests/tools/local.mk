@@ -51,6 +51,8 @@ tools_test_scripts = \
 	tests/tools/token_site.py \
 	tests/tools/token_warnings.py \
 	tests/tools/registrar.py \
+	tests/tools/registry_faults.py \
+	tests/tools/registry_site.py \
 	tests/tools/server_expiry.py \
 	tests/tools/keyadmin_epoch.py \
 	tests/tools/rotation.py \

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""keyadmin, chaveirod and chaveiro with one registry: live sessions are cut, keys known by the registry, two servers."""
+import json
+import os
+import subprocess
+
+import chv
+import postgres
+import rawclient
+from client_life import Fleet
+from registrar import House, until
+from rotate import RotationSite, labels
+
+NOPERM = 77
+
+
+class Running(Fleet):
+    """A fleet whose server runs: its address is what clients are told at the command line."""
+
+    def __init__(self, registry=None, **settings):
+        super().__init__(registry)
+        self.site.configure(**settings)
+
+    def key(self, client):
+        return chv.Key(client, self.path(f"{client}.key"), self.passphrase)
+
+    def chat(self, client):
+        """A session that lives, and has been served once."""
+        process = self.site.client_start(self.key(client), "chat", stdin=subprocess.PIPE)
+        self.says(process, "one")
+        return process
+
+    def says(self, process, text):
+        process.stdin.write(f"{text}\n".encode())
+        process.stdin.flush()
+        process.wait_for(f"message received: '{text}'", stream="stdout")
+
+    def cut(self, process, text):
+        chv.check_in(text, process.wait(NOPERM).stderr, "why it ended")
+
+    def send(self, client, *extra, code=0):
+        return self.site.client(self.key(client), "-v", "send", "ola", *extra, code=code)
+
+
+def test_live_sessions_are_cut_by_keyadmin():
+    """Every command that takes something away, with the programs themselves; the others' sessions go on."""
+    with Running() as fleet:
+        names = ("revoked", "suspended", "removed", "narrowed", "leaked", "reissued", "other")
+        for name in names:
+            fleet.add(name, "--scope", "message", "--scope", "files:ro")
+        fleet.site.start()
+        live = {name: fleet.chat(name) for name in names}
+        fleet.state("revoke", "revoked", "--reason", "stolen")
+        fleet.state("suspend", "suspended", "--reason", "in repair")
+        fleet.state("remove", "removed")
+        fleet.state("set-scopes", "narrowed", "files:ro")
+        fleet.reissue("leaked", "leaked.new", "--leaked")
+        fleet.reissue("reissued", "reissued.new")
+        fleet.cut(live["revoked"], "client is revoked: stolen")
+        fleet.cut(live["suspended"], "client is suspended: in repair")
+        fleet.cut(live["removed"], "client is revoked")
+        fleet.cut(live["narrowed"], "scope 'message' was taken away")
+        fleet.cut(live["leaked"], "credential is superseded")
+        for name in ("reissued", "other"):
+            fleet.says(live[name], "two")
+            live[name].stdin.close()
+            live[name].wait(0)
+
+
+def test_a_client_is_known_by_its_key_in_the_registry():
+    """Profile key without an allow-list: the registry says whose key it is, and may take it away."""
+    with Running(profiles="psk, key, key+psk") as fleet:
+        for name in ("cam1", "cam2"):
+            fleet.add(name, "--profile", "key")
+        fleet.add("cam3", "--profile", "key+psk")
+        stranger = fleet.path("stranger")
+        chv.run("keyadmin", "identity", "new", "--out", stranger)
+        server = fleet.site.start()
+        for name in ("cam1", "cam2", "cam3"):
+            fleet.send(name)
+            server.wait_for(f"client '{name}': opened service 'message'")
+        done = chv.run("chaveiro", "--identity", stranger, "--server-key", os.path.join(fleet.site.store, "server.pub"),
+                       "--server", fleet.site.address, "send", "ola", code=NOPERM)
+        chv.check_in("403", done.stderr, "a key that nobody knows")
+        live, other = fleet.chat("cam1"), fleet.chat("cam2")
+        fleet.state("revoke", "cam1", "--reason", "stolen")
+        fleet.cut(live, "client is revoked: stolen")
+        chv.check_in("403", fleet.send("cam1", code=NOPERM).stderr, "revoked")
+        fleet.says(other, "two")
+        fleet.state("suspend", "cam3")
+        chv.check_in("client is suspended", fleet.send("cam3", code=NOPERM).stderr, "suspended")
+        other.stdin.close()
+        other.wait(0)
+
+
+def test_who_has_not_sent_open_was_not_seen():
+    """A hello may be a replay: only OPEN proves that the client is there."""
+    with House() as house:
+        for name in ("cam1", "cam2"):
+            house.put(name, "latest=1.2")
+        held = house.keys.client(house.site, "cam1", serial=2)
+        chv.check_equal(held.handshake(), None, "handshake")
+        replayed = house.keys.client(house.site, "cam1", serial=2)
+        replayed.send_hello()
+        house.comes_in("cam2", serial=2)  # and was written with all that was known by then
+        until(lambda: "last_seen=0\n" not in house.tool("show", "cam2"), "cam2 was seen")
+        chv.check_in("confirmed=0.0 last_seen=0\n", house.tool("show", "cam1"), "cam1")
+        house.comes_in("cam1", serial=1)
+        held.sock.close()
+        replayed.sock.close()
+
+
+def test_a_leaked_key_is_handed_no_successor():
+    """The thief may have it: whoever comes with any key of that client gets nothing in band."""
+    with RotationSite() as site:
+        site.init()
+        site.configure(registry=f"sqlite:{site.path('clients.db')}")
+        cam1, cam2 = site.add_client("cam1"), site.add_client("cam2")
+        out = site.path("cam1.new")
+        site.keyadmin("client", "reissue", "cam1", "--leaked", "-c", site.config, "--passphrase-file",
+                      site.passphrase_file, "--client-passphrase-file", cam1.passphrase_file, "--scrypt-cost",
+                      chv.SCRYPT_COST, "--out", out)
+        new = chv.Key("cam1", out, cam1.passphrase_file)
+        server = site.start()
+        site.rotate()
+        chv.check_in("superseded", site.client(cam1, "send", "ola", code=NOPERM).stderr, "the leaked one")
+        site.send_until(cam2, ["1.1", "2.1"])
+        for _ in range(5):
+            chv.check_in("credential 1.2", site.send(new).stderr, "its credential")
+            chv.check_equal(labels(new), ["1.2"], "what it holds")
+        chv.check_not_in("client 'cam1': is handed", server.stderr, "log")
+
+
+def test_a_server_killed_during_a_rotation_leaves_a_key_that_works():
+    """At whatever moment of a client's coming; what it has stored by then is what it comes with next."""
+    with RotationSite() as site:
+        site.init()
+        site.configure(registry=f"sqlite:{site.path('clients.db')}")
+        keys = [site.add_client(f"cam{i}") for i in range(1, 5)]
+        site.start()
+        site.rotate()
+        moments = ("opened service", "is handed its key", "has stored its key", "ended")
+        for key, moment in zip(keys, moments):
+            client = site.client_start(key, "send", "ola")
+            site.server.wait_for(f"client '{key.id}': .*{moment}" if moment != "ended" else f"client '{key.id}'")
+            server, site.server = site.server, None
+            server.kill()
+            client.wait()
+            site.start()
+            site.send(key)
+            chv.check(labels(key) in (["1.1"], ["1.1", "2.1"], ["2.1"]), f"{moment}: {labels(key)}")
+        for key in keys:
+            site.send_until(key, ["2.1"])
+        site.keyadmin("audit", "verify", "-c", site.config, "--passphrase-file", site.passphrase_file)
+
+
+def test_two_servers_with_one_postgresql():
+    """What one keyadmin says reaches both, also after the database was away; a clone at the other one is found out."""
+    with postgres.Cluster() as pg:
+        os.chmod(pg.folder, 0o711)
+        with Running(pg.uri("fleet")) as one, chv.Site("two") as two:
+            two.init()
+            one.add("cam1")
+            one.add("cam2")
+            chv.write(os.path.join(two.store, "server.keys"), chv.read(os.path.join(one.site.store, "server.keys")))
+            chv.write(two.passphrase_file, chv.read(one.site.passphrase_file))
+            chv.write(two.config, chv.read(one.site.config))
+            one.site.start()
+            two.start()
+            key = one.key("cam1")
+            here = one.chat("cam1")
+            there = two.client_start(key, "chat", stdin=subprocess.PIPE)
+            one.says(there, "one")
+            other = two.client_start(one.key("cam2"), "chat", stdin=subprocess.PIPE)
+            one.says(other, "one")
+            pg.stop()
+            for server in (one.site.server, two.server):
+                server.wait_for("error registrar")
+            for session in (here, there, other):
+                one.says(session, "two")
+            done = chv.run("keyadmin", "client", "revoke", "cam1", *one.config(), code=None)
+            chv.check(done.code in (69, 75), f"keyadmin without the database: {done.code} {done.stderr}")
+            chv.check_equal(done.stderr.count(b"\n"), 1, f"one line: {done.stderr}")
+            pg.start()
+            one.state("revoke", "cam1", "--reason", "stolen")
+            one.cut(here, "client is revoked: stolen")
+            one.cut(there, "client is revoked: stolen")
+            one.says(other, "three")
+            other.stdin.close()
+            other.wait(0)
+            # a copy of an older key, at the server that has not seen the newer one
+            one.reissue("cam2", "cam2.new")
+            new = chv.Key("cam2", one.path("cam2.new"), one.passphrase)
+            one.site.client(new, "send", "ola")
+            chv.check_in("403", two.client(one.key("cam2"), "send", "ola", code=NOPERM).stderr, "the older one")
+            rows = json.loads(chv.run("keyadmin", "audit", "list", "--id", "cam2", *one.config(), "--json").stdout)["rows"]
+            chv.check_equal([row["action"] for row in rows][-1], "clone", "audit trail")
+            one.verify()
+
+
+if __name__ == "__main__":
+    chv.main()
