@@ -112,7 +112,10 @@ static bool send_answer(struct peer *peer, const struct chv_registrar_answer *an
     return true;
 }
 
-/* A chv_registrar_changed_fn. What a peer cannot be told by name it is told by "anybody". */
+/*
+ * A chv_registrar_changed_fn. What a peer cannot be told by name it is told by "anybody".  Not before an answer that waits:
+ * it is from before the change, and who gets it afterwards takes it for one from after it.
+ */
 static void on_changed(void *arg, const char *id)
 {
     struct registrar_process *p = arg;
@@ -120,7 +123,7 @@ static void on_changed(void *arg, const char *id)
     if (id != NULL)
         memcpy(told.id, id, strnlen(id, sizeof told.id - 1));
     for (size_t i = 0; i < p->peer_count; i++)
-        if (!p->peers[i].all && !send_answer(&p->peers[i], &told))
+        if (!p->peers[i].all && (p->peers[i].unsent || !send_answer(&p->peers[i], &told)))
             p->peers[i].all = true;
 }
 
@@ -128,10 +131,10 @@ static void on_changed(void *arg, const char *id)
 static void send_rest(struct peer *peer)
 {
     const struct chv_registrar_answer all = {.status = CHV_REGISTRAR_CHANGED};
-    if (peer->all && send_answer(peer, &all))
-        peer->all = false;
     if (peer->unsent && send_answer(peer, &peer->answer))
         peer->unsent = false;
+    if (!peer->unsent && peer->all && send_answer(peer, &all))
+        peer->all = false;
 }
 
 /* Takes a question; false if there is none. */

@@ -19,6 +19,7 @@ net_tests = \
 	tests/net/log_test \
 	tests/net/ratelimit_test \
 	tests/net/registrar_client_test \
+	tests/net/registrar_process_test \
 	tests/net/registrar_test \
 	tests/net/server_expiry_test \
 	$(NULL)
@@ -91,6 +92,10 @@ tests_net_server_expiry_test_LDADD = $(net_test_libs)
 tests_net_registrar_client_test_SOURCES = tests/net/registrar_client_test.c $(conn_support)
 tests_net_registrar_client_test_CFLAGS = $(net_test_cflags)
 tests_net_registrar_client_test_LDADD = $(net_test_libs)
+
+tests_net_registrar_process_test_SOURCES = tests/net/registrar_process_test.c
+tests_net_registrar_process_test_CFLAGS = $(net_test_cflags)
+tests_net_registrar_process_test_LDADD = $(net_test_libs)
 
 tests_net_registrar_test_SOURCES = tests/net/registrar_test.c
 tests_net_registrar_test_CFLAGS = $(net_test_cflags)
