@@ -260,6 +260,12 @@ static void on_check_again(uv_timer_t *timer)
     check_next(timer->data);
 }
 
+static void check_later(struct chv_worker *w)
+{
+    if (!uv_is_active((uv_handle_t *)&w->check_again))
+        (void)uv_timer_start(&w->check_again, on_check_again, TRY_AGAIN_MS, 0);
+}
+
 static void on_check_answer(void *owner, const struct chv_registrar_answer *answer)
 {
     struct chv_server_conn *c = owner;
@@ -276,16 +282,21 @@ static void on_check_answer(void *owner, const struct chv_registrar_answer *answ
         put_in(c);
     if (answer != NULL)
         check_next(w);
-    else if (!uv_is_active((uv_handle_t *)&w->check_again))
-        (void)uv_timer_start(&w->check_again, on_check_again, TRY_AGAIN_MS, 0);
+    else
+        check_later(w);
 }
 
 static void check_next(struct chv_worker *w)
 {
     while (w->check_first != NULL && w->checking < CHV_SERVER_CHECKS) {
         struct chv_server_conn *c = w->check_first;
-        if (ask(c, CHV_REGISTRAR_RECHECK, on_check_answer) != CHV_OK)
-            return; /* a registrar that comes has everybody checked */
+        enum chv_err err = ask(c, CHV_REGISTRAR_RECHECK, on_check_answer);
+        if (err == CHV_ERR_UNAVAILABLE)
+            return;          /* a registrar that comes has everybody checked */
+        if (err != CHV_OK) { /* so many OPENs wait, and no answer need follow that goes on from here */
+            check_later(w);
+            return;
+        }
         take_out(c);
         c->checking = true;
         w->checking++;

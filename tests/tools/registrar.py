@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import signal
 import sqlite3
 import time
@@ -236,6 +237,26 @@ def test_live_sessions_are_cut_and_others_are_not():
         for client in others:
             serves(client)
             client.close()
+
+
+def test_a_revocation_while_many_wait_to_come_in():
+    """No question about a live session fits between theirs when the change is told: it is asked later."""
+    with House(workers="1", keeper_queue="4") as house:
+        house.put("cam1")
+        house.tool("many", "n", "37")
+        live = house.client("cam1")
+        coming = [house.keys.client(house.site, f"n{i}") for i in range(37)]
+        for client in coming:
+            house.sockets.append(client.sock)
+            chv.check_equal(client.handshake(), None, "handshake")
+        os.kill(house.pid("chv-registrar"), signal.SIGSTOP)
+        house.put("cam1", "status=revoked")
+        for client in coming:
+            client.sock.sendall(client.record(rawclient.OPEN, rawclient.open_map()))
+        full = select.select([client.sock for client in coming], [], [], chv.DEADLINE)[0]
+        os.kill(house.pid("chv-registrar"), signal.SIGCONT)
+        chv.check_equal(len(full), 1, "32 questions are out, 4 wait, one is refused")
+        ended(live, "client is revoked")
 
 
 def test_many_changes_at_once():
