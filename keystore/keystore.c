@@ -128,7 +128,7 @@ enum chv_err chv_keystore_derive(struct chv_keystore *ks, const char *label, con
     if (err == CHV_OK)
         err = check_bytes(info, info_len, CHV_INFO_MAX, "info", why);
     if (err == CHV_OK && ks->ops->derive == NULL)
-        err = lacks(ks, "derive keys", why);
+        return lacks(ks, "derive keys", why);
     return err != CHV_OK ? err : ks->ops->derive(ks, label, info, info_len, out, why);
 }
 
@@ -142,7 +142,7 @@ enum chv_err chv_keystore_derive2(struct chv_keystore *ks, const char *label, co
     if (err == CHV_OK)
         err = check_bytes(info2, info2_len, CHV_INFO_MAX, "second info", why);
     if (err == CHV_OK && ks->ops->derive2 == NULL)
-        err = lacks(ks, "derive keys", why);
+        return lacks(ks, "derive keys", why);
     return err != CHV_OK ? err : ks->ops->derive2(ks, label, info1, info1_len, info2, info2_len, out, why);
 }
 
@@ -150,7 +150,7 @@ enum chv_err chv_keystore_generate(struct chv_keystore *ks, const char *label, s
 {
     enum chv_err err = check_label(ks, label, why);
     if (err == CHV_OK && ks->ops->generate == NULL)
-        err = lacks(ks, "hold secrets", why);
+        return lacks(ks, "hold secrets", why);
     return err != CHV_OK ? err : ks->ops->generate(ks, label, why);
 }
 
@@ -161,7 +161,7 @@ enum chv_err chv_keystore_import(struct chv_keystore *ks, const char *label, con
     if (err == CHV_OK)
         err = check_bytes(secret, CHV_SECRET_LEN, CHV_SECRET_LEN, "secret", why);
     if (err == CHV_OK && ks->ops->import == NULL)
-        err = lacks(ks, "hold secrets", why);
+        return lacks(ks, "hold secrets", why);
     return err != CHV_OK ? err : ks->ops->import(ks, label, secret, why);
 }
 
@@ -176,7 +176,7 @@ enum chv_err chv_keystore_remove(struct chv_keystore *ks, const char *label, str
 {
     enum chv_err err = check_label(ks, label, why);
     if (err == CHV_OK && ks->ops->remove == NULL)
-        err = lacks(ks, "remove anything", why);
+        return lacks(ks, "remove anything", why);
     return err != CHV_OK ? err : ks->ops->remove(ks, label, why);
 }
 
@@ -187,7 +187,7 @@ enum chv_err chv_keystore_data_put(struct chv_keystore *ks, const char *label, c
     if (err == CHV_OK)
         err = check_bytes(data, len, CHV_KEYSTORE_DATA_MAX, "data item", why);
     if (err == CHV_OK && ks->ops->data_put == NULL)
-        err = lacks(ks, "hold data items", why);
+        return lacks(ks, "hold data items", why);
     return err != CHV_OK ? err : ks->ops->data_put(ks, label, data, len, why);
 }
 
@@ -198,7 +198,7 @@ enum chv_err chv_keystore_data_get(struct chv_keystore *ks, const char *label, u
     if (err == CHV_OK && (len == NULL || (out == NULL && *len > 0)))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "no room for data item '%s' was given", label);
     if (err == CHV_OK && ks->ops->data_get == NULL)
-        err = lacks(ks, "hold data items", why);
+        return lacks(ks, "hold data items", why);
     return err != CHV_OK ? err : ks->ops->data_get(ks, label, out, len, why);
 }
 

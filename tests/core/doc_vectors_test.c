@@ -403,7 +403,7 @@ static void test_every_label_is_documented(void)
     CU_ASSERT_EQUAL(rows, chv_label_count);
 }
 
-TEST_MAIN("doc/protocol.md", {"keys", test_keys}, {"key update", test_update}, {"psk, x25519-aesgcm", test_psk_x25519_aesgcm},
-          {"psk, x25519-chachapoly", test_psk_x25519_chachapoly}, {"psk, p256-aesgcm", test_psk_p256_aesgcm},
-          {"key+psk, x25519-aesgcm", test_key_psk_x25519_aesgcm},
+TEST_MAIN("doc/protocol.md", {"keys", test_keys}, {"key update", test_update},
+          {"psk, x25519-aesgcm", test_psk_x25519_aesgcm}, {"psk, x25519-chachapoly", test_psk_x25519_chachapoly},
+          {"psk, p256-aesgcm", test_psk_p256_aesgcm}, {"key+psk, x25519-aesgcm", test_key_psk_x25519_aesgcm},
           {"every label is documented", test_every_label_is_documented})

@@ -42,7 +42,7 @@ struct chv_fault {
     /* C_DeriveKey or C_WrapKey by this mechanism succeeds, whatever the module would say; 0: none */
     CK_MECHANISM_TYPE grant;
     CK_MECHANISM_TYPE
-        wrap_only; /* the one mechanism that C_GetMechanismInfo says CKF_WRAP of; 0: as the module has it */
+    wrap_only; /* the one mechanism that C_GetMechanismInfo says CKF_WRAP of; 0: as the module has it */
     /*
      * NSS as a token that keeps its keys: what gives a key out is refused, and HKDF and SP 800-108, computed by NSS, give
      * bytes that can be read though the key cannot.
