@@ -7,6 +7,7 @@ registry_tests = \
 	tests/registry/contract \
 	tests/registry/documented \
 	tests/registry/lookup_test \
+	tests/registry/revoked_set_test \
 	tests/registry/revoked_test \
 	tests/registry/sqlite_faults \
 	tests/registry/writers \
@@ -27,6 +28,10 @@ tests_registry_contract_LDADD = $(registry_test_libs)
 tests_registry_lookup_test_SOURCES = tests/registry/lookup_test.c $(registry_test_support)
 tests_registry_lookup_test_CFLAGS = $(registry_test_cflags)
 tests_registry_lookup_test_LDADD = $(registry_test_libs)
+
+tests_registry_revoked_set_test_SOURCES = tests/registry/revoked_set_test.c $(registry_test_support)
+tests_registry_revoked_set_test_CFLAGS = $(registry_test_cflags)
+tests_registry_revoked_set_test_LDADD = $(registry_test_libs)
 
 tests_registry_revoked_test_SOURCES = tests/registry/revoked_test.c $(registry_test_support)
 tests_registry_revoked_test_CFLAGS = $(registry_test_cflags)

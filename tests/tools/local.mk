@@ -2,8 +2,10 @@
 # The programs: their parts, and the programs themselves from end to end.
 tools_tests = \
 	tests/tools/backup_test \
+	tests/tools/bundle_test \
 	tests/tools/cli_test \
 	tests/tools/config_edit_test \
+	tests/tools/csv_test \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
 	tests/tools/times_test \
@@ -15,6 +17,11 @@ tools_test_libs = tools/libtools.la $(test_libs)
 tests_tools_backup_test_SOURCES = tests/tools/backup_test.c $(needle_support) $(keystore_test_support)
 tests_tools_backup_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_backup_test_LDADD = tools/libtools.la net/libnet.la $(test_libs)
+tests_tools_bundle_test_SOURCES = tests/tools/bundle_test.c
+tests_tools_bundle_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS) $(CRYPTO_CFLAGS)
+tests_tools_bundle_test_LDADD = tools/libtools.la net/libnet.la $(test_libs)
+tests_tools_csv_test_CFLAGS = $(tools_test_cflags)
+tests_tools_csv_test_LDADD = $(tools_test_libs)
 tests_tools_cli_test_CFLAGS = $(tools_test_cflags)
 tests_tools_cli_test_LDADD = $(tools_test_libs)
 tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
@@ -28,6 +35,7 @@ tests_tools_times_test_LDADD = $(tools_test_libs)
 
 tools_test_scripts = \
 	tests/tools/backup.py \
+	tests/tools/bundle.py \
 	tests/tools/chaveiro.py \
 	tests/tools/client_life.py \
 	tests/tools/chaveiro_chat.py \
