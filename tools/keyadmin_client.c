@@ -389,7 +389,7 @@ int keyadmin_client_show(const struct chv_cli_args *args)
         return keyadmin_client_show_registered(args);
     struct chv_why why = {""};
     struct chv_keystore *ks = NULL;
-    struct chv_client_key key;
+    struct chv_client_key key = {0};
     uint8_t check[CHV_SECRET_LEN];
 
     enum chv_err err = keyadmin_open_operand(args, &ks, &why);
