@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-enum chv_sandbox { CHV_SANDBOX_NET, CHV_SANDBOX_KEEPER, CHV_SANDBOX_REGISTRAR };
+enum chv_sandbox { CHV_SANDBOX_NET, CHV_SANDBOX_NET_FILES, CHV_SANDBOX_KEEPER, CHV_SANDBOX_REGISTRAR };
 
 /*
  * For a child right after the fork: dies with its parent `parent` (a pid), takes signals as by default but SIGPIPE, is
@@ -34,6 +34,13 @@ enum chv_err chv_sandbox_user(const char *user, struct chv_why *why) CHV_MUST_CH
  * list too; other programs, other processes, other users, listening are not.
  */
 enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_why *why) CHV_MUST_CHECK;
+
+/*
+ * From now on the calling thread, and those that it will start, reach files and folders beneath the folder `fd` only
+ * (landlock(7)): they may read, write, make, rename and remove them, and run none. Where the kernel has no Landlock a
+ * warning is logged, and CHV_OK is returned. (Not in a build with a sanitizer.)
+ */
+enum chv_err chv_sandbox_folder(int fd, struct chv_why *why) CHV_MUST_CHECK;
 
 /* exit(3), or at once where a `module` was in use: it and what it brought may trip over each other's last words. */
 void chv_sandbox_exit(bool module, int code) __attribute__((noreturn));

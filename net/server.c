@@ -463,6 +463,9 @@ static enum chv_err start_threads(struct net_process *p, const struct chv_server
     pthread_mutex_lock(&p->gate);
     enum chv_err err =
         chv_sandbox_user(config->user, why); /* capabilities are each thread's own: before there are others */
+    for (const struct chv_service *const *s = p->server.parts->services; *s != NULL && err == CHV_OK; s++)
+        if ((*s)->prepare != NULL)
+            err = (*s)->prepare(config, why);
     while (started < p->worker_count && err == CHV_OK) {
         if (pthread_create(&p->workers[started].thread, NULL, worker_thread, &p->workers[started]) == 0)
             started++;
@@ -470,7 +473,8 @@ static enum chv_err start_threads(struct net_process *p, const struct chv_server
             err = chv_fail(why, CHV_ERR_IO, "cannot start a thread");
     }
     if (err == CHV_OK)
-        err = chv_sandbox_enter(CHV_SANDBOX_NET, strncmp(config->backend, "pkcs11", strlen("pkcs11")) == 0, why);
+        err = chv_sandbox_enter(config->files.home[0] != '\0' ? CHV_SANDBOX_NET_FILES : CHV_SANDBOX_NET,
+                                strncmp(config->backend, "pkcs11", strlen("pkcs11")) == 0, why);
     if (err != CHV_OK)
         return err; /* the process ends with its threads at the gate */
     pthread_mutex_unlock(&p->gate);

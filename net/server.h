@@ -49,6 +49,13 @@ enum chv_on_duplicate {
     CHV_DUPLICATE_REPLACE /* the old one goes */
 };
 
+/* [files]: the service `files` */
+struct chv_server_files {
+    char home[PATH_MAX];      /* folder that has one for each client id; "": no files */
+    uint64_t max_size, quota; /* bytes of a file, of a client's files; 0: no limit */
+    bool fsync;               /* what is confirmed is on the disk */
+};
+
 struct chv_server_limits {
     unsigned connections;        /* at a time, all loops together */
     unsigned client_connections; /* of them for one proven client id */
@@ -87,6 +94,7 @@ struct chv_server_config {
     uint64_t max_lifetime;               /* seconds that a credential may still live; 0: no limit */
     unsigned backlog;
     struct chv_server_limits limits;
+    struct chv_server_files files;
     enum chv_log_level log_level;
     enum chv_log_target log_target;
 };

@@ -9,9 +9,16 @@
 #include "core/credential.h"
 #include "net/conn.h"
 
+struct chv_server_config;
+
 struct chv_service {
     const char *name;  /* in OPEN */
     const char *scope; /* that the client must have; NULL: the service looks at the scopes itself */
+    /*
+     * Once in the net process, as the user that it serves as, before it has threads and before its system calls are
+     * limited. An error: it does not start. Optional.
+     */
+    enum chv_err (*prepare)(const struct chv_server_config *config, struct chv_why *why);
     /*
      * The client is proven, in scope, and asked for this service. `open`: the OPEN record's map. Sets *state and
      * answers (STATUS 200 by chv_conn_send) or refuses with STATUS and an error. `client` holds as long as the

@@ -2,10 +2,26 @@
 # What runs inside a channel: server side and client side of each service.
 noinst_LTLIBRARIES += services/libservices.la
 services_libservices_la_SOURCES = \
+	services/files.h \
+	services/files_client.c \
+	services/files_digest.c \
+	services/files_digest.h \
+	services/files_home.c \
+	services/files_home.h \
+	services/files_path.c \
+	services/files_path.h \
+	services/files_put.c \
+	services/files_server.c \
+	services/files_session.c \
+	services/files_session.h \
+	services/files_session_internal.h \
+	services/files_stream.c \
+	services/files_wire.c \
+	services/files_wire.h \
 	services/input.c \
 	services/input.h \
 	services/message.h \
 	services/message_client.c \
 	services/message_server.c \
 	$(NULL)
-services_libservices_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS)
+services_libservices_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(CRYPTO_CFLAGS)

@@ -19,6 +19,13 @@ extern const struct chv_service chv_service_message;
 struct chv_message;
 
 struct chv_message_events {
+    /*
+     * NULL: the service is `message`. Else another one, and what it sends, DATA and END too, comes to `record`, whose error
+     * ends the connection; its owner sends by chv_message_conn, and goes on at `drained`, as chv_conn_events has it.
+     */
+    const char *service;
+    enum chv_err (*record)(struct chv_message *message, uint8_t type, const uint8_t *body, size_t len);
+    void (*drained)(struct chv_message *message);
     /* The server answered OPEN with STATUS 200: messages and pings may be sent. */
     void (*ready)(struct chv_message *message);
     /* The message was handed over as a whole; the next may be sent. Optional. */

@@ -2,6 +2,7 @@
 #include "services/message.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -259,6 +260,9 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
 {
     struct chv_message *m = chv_conn_owner(conn);
     bool due = m->begun > m->answered;
+    if (m->on->service != NULL && m->ready &&
+        (type == CHV_RECORD_DATA || type == CHV_RECORD_END || type >= CHV_RECORD_SERVICE))
+        return m->on->record(m, type, body, len);
     switch (type) {
     case CHV_RECORD_STATUS:
         return got_status(m, body, len);
@@ -294,7 +298,10 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
 
 static void on_established(struct chv_conn *conn)
 {
+    const struct chv_message *m = chv_conn_owner(conn);
     struct chv_open open = {.service = "message"};
+    if (m->on->service != NULL)
+        (void)snprintf(open.service, sizeof open.service, "%s", m->on->service);
     uint8_t map[CHV_CONTROL_MAX];
     size_t len = sizeof map;
     enum chv_err err = chv_open_instance(&open);
@@ -315,7 +322,9 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
 static void on_drained(struct chv_conn *conn)
 {
     struct chv_message *m = chv_conn_owner(conn);
-    if (m->read != NULL && !m->waiting)
+    if (m->on->service != NULL)
+        m->on->drained(m);
+    else if (m->read != NULL && !m->waiting)
         send_on(m);
 }
 

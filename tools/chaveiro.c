@@ -32,6 +32,60 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "Example:\n"
      "  chaveiro -k cam1.key ping -c 5\n",
      0, 0, chaveiro_ping},
+    {"get", "REMOTE [LOCAL]", "fetch a file",
+     "LOCAL is a file or a folder; without it the file comes here, under its own name.  It has that name only\n"
+     "when all of it has come and its SHA-256 was verified.  Mode and time are kept.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key get reports/may.pdf\n"
+     "  chaveiro -k cam1.key get reports/may.pdf /tmp/\n",
+     1, 2, chaveiro_get},
+    {"put", "LOCAL [REMOTE]", "store a file",
+     "REMOTE is the name on the server, with a slash at its end a folder; without it LOCAL's own name.  A file\n"
+     "of that name is replaced once all of the new one is there and its SHA-256 was verified.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key put may.pdf\n"
+     "  chaveiro -k cam1.key put may.pdf reports/\n",
+     1, 2, chaveiro_put},
+    {"ls", "[PATH...]", "list files and folders",
+     "Without PATH, and of '/', the client's home.\n"
+     "\n"
+     "Example:\n"
+     "  chaveiro -k cam1.key ls reports\n",
+     0, INT_MAX, chaveiro_ls},
+    {"stat", "PATH...", "show what is known of files",
+     "Example:\n"
+     "  chaveiro -k cam1.key stat reports/may.pdf\n",
+     1, INT_MAX, chaveiro_stat},
+    {"checksum", "PATH...", "show files' SHA-256, computed by the server",
+     "Printed as sha256sum(1) does.\n"
+     "\n"
+     "Example:\n"
+     "  chaveiro -k cam1.key checksum reports/may.pdf\n",
+     1, INT_MAX, chaveiro_checksum},
+    {"df", "", "show the space for files, in bytes",
+     "Example:\n"
+     "  chaveiro -k cam1.key df\n",
+     0, 0, chaveiro_df},
+    {"mkdir", "PATH...", "make folders",
+     "Example:\n"
+     "  chaveiro -k cam1.key mkdir reports reports/2026\n",
+     1, INT_MAX, chaveiro_mkdir},
+    {"rmdir", "PATH...", "remove empty folders",
+     "Example:\n"
+     "  chaveiro -k cam1.key rmdir reports/2026 reports\n",
+     1, INT_MAX, chaveiro_rmdir},
+    {"rm", "PATH...", "remove files",
+     "Example:\n"
+     "  chaveiro -k cam1.key rm reports/may.pdf\n",
+     1, INT_MAX, chaveiro_rm},
+    {"mv", "PATH NEW", "give a file or folder another name",
+     "What has the name NEW already is not replaced.\n"
+     "\n"
+     "Example:\n"
+     "  chaveiro -k cam1.key mv may.pdf reports/may-2026.pdf\n",
+     2, 2, chaveiro_mv},
 };
 
 static const struct chv_cli_option chaveiro_options[] = {
@@ -89,8 +143,9 @@ static const struct chv_cli chaveiro_cli = {
             "  chaveiro --identity cam1 --server-key server.pub -s gate.example:7040 send ola\n"
             "  chaveiro -k 'pkcs11:token=cam1?pin-source=file:/etc/cam1.pin' send ola\n"
             "\n"
-            "Exit codes: 0 done, 64 usage, 66 no key file or passphrase, 69 server not reachable or too busy,\n"
-            "74 input or output, 76 protocol, 77 refused or wrong key, 78 configuration.\n"
+            "Exit codes: 0 done, 64 usage, 65 data, 66 no such file, key file or passphrase, 69 server not reachable\n"
+            "or too busy, 73 a file cannot be stored, 74 input or output, 76 protocol, 77 refused or wrong key,\n"
+            "78 configuration.\n"
             "'chaveiro COMMAND --help' says more about a command.\n",
     .commands = chaveiro_commands,
     .command_count = sizeof chaveiro_commands / sizeof chaveiro_commands[0],

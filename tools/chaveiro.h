@@ -14,6 +14,16 @@
 int chaveiro_send(const struct chv_cli_args *args);
 int chaveiro_chat(const struct chv_cli_args *args);
 int chaveiro_ping(const struct chv_cli_args *args);
+int chaveiro_get(const struct chv_cli_args *args);
+int chaveiro_put(const struct chv_cli_args *args);
+int chaveiro_ls(const struct chv_cli_args *args);
+int chaveiro_stat(const struct chv_cli_args *args);
+int chaveiro_df(const struct chv_cli_args *args);
+int chaveiro_checksum(const struct chv_cli_args *args);
+int chaveiro_mkdir(const struct chv_cli_args *args);
+int chaveiro_rmdir(const struct chv_cli_args *args);
+int chaveiro_rm(const struct chv_cli_args *args);
+int chaveiro_mv(const struct chv_cli_args *args);
 
 struct chaveiro_link;
 
@@ -25,6 +35,9 @@ struct chaveiro_job {
     void (*reply)(struct chaveiro_link *link, const uint8_t *data, size_t len); /* optional */
     void (*reply_end)(struct chaveiro_link *link);                              /* optional */
     void (*pong)(struct chaveiro_link *link, uint64_t microseconds);            /* optional */
+    /* Of the service files: its records, and room to send more. Both or none. */
+    enum chv_err (*record)(struct chaveiro_link *link, uint8_t type, const uint8_t *body, size_t len);
+    void (*drained)(struct chaveiro_link *link);
     void (*over)(struct chaveiro_link *link); /* the connection is gone, in whatever way; optional */
 };
 

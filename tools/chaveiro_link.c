@@ -304,13 +304,40 @@ static const struct chv_message_events link_events = {
     .closed = link_on_closed,
 };
 
+static enum chv_err link_on_record(struct chv_message *message, uint8_t type, const uint8_t *body, size_t len)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    if (uv_is_active((uv_handle_t *)&link->timer))
+        chaveiro_due(link, true); /* progress */
+    return link->job->record(link, type, body, len);
+}
+
+static void link_on_drained(struct chv_message *message)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    if (uv_is_active((uv_handle_t *)&link->timer))
+        chaveiro_due(link, true);
+    if (link->ready)
+        link->job->drained(link);
+}
+
+static const struct chv_message_events link_files_events = {
+    .service = "files",
+    .record = link_on_record,
+    .drained = link_on_drained,
+    .ready = link_on_ready,
+    .update = link_on_update,
+    .closed = link_on_closed,
+};
+
 static void link_attempt(struct chaveiro_link *link)
 {
     struct chv_why why = {""};
     link->attempt++;
     link->started = uv_hrtime();
     enum chv_err err =
-        chv_message_connect(&link->loop, link->address, &link->key, &link_events, link, &link->message, &why);
+        chv_message_connect(&link->loop, link->address, &link->key,
+                            link->job->record != NULL ? &link_files_events : &link_events, link, &link->message, &why);
     if (err != CHV_OK)
         chaveiro_fail_why(link, err, &why);
     else

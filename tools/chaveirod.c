@@ -4,18 +4,21 @@
 #include "net/clockmark.h"
 #include "net/keycheck.h"
 #include "net/supervisor.h"
+#include "services/files.h"
 #include "services/message.h"
 #include "tools/cli.h"
 #include "tools/secret.h"
 #include "tools/server_config.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 
 static const char default_config[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
 
-static const struct chv_service *const services[] = {&chv_service_message, NULL};
+static const struct chv_service *const services[] = {&chv_service_message, &chv_service_files, NULL};
 
 static const char *config_file(const struct chv_cli_args *args)
 {
@@ -76,6 +79,11 @@ static enum chv_err check(const struct chv_server_config *config, struct chv_why
         if (err != CHV_OK)
             return err;
     }
+    struct stat st;
+    if (config->files.home[0] != '\0' && stat(config->files.home, &st) != 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", config->files.home, strerror(errno));
+    if (config->files.home[0] != '\0' && !S_ISDIR(st.st_mode))
+        return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s is no folder", config->files.home);
     err = chv_backend_open(config->backend, &crypto, why);
     if (err != CHV_OK)
         return err;

@@ -77,6 +77,11 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro.c \
 	tools/chaveiro.h \
 	tools/chaveiro_chat.c \
+	tools/chaveiro_files.c \
+	tools/chaveiro_files.h \
+	tools/chaveiro_files_get.c \
+	tools/chaveiro_files_progress.c \
+	tools/chaveiro_files_put.c \
 	tools/chaveiro_key.c \
 	tools/chaveiro_link.c \
 	tools/chaveiro_ping.c \

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-#define SECTIONS "[server], [pkcs11], [limits], [log]"
+#define SECTIONS "[server], [pkcs11], [limits], [files], [log]"
 
 /* A line of the file, its newline and what libinih adds. */
 enum { LINE_SIZE = 8192 };
@@ -46,6 +46,8 @@ enum kind {
     KIND_SECONDS,   /* unsigned */
     KIND_SECONDS64, /* uint64_t */
     KIND_SIZE,      /* size_t */
+    KIND_SIZE64,    /* uint64_t */
+    KIND_HOME,
     KIND_LEVEL,
     KIND_TARGET,
     KIND_MODULE,
@@ -99,6 +101,10 @@ static const struct key keys[] = {
     {"limits", "rate", KIND_NUMBER, AT(limits.rate), 0, 1000000, "0 (no limit) to 1000000"},
     {"limits", "burst", KIND_NUMBER, AT(limits.burst), 1, 1000000, "1 to 1000000"},
     {"limits", "keeper-queue", KIND_NUMBER, AT(limits.keeper_queue), 1, 1000000, "1 to 1000000"},
+    {"files", "home", KIND_HOME, AT(files.home), 0, 0, "a folder, with /%i behind it for the client's id"},
+    {"files", "max-size", KIND_SIZE64, AT(files.max_size), 0, INT64_MAX, "0 (no limit) or a size, as in: 500M, 20G"},
+    {"files", "quota", KIND_SIZE64, AT(files.quota), 0, INT64_MAX, "0 (no limit) or a size, as in: 500M, 20G"},
+    {"files", "fsync", KIND_BOOL, AT(files.fsync), 0, 0, "yes or no"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
 };
@@ -126,6 +132,7 @@ void chv_server_config_defaults(struct chv_server_config *config)
                    .keeper_queue = 4096,
                    .memory = (size_t)64 << 20,
                    .loop = {.handshake_seconds = 10, .idle_seconds = 600, .stall_seconds = 30}},
+        .files = {.fsync = true},
         .log_level = CHV_LOG_INFO,
         .log_target = CHV_LOG_STDERR,
     };
@@ -168,6 +175,17 @@ static bool set_keystore(const struct parse *p, char out[PATH_MAX], const char *
     if (strncmp(value, "pkcs11:", 7) == 0)
         return copy_text(out, PATH_MAX, value);
     return set_path(p, out, "file:", strncmp(value, "file:", 5) == 0 ? value + 5 : value);
+}
+
+/* "FOLDER/%i": each client has a folder of its own, and no other part of the name depends on it. */
+static bool set_home(const struct parse *p, char out[PATH_MAX], char *value)
+{
+    static const char id[] = "/%i";
+    const size_t len = strlen(value);
+    if (len <= strlen(id) || strcmp(value + len - strlen(id), id) != 0)
+        return false;
+    value[len - strlen(id)] = '\0';
+    return strchr(value, '%') == NULL && set_path(p, out, "", value);
 }
 
 /* `none` is the file `revoked` beside the configuration (registry/registry.h). */
@@ -216,6 +234,7 @@ static bool read_scaled(enum kind kind, const char *text, const struct key *key,
     case KIND_SECONDS64:
         return read_number(text, "smhd", seconds, key, number);
     case KIND_SIZE:
+    case KIND_SIZE64:
         return read_number(text, "KMG", bytes, key, number);
     default:
         return read_number(text, "", NULL, key, number);
@@ -375,7 +394,7 @@ static bool set_number(struct chv_server_config *config, const struct key *key, 
     if (!read_scaled(key->kind, value, key, &v))
         return false;
     char *member = (char *)config + key->offset;
-    if (key->kind == KIND_SECONDS64)
+    if (key->kind == KIND_SECONDS64 || key->kind == KIND_SIZE64)
         *(uint64_t *)(void *)member = v;
     else if (key->kind == KIND_SIZE)
         *(size_t *)(void *)member = (size_t)v;
@@ -413,6 +432,8 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
         return set_profiles(config, value);
     case KIND_USER:
         return getpwnam(value) != NULL && copy_text(config->user, sizeof config->user, value);
+    case KIND_HOME:
+        return set_home(p, config->files.home, value);
     case KIND_LEVEL:
         return chv_log_level_find(value, &config->log_level) == CHV_OK;
     case KIND_TARGET:
@@ -427,6 +448,7 @@ static bool set_value(struct parse *p, const struct key *key, char *value)
     case KIND_SECONDS:
     case KIND_SECONDS64:
     case KIND_SIZE:
+    case KIND_SIZE64:
         return set_number(config, key, value);
     }
     return false;

@@ -240,6 +240,14 @@ static void test_bad_values(void)
         {"[limits]", "burst = 0", "1 to"},
         {"[limits]", "keeper-queue = 0", "1 to"},
         {"[pkcs11]", "module = lib/m.so", "an absolute path"},
+        {"[files]", "home = /srv/files", "/%i behind it"},
+        {"[files]", "home = /srv/%i/files", "/%i behind it"},
+        {"[files]", "home = /srv/%i/%i", "/%i behind it"},
+        {"[files]", "home = /%i", "/%i behind it"},
+        {"[files]", "max-size = all", "500M"},
+        {"[files]", "quota = 9T", "500M"},
+        {"[files]", "quota = 9999999999G", "500M"},
+        {"[files]", "fsync = sometimes", "yes or no"},
         {"[log]", "level = loud", "debug"},
         {"[log]", "target = file", "syslog"},
     };
@@ -336,6 +344,20 @@ static void test_update(void)
     bad(HEAD "update-to = 2\n", 0, "update-to = 2", "none of the epochs");
 }
 
+static void test_files(void)
+{
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.files.home, "");
+    CU_ASSERT_TRUE(config.files.fsync);
+    CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = /srv/c/%i\nmax-size = 5G\nquota = 100M\nfsync = no\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.files.home, "/srv/c");
+    CU_ASSERT_EQUAL(config.files.max_size, UINT64_C(5) << 30);
+    CU_ASSERT_EQUAL(config.files.quota, 100 << 20);
+    CU_ASSERT_FALSE(config.files.fsync);
+    CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = homes/%i\n"), CHV_OK);
+    CU_ASSERT_STRING_EQUAL(config.files.home, "/etc/x/homes");
+}
+
 /* "#key = value" lines of the template are its defaults. */
 static void test_template(void)
 {
@@ -357,7 +379,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 22);
+    CU_ASSERT_EQUAL(keys, 25);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
@@ -431,5 +453,6 @@ static void test_load(void)
 TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
           {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
-          {"registry", test_registry_policy}, {"update", test_update}, {"template", test_template},
-          {"template values", test_template_values}, {"command line", test_command_line}, {"load", test_load})
+          {"registry", test_registry_policy}, {"update", test_update}, {"files", test_files},
+          {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
+          {"load", test_load})

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the server's files are: one folder for each client, made when it first comes. All of this blocks on the file
+ * system; any thread may call it.
+ */
+#ifndef CHV_SERVICES_FILES_HOME_H
+#define CHV_SERVICES_FILES_HOME_H
+
+#include <chaveiro/error.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "services/files_path.h"
+
+enum { CHV_FILES_PART_SIZE = sizeof CHV_FILES_PART + 16 };
+
+/* What the configuration says; it holds from before the first thread to the end. */
+struct chv_files_root {
+    int fd;                   /* of the folder that has the homes */
+    uint64_t max_size, quota; /* bytes; 0: no limit */
+    bool fsync;
+};
+
+/* A client's folder, one object for all its connections. */
+struct chv_files_home;
+
+/* errno. `id`: a client id, which is a name without slashes that begins with a letter or digit. */
+int chv_files_home_open(const struct chv_files_root *root, const char *id, struct chv_files_home **home);
+void chv_files_home_close(struct chv_files_home *home); /* NULL is allowed */
+int chv_files_home_fd(const struct chv_files_home *home);
+
+/* `n` bytes more; false: the quota does not allow them, and nothing changed. And back. */
+bool chv_files_home_take(struct chv_files_home *home, uint64_t n);
+void chv_files_home_give(struct chv_files_home *home, uint64_t n);
+/* Bytes that the quota still allows; UINT64_MAX: there is none. */
+uint64_t chv_files_home_left(struct chv_files_home *home);
+
+/*
+ * openat2 beneath `dir`: nothing outside is ever reached, and no symbolic link followed, whoever puts one there and
+ * when (openat2(2), RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS). A descriptor, or -1 and errno.
+ */
+int chv_files_openat(int dir, const char *path, int flags, mode_t mode);
+/* The folder that holds `path` (checked, not ""); the name in it is chv_files_path_name. */
+int chv_files_open_parent(int dir, const char *path);
+
+/* The unfinished file of `name`. */
+bool chv_files_part_name(const char *name, char out[CHV_FILES_PART_SIZE]);
+/* Removes unfinished files that nobody is writing; returns whether there were any. */
+bool chv_files_sweep_parts(int dir);
+
+#endif

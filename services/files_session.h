@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server's side of one connection without the connection: records in, file system calls, records out. It blocks,
+ * and is called from one thread at a time.
+ */
+#ifndef CHV_SERVICES_FILES_SESSION_H
+#define CHV_SERVICES_FILES_SESSION_H
+
+#include "services/files_home.h"
+#include "services/files_wire.h"
+
+enum { CHV_FILES_OUT_FULL = 256 * 1024 };
+
+/* Records to send: u8 type, u32 length in host order, body; and again. */
+struct chv_files_out {
+    uint8_t *buf;
+    size_t len, cap;
+};
+
+/* Room for one more body of at most `len` bytes; NULL: no memory. Then how many were written. */
+uint8_t *chv_files_out_body(struct chv_files_out *out, size_t len);
+void chv_files_out_add(struct chv_files_out *out, uint8_t type, size_t len);
+/* The record at *at, which moves on; false: there is none. */
+bool chv_files_out_next(const struct chv_files_out *out, size_t *at, uint8_t *type, const uint8_t **body, size_t *len);
+
+struct chv_files_session;
+
+/* `root` outlives it, `id` is copied. `write`: scope files:rw. CHV_ERR_MEMORY. */
+enum chv_err chv_files_session_new(const struct chv_files_root *root, const char *id, bool write,
+                                   struct chv_files_session **session) CHV_MUST_CHECK;
+/* What is unfinished is undone. NULL is allowed. */
+void chv_files_session_free(struct chv_files_session *session);
+
+/*
+ * A record of the client, not while chv_files_session_streams. An error ends the connection: CHV_ERR_MALFORMED (a
+ * request that cannot be told from others), CHV_ERR_PROTOCOL, CHV_ERR_MEMORY.
+ */
+enum chv_err chv_files_session_record(struct chv_files_session *session, uint8_t type, const uint8_t *body, size_t len,
+                                      struct chv_files_out *out) CHV_MUST_CHECK;
+/* An answer is under way: chv_files_session_more makes the next part of it, at most about CHV_FILES_OUT_FULL bytes. */
+bool chv_files_session_streams(const struct chv_files_session *session);
+enum chv_err chv_files_session_more(struct chv_files_session *session, struct chv_files_out *out) CHV_MUST_CHECK;
+
+#endif
