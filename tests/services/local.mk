@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 services_tests = \
 	tests/services/client_key_test \
+	tests/services/files_path_test \
+	tests/services/files_session_test \
+	tests/services/files_wire_test \
 	tests/services/message_test \
 	$(NULL)
 check_PROGRAMS += $(services_tests)
@@ -10,6 +13,13 @@ message_support = tests/services/message_support.c tests/services/message_suppor
 tests_services_client_key_test_SOURCES = tests/services/client_key_test.c $(message_support)
 tests_services_client_key_test_CFLAGS = $(net_test_cflags)
 tests_services_client_key_test_LDADD = services/libservices.la $(net_test_libs)
+
+tests_services_files_path_test_CFLAGS = $(net_test_cflags)
+tests_services_files_path_test_LDADD = services/libservices.la $(net_test_libs)
+tests_services_files_session_test_CFLAGS = $(net_test_cflags)
+tests_services_files_session_test_LDADD = services/libservices.la $(net_test_libs)
+tests_services_files_wire_test_CFLAGS = $(net_test_cflags)
+tests_services_files_wire_test_LDADD = services/libservices.la $(net_test_libs)
 
 tests_services_message_test_SOURCES = tests/services/message_test.c $(message_support)
 tests_services_message_test_CFLAGS = $(net_test_cflags)

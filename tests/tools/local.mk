@@ -44,6 +44,7 @@ tools_test_scripts = \
 	tests/tools/chaveirod_strangers.py \
 	tests/tools/conf_manual.py \
 	tests/tools/documented.py \
+	tests/tools/files.py \
 	tests/tools/duplicates.py \
 	tests/tools/identity_keys.py \
 	tests/tools/identity_site.py \
