@@ -411,6 +411,23 @@ static void test_token_gone(void)
     free(away);
 }
 
+/* CKR_GENERAL_ERROR is a wrong tag only where the token still works: a broken one is no forged record. */
+static void test_broken_is_no_forgery(void)
+{
+    uint8_t buf[40] = {0};
+    struct chv_aead *aead = NULL;
+    CU_ASSERT_EQUAL_FATAL(chv_crypto_aead_new(&crypto, CHV_AEAD_AES256GCM, key, &aead), CHV_OK);
+    module->restart_after = 0;
+    arm(2, CKR_GENERAL_ERROR, true, false); /* C_DecryptInit goes, C_Decrypt and all behind it fail */
+    enum chv_err err = chv_crypto_aead_open(&crypto, aead, nonce, NULL, 0, buf, sizeof buf, buf);
+    arm(0, CKR_OK, false, false);
+    CU_ASSERT_TRUE(err != CHV_OK && err != CHV_ERR_AUTH);
+    chv_crypto_aead_free(&crypto, aead);
+    module->restart_after = 0;
+    CU_ASSERT_EQUAL(do_all(), ALL_GOOD);
+    CU_ASSERT_EQUAL(count_objects(), 0);
+}
+
 /* Every call fails in turn, once or from then on. */
 static void check_faults(CK_RV rv, bool ever, bool wrong_length)
 {
@@ -461,6 +478,7 @@ int main(void)
         {"objects", test_objects},
         {"sessions closed", test_sessions_closed},
         {"module restarted", test_restarted},
+        {"a broken token is no forgery", test_broken_is_no_forgery},
         {"faults", test_faults},
         {"faults that stay", test_faults_for_ever},
         {"wrong lengths", test_wrong_lengths},
