@@ -326,5 +326,11 @@ enum chv_err keyadmin_wish(const struct chv_cli_args *args, const struct keyadmi
     wish->serial_given = chv_cli_given(args, "serial");
     wish->scopes_given = args->repeat_count > 0;
     wish->expires_relative = expires == NULL || keyadmin_expiry_relative(expires);
+    /* The thief may have been handed the next epochs' key in band: that is to be older than the new one, too. */
+    if (err == CHV_OK && wish->leaked && wish->credential.epoch < server->latest)
+        err = chv_fail(why, CHV_ERR_ARGUMENT,
+                       "--leaked: whoever has the key may have the one of epoch %" PRIu32
+                       " already, which a key of epoch %" PRIu32 " does not replace: leave --epoch out",
+                       server->latest, wish->credential.epoch);
     return err;
 }

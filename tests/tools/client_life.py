@@ -252,6 +252,19 @@ def test_without_a_registry():
         fleet.fails(CONFIG, "no audit trail", "audit", "list", *fleet.config())
 
 
+def test_a_leaked_key_is_not_replaced_by_one_of_an_older_epoch():
+    """A thief may have been handed the key of the newer epoch, which is newer than any of the older."""
+    with Fleet() as fleet:
+        fleet.add("cam1")
+        fleet.json("epoch", "new", *fleet.server())
+        done = chv.run("keyadmin", "client", "reissue", "cam1", *fleet.made(), "--leaked", "--epoch", "1", "--out",
+                       fleet.path("no"), code=USAGE)
+        chv.check_in(b"leave --epoch out", done.stderr, "what it says")
+        chv.check("minimum" not in fleet.show("cam1"), "it was changed")
+        fleet.reissue("cam1", "leaked.key", "--leaked")
+        chv.check_equal(fleet.show("cam1")["minimum"], "2.2", "minimum")
+
+
 def test_audit_tampering_is_found():
     with Fleet() as fleet:
         fleet.add("cam1")
