@@ -25,8 +25,8 @@ struct chv_registrar_ask {
 
 static void unlink_waiting(struct chv_registrar_client *client, struct chv_registrar_ask *ask)
 {
-    *(ask->prev != NULL ? &ask->prev->next : &client->first) = ask->next;
-    *(ask->next != NULL ? &ask->next->prev : &client->last) = ask->prev;
+    *(ask == client->first ? &client->first : &ask->prev->next) = ask->next;
+    *(ask == client->last ? &client->last : &ask->next->prev) = ask->prev;
     client->waiting--;
 }
 

@@ -91,10 +91,10 @@ static enum chv_err read_text(struct revoked_change *c, struct chv_why *why)
         err = chv_fail(why, CHV_ERR_IO, "%s: %s", c->path, strerror(errno));
     else if (n > 0 && (size_t)n != strlen(c->text))
         err = chv_fail(why, CHV_ERR_MALFORMED, "%s: has a NUL in it", c->path);
-    else if (n < 0 && c->text != NULL)
-        c->text[0] = '\0';
-    else if (n < 0)
+    else if (c->text == NULL)
         err = CHV_ERR_MEMORY;
+    else if (n < 0)
+        c->text[0] = '\0';
     (void)fclose(in);
     return err;
 }
@@ -122,9 +122,10 @@ static enum chv_err write_text(void *arg, FILE *out, struct chv_why *why)
 static enum chv_err change(struct revoked_change *c, bool *changed, struct chv_why *why)
 {
     enum chv_err err = read_text(c, why);
-    if (err == CHV_OK)
-        look(c);
-    if (err == CHV_OK && c->status == CHV_CLIENT_ACTIVE && c->revoked)
+    if (err != CHV_OK || c->text == NULL)
+        return err;
+    look(c);
+    if (c->status == CHV_CLIENT_ACTIVE && c->revoked)
         err = chv_fail(why, CHV_ERR_STATE, "client '%s' is revoked in %s: nothing but an editor takes that back", c->id,
                        c->path);
     if (err != CHV_OK)
