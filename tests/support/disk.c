@@ -31,12 +31,11 @@ static const char *file;
 __attribute__((constructor)) static void disk_start(void)
 {
     const char *path = getenv("CHV_TEST_DISK");
-    real_pwrite = (pwrite_fn *)dlsym(RTLD_NEXT, "pwrite64");
-    real_open = (open_fn *)dlsym(RTLD_NEXT, "open64");
     file = getenv("CHV_TEST_DISK_FILE");
-    if (path == NULL || file == NULL || real_pwrite == NULL || real_open == NULL)
+    real_pwrite = (pwrite_fn *)dlsym(RTLD_NEXT, "pwrite64");
+    if (path == NULL || file == NULL || real_pwrite == NULL)
         abort();
-    int fd = real_open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     void *map = fd >= 0 ? mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (map == MAP_FAILED)
         abort();
@@ -57,6 +56,10 @@ SHOWN ssize_t pwrite64(int __fd, const void *__buf, size_t __n, off64_t __offset
 SHOWN int open64(const char *__file, int __oflag, ...)
 {
     va_list rest;
+    if (real_open == NULL) /* other libraries start before this one */
+        real_open = (open_fn *)dlsym(RTLD_NEXT, "open64");
+    if (real_open == NULL)
+        abort();
     va_start(rest, __oflag);
     const mode_t mode = (__oflag & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
     va_end(rest);

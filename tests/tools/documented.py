@@ -51,6 +51,14 @@ def test_manual_pages_name_every_option():
             chv.check(re.search(r"Cm " + " ".join(command), text), f"{name}(1) lacks {command}")
 
 
+def test_these_are_all_commands():
+    for name, commands in COMMANDS.items():
+        text = chv.run(name, "--help").stdout.decode().partition("\nCommands:\n")[2].partition("\n\n")[0]
+        told = {tuple(re.match(r"  ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", line)[1].split()) for line in text.splitlines()
+                if re.match(r"  [a-z]", line)}
+        chv.check_equal(told, {tuple(command) for command in commands if command}, f"commands of {name}")
+
+
 def test_manual_pages_are_clean():
     if shutil.which("mandoc") is None:
         raise chv.Skip("mandoc is not installed")

@@ -63,7 +63,7 @@ def replace(path, data):
 
 
 def damaged(data):
-    """Copies of it: the header gone, the first page's insides, a later page, the end."""
+    """Copies of it: the header gone, the schema behind it, the end."""
     noise = b"\xa5" * 4096
     return {"header": noise[:100] + data[100:], "schema": data[:100] + noise[100:] + data[4096:],
             "cut off": data[:4096]}
@@ -100,7 +100,7 @@ def works(fleet):
     fleet.verify()
 
 
-# --- keyadmin -----------------------------------------------------------------------------------------------------------
+# --- keyadmin ---------------------------------------------------------------------------------------------------------
 
 
 def test_keyadmin_and_a_lock():
@@ -180,7 +180,7 @@ def test_keyadmin_and_somebody_elses_file():
         chv.check(not os.path.exists(fleet.path("cam1.key")), "a keystore was made")
 
 
-# --- chaveirod ----------------------------------------------------------------------------------------------------------
+# --- chaveirod --------------------------------------------------------------------------------------------------------
 
 
 def not_started(house, code, text, **options):

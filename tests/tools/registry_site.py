@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""keyadmin, chaveirod and chaveiro with one registry: live sessions are cut, keys known by the registry, two servers."""
-import json
+"""keyadmin, chaveirod and chaveiro with one registry: sessions are cut, keys known by the registry, two servers."""
 import os
+import shutil
 import subprocess
 
 import chv
 import postgres
 import rawclient
-from client_life import Fleet
+from client_life import Fleet, killed_at
 from registrar import House, until
+from registry_faults import checkpoint, replace
 from rotate import RotationSite, labels
 
 NOPERM = 77
@@ -155,6 +156,33 @@ def test_a_server_killed_during_a_rotation_leaves_a_key_that_works():
         site.keyadmin("audit", "verify", "-c", site.config, "--passphrase-file", site.passphrase_file)
 
 
+def test_epochs_killed_anywhere_are_taken_up_again():
+    """keyadmin epoch, killed before and after each thing that it changes: keystore, configuration, registry, trail."""
+    with Fleet() as fleet:
+        fleet.add("cam1")
+        site, before = fleet.site, fleet.path("before")
+        shutil.copytree(site.store, before)
+        registry = fleet.path("clients.db")
+        checkpoint(registry)
+        rows, n, killed = chv.read(registry), 0, True
+        while killed:
+            n += 1
+            shutil.rmtree(site.store)
+            shutil.copytree(before, site.store)
+            replace(registry, rows)
+            killed = killed_at(fleet, n if n % 2 else -n, "epoch", "new", *fleet.server())
+            if killed and b"epochs = 1, 2\n" not in chv.read(site.config):
+                made = fleet.json("epoch", "new", *fleet.server())
+                chv.check_equal((made["epoch"], made["epochs"]), (2, "1, 2"), f"{n}: again")
+            chv.run("chaveirod", "-t", "-c", site.config)
+            chv.check_equal(fleet.ids(), ["cam1"], f"{n}: clients")
+            fleet.verify()
+            fleet.add("cam2")
+            chv.check_equal(fleet.show("cam2")["epoch"], 2, f"{n}: the new epoch works")
+            os.unlink(fleet.path("cam2.key"))
+        chv.check(n > 10, f"{n} points")
+
+
 def test_two_servers_with_one_postgresql():
     """What one keyadmin says reaches both, also after the database was away; a clone at the other one is found out."""
     with postgres.Cluster() as pg:
@@ -194,8 +222,7 @@ def test_two_servers_with_one_postgresql():
             new = chv.Key("cam2", one.path("cam2.new"), one.passphrase)
             one.site.client(new, "send", "ola")
             chv.check_in("403", two.client(one.key("cam2"), "send", "ola", code=NOPERM).stderr, "the older one")
-            rows = json.loads(chv.run("keyadmin", "audit", "list", "--id", "cam2", *one.config(), "--json").stdout)["rows"]
-            chv.check_equal([row["action"] for row in rows][-1], "clone", "audit trail")
+            chv.check_equal(one.audit("--id", "cam2")[-1]["action"], "clone", "audit trail")
             one.verify()
 
 
