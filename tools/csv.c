@@ -15,7 +15,7 @@ enum chv_err chv_csv_load(const char *file, size_t max, char **text, struct chv_
     FILE *in = fopen(file, "re");
     if (in == NULL)
         return chv_fail(why, errno == ENOENT ? CHV_ERR_NOT_FOUND : CHV_ERR_IO, "%s: %s", file, strerror(errno));
-    while (err == CHV_OK && !feof(in) && !ferror(in)) {
+    do {
         if (len == room) {
             room = room == 0 ? 1 << 16 : room * 2;
             char *more = realloc(read, room + 1);
@@ -28,7 +28,7 @@ enum chv_err chv_csv_load(const char *file, size_t max, char **text, struct chv_
         len += fread(read + len, 1, room - len, in);
         if (len > max)
             err = chv_fail(why, CHV_ERR_MALFORMED, "%s: is longer than %zu MiB", file, max >> 20);
-    }
+    } while (err == CHV_OK && !feof(in) && !ferror(in));
     if (err == CHV_OK && ferror(in))
         err = chv_fail(why, CHV_ERR_IO, "%s: %s", file, strerror(errno));
     else if (err == CHV_OK && memchr(read, '\0', len) != NULL)
