@@ -30,6 +30,16 @@ static void unlink_waiting(struct chv_registrar_client *client, struct chv_regis
     client->waiting--;
 }
 
+/* The first that waits, of which there is one. */
+static struct chv_registrar_ask *take_first(struct chv_registrar_client *client)
+{
+    struct chv_registrar_ask *ask = client->first;
+    client->first = ask->next;
+    *(client->first != NULL ? &client->first->prev : &client->last) = NULL;
+    client->waiting--;
+    return ask;
+}
+
 /* The owner may ask anew at once. */
 static void finish(struct chv_registrar_ask *ask, const struct chv_registrar_answer *answer)
 {
@@ -42,9 +52,7 @@ static void finish(struct chv_registrar_ask *ask, const struct chv_registrar_ans
 /* The first that waits gets no answer. */
 static void drop_first(struct chv_registrar_client *client)
 {
-    struct chv_registrar_ask *ask = client->first;
-    unlink_waiting(client, ask);
-    finish(ask, NULL);
+    finish(take_first(client), NULL);
 }
 
 static void lose(struct chv_registrar_client *client)
@@ -69,7 +77,7 @@ static void flush(struct chv_registrar_client *client)
                 (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
             return; /* else the timer tries again, or reading finds that the socket is lost */
         }
-        unlink_waiting(client, ask);
+        (void)take_first(client);
         ask->slot = slot + 1;
         client->slots[slot].tag = ask->request.tag;
         client->slots[slot].ask = ask;
@@ -161,11 +169,8 @@ static void disconnect(struct chv_registrar_client *client)
 void chv_registrar_client_close(struct chv_registrar_client *client)
 {
     disconnect(client);
-    while (client->first != NULL) {
-        struct chv_registrar_ask *ask = client->first;
-        unlink_waiting(client, ask);
-        free(ask);
-    }
+    while (client->first != NULL)
+        free(take_first(client));
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
         free(client->slots[i].ask);
         client->slots[i].ask = NULL;

@@ -3,7 +3,6 @@
 
 #include "base/encode.h"
 #include "core/credential.h"
-#include "tools/token.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -111,32 +110,6 @@ static const struct key keys[] = {
 
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 _Static_assert(KEY_COUNT <= 64, "one bit per key in struct parse");
-
-void chv_server_config_defaults(struct chv_server_config *config)
-{
-    *config = (struct chv_server_config){
-        .epoch_count = 1,
-        .epochs = {1},
-        .update = true,
-        .listen_count = 1,
-        .listen = {CHV_DEFAULT_LISTEN},
-        .backend = "openssl",
-        .profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK),
-        .registry_required = true,
-        .max_lifetime = UINT64_C(86400) * 90,
-        .backlog = 1024,
-        .limits = {.connections = 10000,
-                   .client_connections = 256,
-                   .rate = 1000,
-                   .burst = 10000,
-                   .keeper_queue = 4096,
-                   .memory = (size_t)64 << 20,
-                   .loop = {.handshake_seconds = 10, .idle_seconds = 600, .stall_seconds = 30}},
-        .files = {.fsync = true},
-        .log_level = CHV_LOG_INFO,
-        .log_target = CHV_LOG_STDERR,
-    };
-}
 
 /* The first failure is kept; libinih goes on to the end. */
 static void fail(struct parse *p, const char *format, ...) CHV_PRINTF(2, 3);
@@ -616,41 +589,6 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
     return err;
 }
 
-enum chv_err chv_server_config_load(const char *file, struct chv_server_config *config, struct chv_why *why)
-{
-    enum chv_err err = CHV_OK;
-    char absolute[PATH_MAX];
-    char *text = NULL;
-    FILE *f = NULL;
-
-    if (realpath(file, absolute) == NULL || (f = fopen(absolute, "re")) == NULL) {
-        err = chv_fail(why, errno == ENOENT ? CHV_ERR_NOT_FOUND : CHV_ERR_IO, "%s: %s", file, strerror(errno));
-        goto out;
-    }
-    text = malloc(CHV_SERVER_CONFIG_TEXT_MAX + 1);
-    if (text == NULL) {
-        err = chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", file);
-        goto out;
-    }
-    size_t len = fread(text, 1, CHV_SERVER_CONFIG_TEXT_MAX + 1, f);
-    if (ferror(f)) {
-        err = chv_fail(why, CHV_ERR_IO, "%s: %s", file, strerror(errno));
-        goto out;
-    }
-    if (len > CHV_SERVER_CONFIG_TEXT_MAX || memchr(text, '\0', len) != NULL) {
-        err = chv_fail(why, CHV_ERR_CONFIG, "%s: not a configuration file: %s", file,
-                       len > CHV_SERVER_CONFIG_TEXT_MAX ? "longer than 64 KiB" : "has NUL bytes");
-        goto out;
-    }
-    text[len] = '\0';
-    err = chv_server_config_parse(text, absolute, config, why);
-out:
-    free(text);
-    if (f != NULL)
-        fclose(f);
-    return err;
-}
-
 enum chv_err chv_server_config_listen(struct chv_server_config *config, const char *const *addresses, size_t count,
                                       struct chv_why *why)
 {
@@ -671,22 +609,4 @@ enum chv_err chv_server_config_backend(struct chv_server_config *config, const c
     if (!set_backend(config, spec))
         return chv_fail(why, CHV_ERR_CONFIG, "--backend '%s' is not known; known are: %s", spec, chv_backend_names());
     return CHV_OK;
-}
-
-enum chv_err chv_server_config_complete(struct chv_server_config *config, struct chv_why *why)
-{
-    char keystore[CHV_TOKEN_URI_SIZE], backend[CHV_TOKEN_URI_SIZE];
-    _Static_assert(sizeof keystore <= sizeof config->keystore, "a completed URI fits");
-    enum chv_err err = CHV_OK;
-    if (chv_token_uri_is(config->keystore)) {
-        err = chv_token_uri_default(config->keystore, config->module, keystore, why);
-        if (err == CHV_OK)
-            memcpy(config->keystore, keystore, sizeof keystore);
-    }
-    if (err == CHV_OK && chv_token_uri_is(config->backend)) {
-        err = chv_token_uri_default(config->backend, config->module, backend, why);
-        if (err == CHV_OK && !copy_text(config->backend, sizeof config->backend, backend))
-            err = chv_fail(why, CHV_ERR_CONFIG, "backend: the URI is too long with the [pkcs11] module in it");
-    }
-    return err == CHV_ERR_ARGUMENT ? CHV_ERR_CONFIG : err;
 }

@@ -4,6 +4,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+void chv_server_config_defaults(struct chv_server_config *config)
+{
+    *config = (struct chv_server_config){
+        .epoch_count = 1,
+        .epochs = {1},
+        .update = true,
+        .listen_count = 1,
+        .listen = {CHV_DEFAULT_LISTEN},
+        .backend = "openssl",
+        .profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK),
+        .registry_required = true,
+        .max_lifetime = UINT64_C(86400) * 90,
+        .backlog = 1024,
+        .limits = {.connections = 10000,
+                   .client_connections = 256,
+                   .rate = 1000,
+                   .burst = 10000,
+                   .keeper_queue = 4096,
+                   .memory = (size_t)64 << 20,
+                   .loop = {.handshake_seconds = 10, .idle_seconds = 600, .stall_seconds = 30}},
+        .files = {.fsync = true},
+        .log_level = CHV_LOG_INFO,
+        .log_target = CHV_LOG_STDERR,
+    };
+}
+
 /* "#key = value" is a default, "# key = value" an example of a key that has none; the test reads it so. */
 static const char server_head[] =
     "# Configuration of chaveirod; see chaveirod.conf(5).\n"
