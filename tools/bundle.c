@@ -361,14 +361,15 @@ static enum chv_err bundle_unwrap(struct chv_bundle_reader *r, const struct chv_
 static enum chv_err bundle_line(struct chv_bundle_reader *r, char line[BUNDLE_LINE_MAX], bool *cms, size_t *len,
                                 struct chv_why *why)
 {
-    char kind[BUNDLE_LINE_MAX] = "", again[BUNDLE_LINE_MAX];
-    unsigned version = 0;
+    char again[BUNDLE_LINE_MAX], *end = NULL;
     if (fgets(line, BUNDLE_LINE_MAX, r->in) == NULL || strncmp(line, bundle_magic, sizeof bundle_magic - 1) != 0)
         return chv_fail(why, CHV_ERR_STORE_FORMAT, "%s: is no bundle of 'keyadmin client add --from'", r->path);
-    if (sscanf(line + sizeof bundle_magic - 1, "%u %15s %zu", &version, kind, len) < 1 || version != BUNDLE_VERSION)
+    if (strtoul(line + sizeof bundle_magic - 1, &end, 10) != BUNDLE_VERSION || *end != ' ')
         return chv_fail(why, CHV_ERR_STORE_FORMAT, "%s: is a bundle of another version, this program knows %d", r->path,
                         BUNDLE_VERSION);
-    *cms = strcmp(kind, bundle_cms) == 0;
+    const char *kind = end + 1;
+    *cms = strncmp(kind, bundle_cms, sizeof bundle_cms - 1) == 0;
+    *len = strtoul(kind + strcspn(kind, " "), NULL, 10);
     (void)snprintf(again, sizeof again, "%s%d %s %zu\n", bundle_magic, BUNDLE_VERSION,
                    *cms ? bundle_cms : bundle_passphrase, *len);
     if (strcmp(line, again) != 0 || *len == 0 || *len > BUNDLE_ENVELOPE_MAX)
@@ -450,7 +451,7 @@ static enum chv_err bundle_start_reading(struct chv_bundle_reader *r, const stru
     enum chv_err err = key == NULL ? CHV_ERR_MEMORY : bundle_chunks_open(&r->chunks, why);
     if (err == CHV_OK)
         err = bundle_line(r, line, &cms, &len, why);
-    if (err == CHV_OK && (text = malloc(len)) == NULL)
+    if (err == CHV_OK && (text = malloc(len + 1)) == NULL)
         err = CHV_ERR_MEMORY;
     if (err == CHV_OK && fread(text, 1, len, r->in) != len)
         err = bundle_truncated(r, why);
@@ -465,7 +466,7 @@ static enum chv_err bundle_start_reading(struct chv_bundle_reader *r, const stru
     return err;
 }
 
-enum chv_err chv_bundle_read(const char *path, const struct chv_bundle_open *how, struct chv_bundle_meta *meta,
+enum chv_err chv_bundle_read(const char *path, const struct chv_bundle_open *open, struct chv_bundle_meta *meta,
                              struct chv_bundle_reader **reader, struct chv_why *why)
 {
     struct chv_bundle_reader *r = calloc(1, sizeof *r);
@@ -473,7 +474,7 @@ enum chv_err chv_bundle_read(const char *path, const struct chv_bundle_open *how
         return CHV_ERR_MEMORY;
     enum chv_err err = snprintf(r->path, sizeof r->path, "%s", path) >= PATH_MAX
                            ? chv_fail(why, CHV_ERR_ARGUMENT, "the bundle's name is too long")
-                           : bundle_start_reading(r, how, meta, why);
+                           : bundle_start_reading(r, open, meta, why);
     if (err == CHV_OK)
         *reader = r;
     else

@@ -11,8 +11,10 @@ enum chv_err chv_csv_load(const char *file, size_t max, char **text, struct chv_
 {
     enum chv_err err = CHV_OK;
     size_t len = 0, room = 0;
-    char *read = NULL;
     FILE *in = fopen(file, "re");
+    char *read = in != NULL ? malloc(1) : NULL;
+    if (in != NULL && read == NULL)
+        err = CHV_ERR_MEMORY;
     if (in == NULL)
         return chv_fail(why, errno == ENOENT ? CHV_ERR_NOT_FOUND : CHV_ERR_IO, "%s: %s", file, strerror(errno));
     do {

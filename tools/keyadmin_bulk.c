@@ -130,12 +130,14 @@ static int bulk_compare(const void *x, const void *y)
 static enum chv_err bulk_no_twice(struct bulk *b, struct chv_why *why)
 {
     enum chv_err err = CHV_OK;
+    /* pointers are sorted: NOLINTBEGIN(bugprone-sizeof-expression) */
     const struct bulk_client **sorted = calloc(b->count, sizeof *sorted);
     if (sorted == NULL)
         return CHV_ERR_MEMORY;
     for (size_t i = 0; i < b->count; i++)
         sorted[i] = &b->clients[i];
     qsort(sorted, b->count, sizeof *sorted, bulk_compare);
+    /* NOLINTEND(bugprone-sizeof-expression) */
     for (size_t i = 1; i < b->count && err == CHV_OK; i++)
         if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0)
             err = chv_fail(why, CHV_ERR_ARGUMENT, "%s:%zu: client '%s' stands on line %zu already", b->file,
