@@ -342,6 +342,20 @@ static enum chv_err revoked_info(struct chv_registry *reg, struct chv_registry_i
     return CHV_OK;
 }
 
+/* Without the status that chv_registry_revoked_set writes before it: who prints the reason says the status itself. */
+static const char *bare_reason(const char *reason)
+{
+    static const char *const words[] = {"revoked", "suspended"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t len = strlen(words[i]);
+        if (strncmp(reason, words[i], len) == 0 && reason[len] == '\0')
+            return reason + len;
+        if (strncmp(reason, words[i], len) == 0 && strncmp(reason + len, ": ", 2) == 0)
+            return reason + len + 2;
+    }
+    return reason;
+}
+
 static void fill(struct chv_registry_client *c, const struct entry *e, uint64_t generation)
 {
     *c = (struct chv_registry_client){.status = !e->all                               ? CHV_CLIENT_ACTIVE
@@ -351,7 +365,7 @@ static void fill(struct chv_registry_client *c, const struct entry *e, uint64_t 
                                       .changed = generation};
     memcpy(c->id, e->id, sizeof c->id);
     if (e->reason != NULL)
-        memcpy(c->reason, e->reason, strlen(e->reason));
+        (void)snprintf(c->reason, sizeof c->reason, "%s", e->all ? bare_reason(e->reason) : e->reason);
     if (e->scopes != NULL && chv_registry_scopes_parse(e->scopes, ',', c))
         c->flags |= CHV_CLIENT_NARROWED;
 }

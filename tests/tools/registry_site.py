@@ -69,6 +69,20 @@ def test_live_sessions_are_cut_by_keyadmin():
             live[name].wait(0)
 
 
+def test_without_a_registry_the_reason_is_said_once():
+    with Running(registry="none") as fleet:
+        fleet.add("cam1")
+        fleet.site.start()
+        live = fleet.chat("cam1")
+        for what, text in (("suspend", "client is suspended: in repair\n"), ("revoke", "client is revoked: in repair\n")):
+            fleet.state(what, "cam1", "--reason", "in repair")
+            if live is not None:
+                fleet.cut(live, "client is suspended: in repair")
+                live = None
+            until(lambda: text.encode() in fleet.send("cam1", code=NOPERM).stderr, text)
+        chv.check_equal([c["reason"] for c in fleet.list("--status", "all")], ["in repair"], "list")
+
+
 def test_a_client_is_known_by_its_key_in_the_registry():
     """Profile key without an allow-list: the registry says whose key it is, and may take it away."""
     with Running(profiles="psk, key, key+psk") as fleet:
