@@ -180,8 +180,9 @@ int chv_files_home_open(const struct chv_files_root *root, const char *id, struc
     if (h != NULL)
         h->users++;
     (void)pthread_mutex_unlock(&homes_lock);
-    if (failed == 0)
-        failed = count_home(h);
+    if (h == NULL)
+        return failed;
+    failed = count_home(h);
     if (failed == 0)
         *home = h;
     else

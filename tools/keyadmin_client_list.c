@@ -244,7 +244,7 @@ int keyadmin_client_show_registered(const struct chv_cli_args *args)
 {
     struct chv_why why = {""};
     struct keyadmin_registry reg = {.r = NULL};
-    struct chv_registry_client client;
+    struct chv_registry_client client = {0};
     const char *id = args->operands[0];
     enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_READ, &reg, &why);
     if (err != CHV_OK) {
