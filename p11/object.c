@@ -124,31 +124,46 @@ const struct chv_p11_rule chv_p11_secret_rules[] = {
 };
 const size_t chv_p11_secret_rule_count = sizeof chv_p11_secret_rules / sizeof chv_p11_secret_rules[0];
 
-/* An attribute that the object does not have is as good as false. */
+/* An attribute that the object does not have, or that has no byte, is as good as false; *given (or NULL) tells. */
 static enum chv_err get_flag(struct chv_p11_session *s, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, bool *on,
-                             struct chv_why *why)
+                             bool *given, struct chv_why *why)
 {
     CK_BBOOL value = CK_FALSE;
     size_t len = sizeof value;
     enum chv_err err = chv_p11_get(s, object, type, &value, &len, why);
     if (err == CHV_ERR_NOT_FOUND) {
         s->rv = CKR_OK;
-        *on = false;
-        return CHV_OK;
+        len = 0;
+        err = CHV_OK;
     }
-    if (err == CHV_OK)
-        *on = len == sizeof value && value != CK_FALSE;
-    return err;
+    if (err != CHV_OK)
+        return err;
+    *on = len == sizeof value && value != CK_FALSE;
+    if (given != NULL)
+        *given = len == sizeof value;
+    return CHV_OK;
+}
+
+/* Every secret and private key has these (PKCS #11 2.40, 4.9 and 4.10): a token that does not say them says nothing. */
+static bool must_be_given(CK_ATTRIBUTE_TYPE type)
+{
+    return type == CKA_SENSITIVE || type == CKA_EXTRACTABLE;
 }
 
 enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, const char *what,
                            const struct chv_p11_rule *rules, size_t n, struct chv_why *why)
 {
-    bool on = false, local = false, always = true;
+    bool on = false, given = false, local = false, always = true;
     for (size_t i = 0; i < n; i++) {
-        enum chv_err err = get_flag(s, object, rules[i].type, &on, why);
+        enum chv_err err = get_flag(s, object, rules[i].type, &on, &given, why);
         if (err != CHV_OK)
             return err;
+        if (!given && must_be_given(rules[i].type))
+            return chv_fail(why, CHV_ERR_KEY,
+                            "%s: key '%s' is refused: the token does not give its %s, so nothing shows that it stays "
+                            "inside: remove it with the token's own tool and make a new one with keyadmin, or use "
+                            "another token",
+                            s->where, what, rules[i].name);
         if (on != rules[i].want)
             return chv_fail(why, CHV_ERR_KEY,
                             "%s: key '%s' is refused: its %s is %s and must be %s (it could be read, or used for "
@@ -156,9 +171,9 @@ enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, c
                             s->where, what, rules[i].name, on ? "true" : "false", rules[i].want ? "true" : "false");
     }
     /* made here but readable for a while: somebody may have a copy (PKCS #11 2.40, 4.9: imported ones never have it) */
-    enum chv_err err = get_flag(s, object, CKA_LOCAL, &local, why);
+    enum chv_err err = get_flag(s, object, CKA_LOCAL, &local, NULL, why);
     if (err == CHV_OK && local)
-        err = get_flag(s, object, CKA_NEVER_EXTRACTABLE, &always, why);
+        err = get_flag(s, object, CKA_NEVER_EXTRACTABLE, &always, NULL, why);
     if (err == CHV_OK && local && !always)
         err = chv_fail(why, CHV_ERR_KEY,
                        "%s: key '%s' is refused: its CKA_NEVER_EXTRACTABLE is false: it could be read once; remove "

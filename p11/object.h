@@ -33,7 +33,10 @@ struct chv_p11_rule {
 };
 extern const struct chv_p11_rule chv_p11_secret_rules[]; /* HMAC only, stays inside */
 extern const size_t chv_p11_secret_rule_count;
-/* CHV_ERR_KEY, and `why` says which attribute of `what` is wrong and why it matters. */
+/*
+ * CHV_ERR_KEY, and `why` says which attribute of `what` is wrong and why it matters.  One that the token does not give is
+ * false; CKA_SENSITIVE and CKA_EXTRACTABLE must be given.
+ */
 enum chv_err chv_p11_check(struct chv_p11_session *s, CK_OBJECT_HANDLE object, const char *what,
                            const struct chv_p11_rule *rules, size_t n, struct chv_why *why) CHV_MUST_CHECK;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a keystore in a token reads back the attributes of all its keys: one test per attribute, on SoftHSM. */
 #include "tests/keystore/support.h"
+#include "tests/support/pkcs11_fault.h"
 #include "tests/support/tokens.h"
 
 #include <stdio.h>
@@ -99,12 +100,12 @@ static enum chv_err remove_odd(struct chv_p11_session *s, void *arg, struct chv_
     return chv_p11_call(s, C_DestroyObject, odd->object) == CKR_OK ? CHV_OK : chv_p11_session_fail(s, why);
 }
 
-static enum chv_err try_open(enum chv_keystore_mode mode, struct chv_why *why)
+static enum chv_err try_open(const char *which, enum chv_keystore_mode mode, struct chv_why *why)
 {
     struct chv_keystore_options options = {.mode = mode};
     struct test_secret secret = {.text = TEST_PIN};
     struct chv_keystore *ks = NULL;
-    enum chv_err err = chv_keystore_open(uri, &options, &ks, why);
+    enum chv_err err = chv_keystore_open(which, &options, &ks, why);
     if (err == CHV_OK)
         err = chv_keystore_unlock(ks, test_secret, &secret, why);
     chv_keystore_close(ks);
@@ -118,14 +119,14 @@ static void check_refused(struct chv_keystore *ks, struct odd *odd, const char *
     CU_ASSERT_EQUAL_FATAL(chv_p11_token_run(store(ks)->token, make_odd, odd, &why), CHV_OK);
     for (int mode = CHV_KEYSTORE_READ; mode <= CHV_KEYSTORE_WRITE; mode++) {
         why.text[0] = '\0';
-        CU_ASSERT_EQUAL(try_open((enum chv_keystore_mode)mode, &why), CHV_ERR_KEY);
+        CU_ASSERT_EQUAL(try_open(uri, (enum chv_keystore_mode)mode, &why), CHV_ERR_KEY);
         CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "key 'odd' is refused: "));
         CU_ASSERT_PTR_NOT_NULL(strstr(why.text, says));
         if (strstr(why.text, says) == NULL)
             (void)fprintf(stderr, "%s: %s\n", says, why.text);
     }
     CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, remove_odd, odd, NULL), CHV_OK);
-    CU_ASSERT_EQUAL(try_open(CHV_KEYSTORE_READ, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(try_open(uri, CHV_KEYSTORE_READ, NULL), CHV_OK);
 }
 
 #define CASE(what, name, wrong, word)                                                                                  \
@@ -193,7 +194,7 @@ static void check_other(CK_ATTRIBUTE_TYPE on, CK_ATTRIBUTE attribute, const char
     struct chv_why why = {""};
     struct chv_keystore *ks = stocked();
     CU_ASSERT_EQUAL_FATAL(chv_p11_token_run(store(ks)->token, make_other, &other, &why), CHV_OK);
-    CU_ASSERT_EQUAL(try_open(CHV_KEYSTORE_READ, &why), says != NULL ? CHV_ERR_KEY : CHV_OK);
+    CU_ASSERT_EQUAL(try_open(uri, CHV_KEYSTORE_READ, &why), says != NULL ? CHV_ERR_KEY : CHV_OK);
     if (says != NULL)
         CU_ASSERT_PTR_NOT_NULL(strstr(why.text, says));
     CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, remove_odd, &other.odd, NULL), CHV_OK);
@@ -223,6 +224,57 @@ static void test_key_type(void)
                 "'odd' is refused: its CKA_DERIVE is true");
 }
 
+/* ---- attributes that the token does not give, or gives without a byte ---- */
+
+static void check_ungiven(struct chv_fault *fault, const char *through, CK_ATTRIBUTE_TYPE type, const char *name)
+{
+    static const struct {
+        enum chv_fault_mode mode;
+        CK_RV rv;
+    } ways[] = {{CHV_FAULT_BEFORE, CKR_ATTRIBUTE_TYPE_INVALID}, {CHV_FAULT_SHORT, CKR_OK}};
+    char *says = test_format("key 'odd' is refused: the token does not give its %s", name);
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        struct chv_why why = {""};
+        test_fault_arm_call(fault, 1, ways[i].rv);
+        fault->times = 1000;
+        fault->mode = ways[i].mode;
+        fault->only = "C_GetAttributeValue";
+        fault->attribute = type;
+        CU_ASSERT_EQUAL(try_open(through, CHV_KEYSTORE_READ, &why), CHV_ERR_KEY);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, says));
+        CU_ASSERT(fault->fired > 0);
+        test_fault_disarm(fault);
+        CU_ASSERT_EQUAL(try_open(through, CHV_KEYSTORE_READ, NULL), CHV_OK);
+    }
+    free(says);
+}
+
+static void test_ungiven(void)
+{
+    struct chv_fault *fault = NULL;
+    struct chv_keystore *ks = stocked();
+    chv_keystore_close(ks);
+    const char *real = test_softhsm_module();
+    char *plain = test_softhsm_uri("open", "ungiven", "");
+    char *through = test_replaced(plain, real, test_fault_module(real, &fault));
+    for (int pair = 0; pair < 2; pair++) {
+        ks = test_open(through, CHV_KEYSTORE_WRITE);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+        CU_ASSERT_EQUAL(pair ? chv_keystore_generate_identity(ks, "odd", CHV_USE_IDENTITY, CHV_CURVE_P256, NULL)
+                             : chv_keystore_generate(ks, "odd", NULL),
+                        CHV_OK);
+        chv_keystore_close(ks);
+        check_ungiven(fault, through, CKA_EXTRACTABLE, "CKA_EXTRACTABLE");
+        check_ungiven(fault, through, CKA_SENSITIVE, "CKA_SENSITIVE");
+        ks = test_open(through, CHV_KEYSTORE_WRITE);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+        CU_ASSERT_EQUAL(chv_keystore_remove(ks, "odd", NULL), CHV_OK);
+        chv_keystore_close(ks);
+    }
+    free(through);
+    free(plain);
+}
+
 /* Another keystore's keys in the same token, and keys of nobody, are not ours to judge. */
 static void test_strangers(void)
 {
@@ -231,7 +283,7 @@ static void test_strangers(void)
     for (size_t i = 0; i < COUNT(labels); i++) {
         struct odd odd = {.type = CKA_EXTRACTABLE, .value = CK_TRUE, .label = labels[i]};
         CU_ASSERT_EQUAL_FATAL(chv_p11_token_run(store(ks)->token, make_odd, &odd, NULL), CHV_OK);
-        CU_ASSERT_EQUAL(try_open(CHV_KEYSTORE_READ, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(try_open(uri, CHV_KEYSTORE_READ, NULL), CHV_OK);
         CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, remove_odd, &odd, NULL), CHV_OK);
     }
     chv_keystore_close(ks);
@@ -296,6 +348,6 @@ static void test_end(void)
 
 TEST_MAIN("keystore: token, opening", {"attributes of keys", test_attributes},
           {"readable once", test_never_extractable}, {"allowed mechanisms", test_allowed_mechanisms},
-          {"a key of another type", test_key_type}, {"strangers' keys", test_strangers},
-          {"an imported value, SoftHSM", test_value_softhsm}, {"an imported value, NSS", test_value_nss},
-          {"end", test_end})
+          {"a key of another type", test_key_type}, {"attributes not given", test_ungiven},
+          {"strangers' keys", test_strangers}, {"an imported value, SoftHSM", test_value_softhsm},
+          {"an imported value, NSS", test_value_nss}, {"end", test_end})

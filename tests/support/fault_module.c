@@ -39,6 +39,7 @@ void test_fault_disarm(struct chv_fault *fault)
     fault->first = 0;
     fault->only = NULL;
     fault->with = 0;
+    fault->attribute = 0;
     fault->grant = 0;
     fault->wrap_only = 0;
 }

@@ -281,6 +281,12 @@ static CK_RV f_C_WrapKey(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
     PASS_BY(C_WrapKey, chosen(m), wrap, ol, s, m, w, k, o, ol);
 }
 
+static CK_RV f_C_GetAttributeValue(S, H o, CK_ATTRIBUTE *t, CK_ULONG n)
+{
+    PASS_BY(C_GetAttributeValue, chv_fault.attribute == 0 || t[0].type == chv_fault.attribute,
+            real->C_GetAttributeValue, &t[0].ulValueLen, s, o, t, n);
+}
+
 /* X(name, the length that it gives or NULL, (parameters), arguments) */
 #define PLAIN(X)                                                                                                       \
     X(C_InitPIN, NULL, (S, CK_BYTE * p, CK_ULONG n), s, p, n)                                                          \
@@ -289,7 +295,6 @@ static CK_RV f_C_WrapKey(S, CK_MECHANISM *m, H w, H k, CK_BYTE *o, CK_ULONG *ol)
     X(C_CreateObject, NULL, (S, CK_ATTRIBUTE * t, CK_ULONG n, H * o), s, t, n, o)                                      \
     X(C_CopyObject, NULL, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n, H * c), s, o, t, n, c)                                \
     X(C_DestroyObject, NULL, (S, H o), s, o)                                                                           \
-    X(C_GetAttributeValue, &t[0].ulValueLen, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n), s, o, t, n)                       \
     X(C_SetAttributeValue, NULL, (S, H o, CK_ATTRIBUTE * t, CK_ULONG n), s, o, t, n)                                   \
     X(C_FindObjectsInit, NULL, (S, CK_ATTRIBUTE * t, CK_ULONG n), s, t, n)                                             \
     X(C_FindObjects, n, (S, H * o, CK_ULONG max, CK_ULONG * n), s, o, max, n)                                          \
@@ -344,6 +349,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR list)
     SET(C_OpenSession)
     SET(C_CloseSession)
     SET(C_Login)
+    SET(C_GetAttributeValue)
     SET(C_DeriveKey)
     SET(C_WrapKey)
     *list = &functions;

@@ -32,8 +32,9 @@ struct chv_fault {
     atomic_ulong fired;  /* how many were */
     enum chv_fault_mode mode;
     CK_RV rv;
-    const char *only;       /* calls of this name only count; NULL: all */
-    CK_MECHANISM_TYPE with; /* of C_DeriveKey and C_WrapKey, those by this mechanism only; 0: all */
+    const char *only;            /* calls of this name only count; NULL: all */
+    CK_MECHANISM_TYPE with;      /* of C_DeriveKey and C_WrapKey, those by this mechanism only; 0: all */
+    CK_ATTRIBUTE_TYPE attribute; /* of C_GetAttributeValue, those for this attribute only; 0: all */
     int hang_read, hang_write;
 
     CK_FLAGS token_flags;  /* added to what C_GetTokenInfo says */
