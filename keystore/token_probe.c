@@ -198,6 +198,18 @@ static enum chv_err try_wrap(struct probe *p, const struct wrap_way *way)
     return err;
 }
 
+enum { MECHANISMS_MAX = 4096 }; /* more is no number of mechanisms: CK_UNAVAILABLE_INFORMATION, or a broken module */
+
+/* What the token says is no proof, either. */
+static enum chv_err bad_count(const struct probe *p, CK_ULONG count)
+{
+    return chv_fail(
+        p->why, CHV_ERR_CRYPTO,
+        "%s: C_GetMechanismList: impossible number of mechanisms, %lu; so nothing shows that key '%s' stays "
+        "in the token, and it is not used by derive mechanisms: leave chaveiro-derive off",
+        p->s->where, count, p->label);
+}
+
 /* The token's mechanisms; freed by the caller.  The session knows the slot: nothing of the token's own is asked. */
 static enum chv_err list_mechanisms(const struct probe *p, CK_SLOT_ID *slot, CK_MECHANISM_TYPE **list, CK_ULONG *count)
 {
@@ -209,13 +221,20 @@ static enum chv_err list_mechanisms(const struct probe *p, CK_SLOT_ID *slot, CK_
     s->rv = s->fn->C_GetMechanismList(info.slotID, NULL, count);
     if (s->rv != CKR_OK)
         return no_proof(p);
-    CK_MECHANISM_TYPE *types = calloc(*count + 1, sizeof *types);
+    const CK_ULONG room = *count;
+    if (room > MECHANISMS_MAX)
+        return bad_count(p, room);
+    CK_MECHANISM_TYPE *types = calloc(room + 1, sizeof *types);
     if (types == NULL)
         return chv_fail(p->why, CHV_ERR_MEMORY, "%s: out of memory", s->where);
     s->rv = s->fn->C_GetMechanismList(info.slotID, types, count);
     if (s->rv != CKR_OK) {
         free(types);
         return no_proof(p);
+    }
+    if (*count > room) { /* what it says that it wrote does not fit */
+        free(types);
+        return bad_count(p, *count);
     }
     *slot = info.slotID;
     *list = types;

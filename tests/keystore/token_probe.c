@@ -103,6 +103,40 @@ static void arm(const char *call, CK_MECHANISM_TYPE with, CK_RV rv)
 
 static unsigned count_objects(void);
 
+/* ---- the list of mechanisms ---- */
+
+/* what is said when asked for the number, and with the list */
+static const CK_ULONG counts[][2] = {{CK_UNAVAILABLE_INFORMATION, 1}, {4097, 1}, {1, 2}}, (*said)[2];
+static bool asked; /* for the list */
+
+static CK_RV count_mechanisms(CK_SLOT_ID slot, CK_MECHANISM_TYPE *list, CK_ULONG *n)
+{
+    (void)slot;
+    asked = list != NULL;
+    *n = (*said)[asked];
+    return CKR_OK;
+}
+
+/* Numbers that cannot be right are not believed: no list is made or read by them. */
+static void test_mechanism_counts(void)
+{
+    setup();
+    for (said = counts; said < counts + COUNT(counts); said++) {
+        struct chv_why why = {""};
+        struct chv_p11_session *s = NULL;
+        CU_ASSERT_EQUAL_FATAL(chv_p11_session_take(token(), &s, &why), CHV_OK);
+        CK_FUNCTION_LIST *real = s->fn, bent = *real;
+        bent.C_GetMechanismList = count_mechanisms;
+        s->fn = &bent;
+        CU_ASSERT_EQUAL(chv_token_probe(s, key, "deriving", NULL, &why), CHV_ERR_CRYPTO);
+        s->fn = real;
+        s->rv = CKR_OK;
+        chv_p11_session_give(s);
+        CU_ASSERT_EQUAL(asked, (*said)[0] == 1);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "impossible number of mechanisms"));
+    }
+}
+
 /* ---- on SoftHSM ---- */
 
 static void test_pass(void)
@@ -558,8 +592,8 @@ static void test_copy_nss(void)
 
 TEST_MAIN("keystore: token, probe", {"a token that refuses", test_pass}, {"each way alone", test_granted},
           {"a protected result", test_granted_protected}, {"no refusal", test_no_refusal}, {"refusals", test_refusals},
-          {"ways to wrap", test_ways_to_wrap}, {"what the probe needs", test_tools_fail},
-          {"session copies on SoftHSM", test_copy_softhsm}, {"no refusal of a copy", test_copy_no_refusal},
-          {"no session copy", test_copy_told}, {"close", test_close}, {"session copies on NSS", test_copy_nss},
-          {"rungs derive the same", test_rungs}, {"refused at open", test_open_refused},
-          {"another rung's key", test_wrong_rung})
+          {"ways to wrap", test_ways_to_wrap}, {"numbers of mechanisms", test_mechanism_counts},
+          {"what the probe needs", test_tools_fail}, {"session copies on SoftHSM", test_copy_softhsm},
+          {"no refusal of a copy", test_copy_no_refusal}, {"no session copy", test_copy_told}, {"close", test_close},
+          {"session copies on NSS", test_copy_nss}, {"rungs derive the same", test_rungs},
+          {"refused at open", test_open_refused}, {"another rung's key", test_wrong_rung})
