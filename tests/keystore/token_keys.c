@@ -209,6 +209,60 @@ static void test_made(void)
     free(uri);
 }
 
+/* ---- public halves ---- */
+
+static enum chv_err check_half(struct chv_p11_session *s, void *arg, struct chv_why *why)
+{
+    CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+    CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
+    CK_BBOOL private = 2;
+    size_t n = 0, len = sizeof private;
+    CK_ATTRIBUTE match[] = {{CKA_CLASS, &class, sizeof class}, {CKA_LABEL, arg, strlen(arg)}};
+    CU_ASSERT(chv_p11_find(s, match, 2, &object, 1, &n, why) == CHV_OK && n == 1);
+    CU_ASSERT_EQUAL(chv_p11_get(s, object, CKA_PRIVATE, &private, &len, why), CHV_OK);
+    CU_ASSERT_EQUAL(private, CK_FALSE);
+    return CHV_OK;
+}
+
+/* A public half that is made to be private, which is not the token's to keep. */
+static enum chv_err check_ignored(struct chv_p11_session *s, void *arg, struct chv_why *why)
+{
+    static uint8_t p256[] = {6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}; /* RFC 5480, 2.1.1.1 */
+    CK_MECHANISM generate = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_BBOOL yes = CK_TRUE, private = 2;
+    CK_OBJECT_HANDLE pub = CK_INVALID_HANDLE, priv = CK_INVALID_HANDLE;
+    size_t len = sizeof private;
+    CK_ATTRIBUTE pub_t[] = {{CKA_TOKEN, &yes, sizeof yes},
+                            {CKA_PRIVATE, &yes, sizeof yes},
+                            {CKA_EC_PARAMS, p256, sizeof p256},
+                            {CKA_LABEL, arg, strlen(arg)}};
+    CK_ATTRIBUTE priv_t[] = {{CKA_TOKEN, &yes, sizeof yes}, {CKA_PRIVATE, &yes, sizeof yes}};
+    CU_ASSERT_EQUAL(chv_p11_call(s, C_GenerateKeyPair, &generate, pub_t, 4, priv_t, 2, &pub, &priv), CKR_OK);
+    CU_ASSERT_EQUAL(chv_p11_get(s, pub, CKA_PRIVATE, &private, &len, why), CHV_OK);
+    CU_ASSERT_EQUAL(private, CK_FALSE);
+    CU_ASSERT_EQUAL(chv_p11_call(s, C_DestroyObject, pub), CKR_OK);
+    CU_ASSERT_EQUAL(chv_p11_call(s, C_DestroyObject, priv), CKR_OK);
+    return CHV_OK;
+}
+
+/* They are not private, as doc/tokens.md says, and for its reason: NSS would not keep it. */
+static void test_public_halves(void)
+{
+    char pair[] = "k:half", stranger[] = "stranger";
+    char *uris[] = {softhsm(""), test_nss_module() != NULL ? test_nss_uri("k", "") : NULL};
+    for (size_t i = 0; i < 2 && uris[i] != NULL; i++) {
+        struct chv_keystore *ks = test_open(uris[i], CHV_KEYSTORE_WRITE);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+        CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "half", CHV_USE_IDENTITY, CHV_CURVE_P256, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, check_half, pair, NULL), CHV_OK);
+        if (i == 1)
+            CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, check_ignored, stranger, NULL), CHV_OK);
+        chv_keystore_close(ks);
+        free(uris[i]);
+    }
+    CU_ASSERT(uris[1] != NULL || test_may_leave_out("libnss3"));
+}
+
 /* ---- rungs ---- */
 
 struct rung_job {
@@ -375,5 +429,5 @@ static void test_points(void)
 
 TEST_MAIN("keystore: token, keys", {"attributes of secrets", test_secret_attributes},
           {"attributes of key pairs", test_pair_attributes}, {"attributes that we write", test_made},
-          {"rungs on NSS", test_rungs_nss}, {"rungs on SoftHSM", test_rungs_softhsm},
-          {"points that look like DER, bad points", test_points})
+          {"public halves", test_public_halves}, {"rungs on NSS", test_rungs_nss},
+          {"rungs on SoftHSM", test_rungs_softhsm}, {"points that look like DER, bad points", test_points})
