@@ -259,25 +259,58 @@ static CK_ULONG secret_template(const struct chv_p11_secret *secret, CK_ATTRIBUT
     return n;
 }
 
+/* With the first `n` attributes of the template. */
+static CK_RV make_secret(struct chv_p11_session *s, const struct chv_p11_secret *secret, CK_ATTRIBUTE *t, CK_ULONG n,
+                         CK_OBJECT_HANDLE *made)
+{
+    CK_MECHANISM generate = {CKM_GENERIC_SECRET_KEY_GEN, NULL, 0};
+    return secret->value != NULL ? chv_p11_call(s, C_CreateObject, t, n, made)
+                                 : chv_p11_call_for(s, generate.mechanism, C_GenerateKey, &generate, t, n, made);
+}
+
+/*
+ * A key without CKA_ALLOWED_MECHANISMS, for tokens that do not take it.  CKR_GENERAL_ERROR may also have been a fault that
+ * is over, so after that answer the attribute is tried once more, now that the token works: it stays off only where it is
+ * refused again, and if it is taken the key without it goes.
+ */
+static CK_RV make_unlimited(struct chv_p11_session *s, const struct chv_p11_secret *secret, CK_ATTRIBUTE *t, CK_ULONG n,
+                            CK_OBJECT_HANDLE *made)
+{
+    CK_OBJECT_HANDLE lesser = CK_INVALID_HANDLE, limited = CK_INVALID_HANDLE;
+    const bool doubtful = s->rv == CKR_GENERAL_ERROR;
+    CK_RV rv = make_secret(s, secret, t, n - 1, &lesser);
+    if (rv != CKR_OK || !doubtful) {
+        *made = lesser;
+        return rv;
+    }
+    rv = make_secret(s, secret, t, n, &limited);
+    if (template_refused(rv)) {
+        s->rv = CKR_OK;
+        *made = lesser;
+        return CKR_OK;
+    }
+    if (rv != CKR_OK) {
+        (void)s->fn->C_DestroyObject(s->handle, lesser);
+        return rv;
+    }
+    if (chv_p11_call(s, C_DestroyObject, lesser) != CKR_OK) { /* two of one label are none */
+        (void)s->fn->C_DestroyObject(s->handle, limited);
+        return s->rv;
+    }
+    *made = limited;
+    return CKR_OK;
+}
+
 enum chv_err chv_p11_secret_make(struct chv_p11_session *s, const struct chv_p11_secret *secret,
                                  CK_OBJECT_HANDLE *object, struct chv_why *why)
 {
     CK_ATTRIBUTE t[SECRET_ATTRIBUTES];
-    CK_MECHANISM generate = {CKM_GENERIC_SECRET_KEY_GEN, NULL, 0};
     CK_OBJECT_HANDLE made = CK_INVALID_HANDLE;
-    CK_ULONG n = secret_template(secret, t);
-    if (secret->derive)
-        n--;
-    for (unsigned attempt = 0; attempt < 2; attempt++) {
-        if (secret->value != NULL)
-            (void)chv_p11_call(s, C_CreateObject, t, n, &made);
-        else
-            (void)chv_p11_call_for(s, generate.mechanism, C_GenerateKey, &generate, t, n, &made);
-        if (!template_refused(s->rv) || t[n - 1].type != CKA_ALLOWED_MECHANISMS)
-            break;
-        n--;
-    }
-    if (s->rv != CKR_OK)
+    const CK_ULONG n = secret_template(secret, t);
+    CK_RV rv = make_secret(s, secret, t, secret->derive ? n - 1 : n, &made);
+    if (template_refused(rv) && !secret->derive)
+        rv = make_unlimited(s, secret, t, n, &made);
+    if (rv != CKR_OK)
         return chv_p11_session_fail(s, why);
     *object = made;
     return CHV_OK;

@@ -209,6 +209,115 @@ static void test_made(void)
     free(uri);
 }
 
+/* ---- a token that does not take CKA_ALLOWED_MECHANISMS, or seems not to ---- */
+
+/* Answers to the first calls that make a key; CKR_OK: the token's own.  And one to C_DestroyObject. */
+static struct {
+    CK_RV answers[4], destroy;
+    size_t calls;
+    CK_FUNCTION_LIST *real;
+} script;
+
+static CK_RV next_answer(void)
+{
+    return script.calls < sizeof script.answers / sizeof script.answers[0] ? script.answers[script.calls++] : CKR_OK;
+}
+
+static CK_RV scripted_generate(CK_SESSION_HANDLE s, CK_MECHANISM *m, CK_ATTRIBUTE *t, CK_ULONG n, CK_OBJECT_HANDLE *key)
+{
+    CK_RV rv = next_answer();
+    return rv != CKR_OK ? rv : script.real->C_GenerateKey(s, m, t, n, key);
+}
+
+static CK_RV scripted_create(CK_SESSION_HANDLE s, CK_ATTRIBUTE *t, CK_ULONG n, CK_OBJECT_HANDLE *object)
+{
+    CK_RV rv = next_answer();
+    return rv != CKR_OK ? rv : script.real->C_CreateObject(s, t, n, object);
+}
+
+/* One answer, once. */
+static CK_RV scripted_destroy(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE object)
+{
+    CK_RV rv = script.destroy;
+    script.destroy = CKR_OK;
+    return rv != CKR_OK ? rv : script.real->C_DestroyObject(s, object);
+}
+
+struct limit_case {
+    CK_RV answers[4], destroy;
+    size_t calls;
+    bool made, limited;
+    unsigned left; /* objects of the label */
+};
+
+static void check_limit(struct chv_p11_session *s, const struct limit_case *c, const uint8_t *value)
+{
+    char label[] = "limits";
+    const struct chv_p11_secret wanted = {.label = label, .value = value, .value_len = sizeof secret, .token = true};
+    CK_ATTRIBUTE match[] = {{CKA_LABEL, label, strlen(label)}};
+    CK_OBJECT_HANDLE key = CK_INVALID_HANDLE, found[4];
+    CK_MECHANISM_TYPE allowed = 0;
+    size_t n = 0, len = sizeof allowed;
+    CK_FUNCTION_LIST bent = *s->fn;
+    script.real = s->fn;
+    script.calls = 0;
+    script.destroy = c->destroy;
+    memcpy(script.answers, c->answers, sizeof script.answers);
+    bent.C_GenerateKey = scripted_generate;
+    bent.C_CreateObject = scripted_create;
+    bent.C_DestroyObject = scripted_destroy;
+    s->fn = &bent;
+    enum chv_err err = chv_p11_secret_make(s, &wanted, &key, NULL);
+    s->fn = script.real;
+    CU_ASSERT_EQUAL(err == CHV_OK, c->made);
+    CU_ASSERT_EQUAL(script.calls, c->calls);
+    CU_ASSERT_EQUAL(chv_p11_find(s, match, 1, found, 4, &n, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(n, c->left);
+    if (err == CHV_OK && chv_p11_get(s, key, CKA_ALLOWED_MECHANISMS, &allowed, &len, NULL) == CHV_OK)
+        CU_ASSERT_EQUAL(c->limited, len == sizeof allowed && allowed == CKM_SHA256_HMAC);
+    CU_ASSERT(!c->limited || allowed == CKM_SHA256_HMAC);
+    for (size_t i = 0; i < n && i < 4; i++)
+        CU_ASSERT_EQUAL(chv_p11_call(s, C_DestroyObject, found[i]), CKR_OK);
+}
+
+static enum chv_err check_limits(struct chv_p11_session *s, void *arg, struct chv_why *why)
+{
+    static const struct limit_case cases[] = {
+        {{CKR_OK}, CKR_OK, 1, true, true, 1},
+        /* one fault that was over at once takes nothing from the key */
+        {{CKR_GENERAL_ERROR}, CKR_OK, 3, true, true, 1},
+        /* refused while the token works: so it does not take it */
+        {{CKR_GENERAL_ERROR, CKR_OK, CKR_GENERAL_ERROR}, CKR_OK, 3, true, false, 1},
+        {{CKR_GENERAL_ERROR, CKR_OK, CKR_ATTRIBUTE_TYPE_INVALID}, CKR_OK, 3, true, false, 1},
+        /* an answer that leaves no doubt */
+        {{CKR_ATTRIBUTE_TYPE_INVALID}, CKR_OK, 2, true, false, 1},
+        /* a token that is out of order makes nothing, and nothing is left */
+        {{CKR_GENERAL_ERROR, CKR_GENERAL_ERROR}, CKR_OK, 2, false, false, 0},
+        {{CKR_GENERAL_ERROR, CKR_OK, CKR_DEVICE_MEMORY}, CKR_OK, 3, false, false, 0},
+        {{CKR_DEVICE_MEMORY}, CKR_OK, 1, false, false, 0},
+        /* the lesser key does not go: the error is told, and the other one goes */
+        {{CKR_GENERAL_ERROR}, CKR_ACTION_PROHIBITED, 3, false, false, 1},
+    };
+    (void)arg;
+    (void)why;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        check_limit(s, &cases[i], NULL);
+        check_limit(s, &cases[i], secret);
+    }
+    s->rv = CKR_OK;
+    return CHV_OK;
+}
+
+static void test_limits(void)
+{
+    char *uri = softhsm("");
+    struct chv_keystore *ks = test_open(uri, CHV_KEYSTORE_WRITE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ks);
+    CU_ASSERT_EQUAL(chv_p11_token_run(store(ks)->token, check_limits, NULL, NULL), CHV_OK);
+    chv_keystore_close(ks);
+    free(uri);
+}
+
 /* ---- public halves ---- */
 
 static enum chv_err check_half(struct chv_p11_session *s, void *arg, struct chv_why *why)
@@ -429,5 +538,6 @@ static void test_points(void)
 
 TEST_MAIN("keystore: token, keys", {"attributes of secrets", test_secret_attributes},
           {"attributes of key pairs", test_pair_attributes}, {"attributes that we write", test_made},
-          {"public halves", test_public_halves}, {"rungs on NSS", test_rungs_nss},
-          {"rungs on SoftHSM", test_rungs_softhsm}, {"points that look like DER, bad points", test_points})
+          {"attributes that are not taken", test_limits}, {"public halves", test_public_halves},
+          {"rungs on NSS", test_rungs_nss}, {"rungs on SoftHSM", test_rungs_softhsm},
+          {"points that look like DER, bad points", test_points})
