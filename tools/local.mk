@@ -37,6 +37,8 @@ tools_libserverconfig_la_SOURCES = \
 	tools/server_config_edit.c \
 	tools/server_config_edit.h \
 	tools/server_config_template.c \
+	tools/server_config_value.c \
+	tools/server_config_value.h \
 	$(NULL)
 tools_libserverconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS)
 tools_libserverconfig_la_LIBADD = $(INIH_LIBS)

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Values of the configuration file's keys, for tools/server_config*.c only. */
+#ifndef CHV_TOOLS_SERVER_CONFIG_VALUE_H
+#define CHV_TOOLS_SERVER_CONFIG_VALUE_H
+
+#include "tools/server_config.h"
+
+/* A line of the file, its newline and what libinih adds. */
+enum { CHV_CONFIG_LINE_SIZE = 8192 };
+
+enum chv_config_kind {
+    KIND_NAME,
+    KIND_KEYSTORE,
+    KIND_PATH,
+    KIND_BOOL,
+    KIND_EPOCHS,
+    KIND_CHECKS,
+    KIND_LISTEN,
+    KIND_BACKEND,
+    KIND_SUITES,
+    KIND_PROFILES,
+    KIND_USER,
+    KIND_NUMBER,
+    KIND_SECONDS,   /* unsigned */
+    KIND_SECONDS64, /* uint64_t */
+    KIND_SIZE,      /* size_t */
+    KIND_SIZE64,    /* uint64_t */
+    KIND_HOME,
+    KIND_LEVEL,
+    KIND_TARGET,
+    KIND_MODULE,
+    KIND_REGISTRY,
+    KIND_DUPLICATE
+};
+
+struct chv_config_key {
+    const char *section, *name;
+    enum chv_config_kind kind;
+    size_t offset; /* in struct chv_server_config */
+    uint64_t min, max;
+    const char *allowed;
+};
+
+/* Where relative paths start from. */
+struct chv_config_place {
+    const char *file;
+    size_t dir_len; /* of `file`, with its last slash */
+};
+
+/* Sets the key's member.  False if the value is not allowed; the member may have changed then. */
+bool chv_config_value_set(struct chv_server_config *config, const struct chv_config_place *place,
+                          const struct chv_config_key *key, const char *value) CHV_MUST_CHECK;
+
+#endif
