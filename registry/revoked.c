@@ -90,6 +90,20 @@ static char *next_word(char **text)
     return word;
 }
 
+/* Without the status that stands before it in a text file: who prints the reason says the status itself. */
+static const char *bare_reason(const char *reason)
+{
+    static const char *const words[] = {"revoked", "suspended"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t len = strlen(words[i]);
+        if (strncmp(reason, words[i], len) == 0 && reason[len] == '\0')
+            return reason + len;
+        if (strncmp(reason, words[i], len) == 0 && strncmp(reason + len, ": ", 2) == 0)
+            return reason + len + 2;
+    }
+    return reason;
+}
+
 /* What is wrong with the line, or NULL.  `line` is changed; an empty one or a comment leaves e->id empty. */
 static const char *parse_line(char *line, struct entry *e)
 {
@@ -119,7 +133,7 @@ static const char *parse_line(char *line, struct entry *e)
         if (e->scopes == NULL)
             return "does not fit into memory";
     }
-    if (!chv_registry_text_valid(line, CHV_REGISTRY_REASON_MAX))
+    if (!chv_registry_text_valid(e->all ? bare_reason(line) : line, CHV_REGISTRY_REASON_MAX))
         return "has a reason that is too long or not printable";
     if (line[0] != '\0' && (e->reason = strdup(line)) == NULL)
         return "does not fit into memory";
@@ -342,20 +356,6 @@ static enum chv_err revoked_info(struct chv_registry *reg, struct chv_registry_i
     return CHV_OK;
 }
 
-/* Without the status that chv_registry_revoked_set writes before it: who prints the reason says the status itself. */
-static const char *bare_reason(const char *reason)
-{
-    static const char *const words[] = {"revoked", "suspended"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        size_t len = strlen(words[i]);
-        if (strncmp(reason, words[i], len) == 0 && reason[len] == '\0')
-            return reason + len;
-        if (strncmp(reason, words[i], len) == 0 && strncmp(reason + len, ": ", 2) == 0)
-            return reason + len + 2;
-    }
-    return reason;
-}
-
 static void fill(struct chv_registry_client *c, const struct entry *e, uint64_t generation)
 {
     *c = (struct chv_registry_client){.status = !e->all                               ? CHV_CLIENT_ACTIVE
@@ -435,6 +435,19 @@ struct snapshot {
     FILE *out;
 };
 
+/* A suspended client is known by the word before its reason; no other's reason may be read as that. */
+static bool write_reason(FILE *out, const struct chv_registry_client *c)
+{
+    if (c->status == CHV_CLIENT_SUSPENDED)
+        return fprintf(out, " suspended%s%s", c->reason[0] != '\0' ? ": " : "", c->reason) > 0;
+    if (c->status != CHV_CLIENT_ACTIVE && (bare_reason(c->reason) != c->reason || chv_revoked_is_suspended(c->reason)))
+        return fprintf(out, " revoked: %s", c->reason) > 0;
+    /* a reason that would be read as scopes is not worth its line */
+    if (c->reason[0] == '\0' || strncmp(c->reason, "scopes=", strlen("scopes=")) == 0)
+        return true;
+    return fprintf(out, " %s", c->reason) > 0;
+}
+
 static enum chv_err write_client(void *arg, const struct chv_registry_client *c)
 {
     FILE *out = ((struct snapshot *)arg)->out;
@@ -450,9 +463,8 @@ static enum chv_err write_client(void *arg, const struct chv_registry_client *c)
         chv_registry_scopes_format(c, ',', scopes);
         ok = fprintf(out, " scopes=%s", scopes) > 0;
     }
-    /* a reason that would be read as scopes is not worth its line */
-    if (ok && c->reason[0] != '\0' && strncmp(c->reason, "scopes=", strlen("scopes=")) != 0)
-        ok = fprintf(out, " %s", c->reason) > 0;
+    if (ok)
+        ok = write_reason(out, c);
     return ok && fputc('\n', out) != EOF ? CHV_OK : CHV_ERR_IO;
 }
 

@@ -273,13 +273,15 @@ static void test_snapshot(void)
                                  "raised 2.3\n"
                                  "removed *\n"
                                  "revoked * roubado em Évora # 3\n"
-                                 "suspended *\n"
+                                 "suspended * suspended\n"
                                  "tricky *\n");
     free(text);
     struct chv_registry *r = open_mode(uri_of(path), CHV_REGISTRY_READ);
     for (size_t i = 0; i < 7; i++) {
-        bool denied = i == 1 || i == 2 || i == 3 || i == 6;
-        CU_ASSERT_EQUAL(verdict(r, ids[i], 3, 1), denied ? CHV_VERDICT_REVOKED : CHV_VERDICT_OK);
+        bool denied = i == 2 || i == 3 || i == 6;
+        CU_ASSERT_EQUAL(verdict(r, ids[i], 3, 1), denied   ? CHV_VERDICT_REVOKED
+                                                  : i == 1 ? CHV_VERDICT_SUSPENDED
+                                                           : CHV_VERDICT_OK);
     }
     CU_ASSERT_EQUAL(verdict(r, "raised", 2, 2), CHV_VERDICT_SUPERSEDED);
     struct chv_registry_client c;
@@ -292,6 +294,47 @@ static void test_snapshot(void)
     r = open_text(test_path("empty"), "");
     FAILS(chv_registry_snapshot_write(r, test_path("no/where"), NULL), IO);
     chv_registry_close(r);
+}
+
+/* Suspended stays suspended and revoked stays revoked, whatever the reason says, and the reason is as it was. */
+static void test_snapshot_words(void)
+{
+    static const struct {
+        const char *id;
+        enum chv_client_status status;
+        const char *reason;
+    } rows[] = {
+        {"a", CHV_CLIENT_SUSPENDED, "in repair"},
+        {"b", CHV_CLIENT_SUSPENDED, "suspended"},
+        {"c", CHV_CLIENT_SUSPENDED, "scopes=message"},
+        {"d", CHV_CLIENT_SUSPENDED, "revoked: not yet"},
+        {"e", CHV_CLIENT_REVOKED, "suspended"},
+        {"f", CHV_CLIENT_REVOKED, "suspended: in June"},
+        {"g", CHV_CLIENT_REVOKED, "suspended:in June"},
+        {"h", CHV_CLIENT_REVOKED, "revoked: twice"},
+        {"i", CHV_CLIENT_SUSPENDED, NULL}, /* the longest */
+        {"j", CHV_CLIENT_SUSPENDED, ""},
+    };
+    struct chv_registry *db = open_mode(fresh_sqlite(), CHV_REGISTRY_CREATE);
+    const char *path = test_path("words");
+    char longest[CHV_REGISTRY_REASON_MAX + 1] = "";
+    memset(longest, 'x', sizeof longest - 1);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct chv_registry_client c = make_client(rows[i].id, 1, 1);
+        c.status = rows[i].status;
+        (void)snprintf(c.reason, sizeof c.reason, "%s", rows[i].reason != NULL ? rows[i].reason : longest);
+        OK(put_client(db, &c, NULL));
+    }
+    OK(chv_registry_snapshot_write(db, path, NULL));
+    struct chv_registry *r = open_mode(uri_of(path), CHV_REGISTRY_READ);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct chv_registry_client c;
+        OK(chv_registry_get(r, rows[i].id, &c, NULL));
+        CU_ASSERT_EQUAL(c.status, rows[i].status);
+        CU_ASSERT_STRING_EQUAL(c.reason, rows[i].reason != NULL ? rows[i].reason : longest);
+    }
+    chv_registry_close(r);
+    chv_registry_close(db);
 }
 
 static void test_snapshot_malformed(void)
@@ -316,4 +359,5 @@ static void test_snapshot_malformed(void)
 
 TEST_MAIN("registry none", {"lines", test_lines}, {"two lines about one", test_twice},
           {"hostile lines", test_hostile_lines}, {"files", test_files}, {"read again when it changes", test_reload},
-          {"snapshot", test_snapshot}, {"snapshot of malformed rows", test_snapshot_malformed})
+          {"snapshot", test_snapshot}, {"words in the snapshot", test_snapshot_words},
+          {"snapshot of malformed rows", test_snapshot_malformed})
