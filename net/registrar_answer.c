@@ -82,15 +82,6 @@ static void note_seen(struct chv_registrar *r, uint64_t now, uint64_t time, cons
     r->seen_index[bucket] = (uint16_t)r->seen_count;
 }
 
-/* What a write under way will have raised. */
-static void raise_minimum(struct chv_registry_client *client, struct chv_issue issue)
-{
-    if (chv_issue_compare(issue, client->confirmed) > 0)
-        client->confirmed = issue;
-    if (chv_issue_compare(issue, client->minimum) > 0)
-        client->minimum = issue;
-}
-
 /* Somebody uses a key that its owner has let go: a copy. */
 static void note_clone(struct chv_registrar *r, uint64_t time, const struct chv_registry_claim *claim,
                        const struct chv_registry_client *client)
@@ -175,7 +166,7 @@ static enum chv_err look_up_key(struct chv_registrar *r, const struct chv_regist
 static void spare_session(const struct chv_registry_claim *claim, uint64_t time, struct chv_registry_answer *a)
 {
     struct chv_registry_claim newest = *claim;
-    if (a->verdict != CHV_VERDICT_CLONE || (a->client.flags & CHV_CLIENT_NO_UPDATE) != 0)
+    if (a->verdict != CHV_VERDICT_CLONE || (a->client.flags & (CHV_CLIENT_NO_UPDATE | CHV_CLIENT_REPLACED)) != 0)
         return;
     newest.issue = a->client.confirmed;
     a->verdict = chv_registry_judge(&a->client, &newest, time);
@@ -260,8 +251,8 @@ static void note_open(struct chv_registrar *r, uint64_t now, uint64_t time, cons
         note_clone(r, time, claim, &a->client);
     } else if (a->known && a->verdict == CHV_VERDICT_OK) {
         struct chv_registrar_cached *cached = cache_find(r, a->client.id);
-        if (a->newer && cached != NULL)
-            raise_minimum(&cached->client, claim->issue);
+        if (a->newer && cached != NULL) /* what a write under way will have made of it */
+            (void)chv_registry_client_confirm(&cached->client, claim->issue);
         note_seen(r, now, time, claim, a->client.id, a->newer);
     }
 }

@@ -172,7 +172,8 @@ static const char *wrong_field(const struct chv_registry_client *c)
         return "status";
     if (c->profile != CHV_PROFILE_PSK && c->profile != CHV_PROFILE_KEY && c->profile != CHV_PROFILE_KEY_PSK)
         return "profile";
-    if ((c->flags & ~(unsigned)(CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED | CHV_CLIENT_PENDING)) != 0)
+    if ((c->flags &
+         ~(unsigned)(CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED | CHV_CLIENT_PENDING | CHV_CLIENT_REPLACED)) != 0)
         return "flags";
     if (!issue_valid(c->minimum))
         return "minimum";
@@ -202,6 +203,28 @@ enum chv_err chv_registry_client_check(const struct chv_registry_client *client,
     char id[CHV_CLIENT_ID_MAX + 1] = {0};
     memcpy(id, client->id, strnlen(client->id, CHV_CLIENT_ID_MAX));
     return chv_fail(why, CHV_ERR_ARGUMENT, "client '%s': bad %s", chv_registry_show(id).text, field);
+}
+
+bool chv_registry_client_confirm(struct chv_registry_client *client, struct chv_issue issue)
+{
+    const bool raised = chv_issue_compare(issue, client->minimum) > 0;
+    const bool in_place = (client->flags & CHV_CLIENT_NO_UPDATE) != 0 && chv_issue_compare(issue, client->minimum) >= 0;
+    client->confirmed = issue;
+    if (raised) {
+        client->minimum = issue;
+        client->flags &= ~(unsigned)CHV_CLIENT_REPLACED;
+    }
+    if (in_place) { /* the leaked one is denied by the minimum, also what is still connected with it */
+        client->flags &= ~(unsigned)CHV_CLIENT_NO_UPDATE;
+        client->flags |= CHV_CLIENT_REPLACED;
+    }
+    if (chv_issue_compare(issue, client->latest) > 0) {
+        /* its serial stays what it is where only the epoch is newer: serials never go back */
+        client->latest.epoch = issue.epoch;
+        if (issue.serial > client->latest.serial)
+            client->latest.serial = issue.serial;
+    }
+    return raised || in_place;
 }
 
 enum chv_err chv_registry_next_serial(const struct chv_registry_client *client, uint32_t *serial, struct chv_why *why)

@@ -226,20 +226,11 @@ static enum chv_err confirm(struct chv_registry *r, const struct chv_registry_se
     if (err != CHV_OK)
         return err == CHV_ERR_MALFORMED ? CHV_OK : err;
     struct chv_issue before = c.confirmed;
-    bool raised = chv_issue_compare(seen->issue, c.minimum) > 0;
-    c.confirmed = seen->issue;
-    if (raised)
-        c.minimum = seen->issue;
-    if (chv_issue_compare(seen->issue, c.latest) > 0) {
-        /* its serial stays what it is where only the epoch is newer: serials never go back */
-        c.latest.epoch = seen->issue.epoch;
-        if (seen->issue.serial > c.latest.serial)
-            c.latest.serial = seen->issue.serial;
-    }
-    err = head->ops->put(r, &c, raised, why);
+    bool step = chv_registry_client_confirm(&c, seen->issue);
+    err = head->ops->put(r, &c, step, why);
     if (err != CHV_OK)
         return err;
-    head->put = head->put || raised;
+    head->put = head->put || step;
     if (before.serial == 0)
         return CHV_OK;
     struct chv_audit_row row = {.time = seen->time, .action = "confirm"};

@@ -70,9 +70,11 @@ const char *chv_client_status_name(enum chv_client_status status);
 enum chv_err chv_client_status_parse(const char *name, enum chv_client_status *status) CHV_MUST_CHECK;
 
 enum chv_client_flag {
-    CHV_CLIENT_NO_UPDATE = 1, /* its key leaked: no key update in band (doc/protocol.md, section 8) */
+    CHV_CLIENT_NO_UPDATE = 1, /* its key leaked, and the one in its place did not come in yet: no key update in band */
     CHV_CLIENT_NARROWED = 2,  /* `scopes` are fewer than its latest credential's: the deny snapshot has to say so */
-    CHV_CLIENT_PENDING = 4    /* its latest credential was numbered, and is not known to have been written out yet */
+    CHV_CLIENT_PENDING = 4,   /* its latest credential was numbered, and is not known to have been written out yet */
+    CHV_CLIENT_REPLACED =
+        8 /* the confirmed credential is in the place of one that leaked: no older one's session stays */
 };
 
 struct chv_registry_client {
@@ -104,6 +106,12 @@ enum chv_err chv_registry_client_add_scope(struct chv_registry_client *client, c
  * (cleaned of control characters) and the field.  Times pass for numbers up to 2^63 - 1.
  */
 enum chv_err chv_registry_client_check(const struct chv_registry_client *client, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * A credential that is newer than the confirmed one came in: confirmed, minimum, latest and flags become what
+ * chv_registry_seen makes of them.  Whether that is a change for others than this client's own record: a minimum that is
+ * raised, or key update in band that is on again.
+ */
+bool chv_registry_client_confirm(struct chv_registry_client *client, struct chv_issue issue);
 /* latest.serial + 1; CHV_ERR_EXHAUSTED after 2^32 - 1.  Right only inside a transaction, for a client got in it. */
 enum chv_err chv_registry_next_serial(const struct chv_registry_client *client, uint32_t *serial,
                                       struct chv_why *why) CHV_MUST_CHECK;
@@ -341,9 +349,11 @@ enum chv_err chv_registry_changed(struct chv_registry *r, uint64_t generation, c
                                   struct chv_why *why) CHV_MUST_CHECK;
 /*
  * Clients that came in, `n` of them in one transaction of its own (CHV_ERR_STATE inside one).  last_seen moves forward;
- * an issue newer than the confirmed one becomes confirmed and the minimum (and the latest, if it is newer still).  Where
- * that raises the minimum the generation moves on; where it takes the place of an older confirmed one there is an audit
- * row "confirm" by `actor`.  Unknown ids and malformed rows are passed over.
+ * an issue newer than the confirmed one becomes confirmed and the minimum (and the latest, if it is newer still); one that
+ * came for a leaked key (not older than the minimum that was set then) turns CHV_CLIENT_NO_UPDATE into
+ * CHV_CLIENT_REPLACED, until a newer one is confirmed.  Where that raises the minimum or changes NO_UPDATE the generation
+ * moves on; where it takes the place of an older confirmed one there is an audit row "confirm" by `actor`.  Unknown ids
+ * and malformed rows are passed over.
  */
 enum chv_err chv_registry_seen(struct chv_registry *r, const struct chv_registry_seen *seen, size_t n,
                                const char *actor, struct chv_why *why) CHV_MUST_CHECK;

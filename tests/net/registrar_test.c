@@ -61,6 +61,8 @@ static struct chv_registry *open_registry(enum chv_registry_mode mode)
     return r;
 }
 
+static unsigned put_flags;
+
 static void put(const char *id, enum chv_client_status status, struct chv_issue minimum, struct chv_issue latest)
 {
     struct chv_registry *r = open_registry(CHV_REGISTRY_CREATE);
@@ -74,6 +76,7 @@ static void put(const char *id, enum chv_client_status status, struct chv_issue 
     c.status = status;
     c.minimum = minimum;
     c.latest = latest;
+    c.flags = put_flags;
     CU_ASSERT_EQUAL_FATAL(chv_registry_put(r, &c, &why), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(chv_registry_audit(r, &row, &why), CHV_OK);
     CU_ASSERT_EQUAL_FATAL(chv_registry_commit(r, &why), CHV_OK);
@@ -156,6 +159,24 @@ static void test_newer(void)
     CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_RECHECK, "cam1", 1).verdict, CHV_VERDICT_OK);
     put("cam1", CHV_CLIENT_SUSPENDED, second, second);
     CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_RECHECK, "cam1", 1).verdict, CHV_VERDICT_SUSPENDED);
+    end();
+}
+
+/* The credential in the place of a leaked one is updated in band from its second session on; the leaked one's end. */
+static void test_leaked(void)
+{
+    begin();
+    put("cam1", CHV_CLIENT_ACTIVE, first, first);
+    CU_ASSERT_EQUAL_FATAL(start(true, false), CHV_OK);
+    expect("cam1", 1, CHV_VERDICT_OK);
+    put_flags = CHV_CLIENT_NO_UPDATE;
+    put("cam1", CHV_CLIENT_ACTIVE, second, second);
+    put_flags = 0;
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam1", 2).no_update, 1);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam1", 2).no_update, 0);
+    expect("cam1", 1, CHV_VERDICT_CLONE);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_RECHECK, "cam1", 1).verdict, CHV_VERDICT_CLONE);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_RECHECK, "cam1", 2).verdict, CHV_VERDICT_OK);
     end();
 }
 
@@ -312,6 +333,7 @@ static void test_deny_file(void)
     end();
 }
 
-TEST_MAIN("registrar", {"answers", test_answers}, {"newer", test_newer}, {"changes", test_changes},
-          {"malformed questions", test_malformed}, {"answers on the wire", test_answer_valid}, {"away", test_away},
-          {"snapshot", test_snapshot}, {"deny file", test_deny_file})
+TEST_MAIN("registrar", {"answers", test_answers}, {"newer", test_newer}, {"leaked", test_leaked},
+          {"changes", test_changes}, {"malformed questions", test_malformed},
+          {"answers on the wire", test_answer_valid}, {"away", test_away}, {"snapshot", test_snapshot},
+          {"deny file", test_deny_file})

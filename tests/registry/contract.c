@@ -475,6 +475,37 @@ static void test_seen(void)
     }
 }
 
+/* A leaked key's client is updated in band again once the credential in its place came in; the old ones stay denied. */
+static void test_seen_after_a_leak(void)
+{
+    FOR_EACH_KIND
+    {
+        struct chv_registry *r = create(uri);
+        struct chv_registry_client c = make_client("a", 1, 1);
+        OK(put_client(r, &c, NULL));
+        c.flags = CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED;
+        c.latest = c.minimum = (struct chv_issue){1, 2};
+        OK(put_client(r, &c, NULL));
+        see(r, "a", 1, 1, 100); /* it was let in before */
+        OK(chv_registry_get(r, "a", &c, NULL));
+        CU_ASSERT_EQUAL(c.flags, CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED);
+        CU_ASSERT_EQUAL(generation_of(r), 2);
+        see(r, "a", 1, 2, 200);
+        OK(chv_registry_get(r, "a", &c, NULL));
+        CU_ASSERT_EQUAL(c.flags, CHV_CLIENT_NARROWED | CHV_CLIENT_REPLACED);
+        CU_ASSERT_EQUAL(chv_issue_compare(c.minimum, (struct chv_issue){1, 2}), 0);
+        CU_ASSERT_EQUAL(generation_of(r), 3); /* other servers have to know */
+        CU_ASSERT_EQUAL(c.changed, 3);
+        see(r, "a", 1, 2, 300); /* again: nothing to do */
+        CU_ASSERT_EQUAL(generation_of(r), 3);
+        see(r, "a", 2, 2, 400); /* in band: the one before it did not leak */
+        OK(chv_registry_get(r, "a", &c, NULL));
+        CU_ASSERT_EQUAL(c.flags, CHV_CLIENT_NARROWED);
+        CU_ASSERT_EQUAL(chv_issue_compare(c.minimum, (struct chv_issue){2, 2}), 0);
+        chv_registry_close(r);
+    }
+}
+
 static enum chv_err add_epoch(void *arg, const struct chv_registry_epoch *epoch)
 {
     *(uint64_t *)arg = *(uint64_t *)arg * 10 + epoch->epoch;
@@ -639,6 +670,6 @@ static void test_schema_versions(void)
 TEST_MAIN("registry contract", {"open, create, schemes", test_open}, {"what goes in comes out", test_round_trip},
           {"bad input is refused", test_bad_input}, {"transactions", test_transactions},
           {"nothing goes back", test_refused_changes}, {"list and filters", test_list}, {"pages", test_pages},
-          {"changes are told", test_changed}, {"seen", test_seen}, {"epochs", test_epochs},
-          {"malformed rows deny", test_malformed_rows}, {"malformed tables", test_malformed_meta},
-          {"schema versions", test_schema_versions})
+          {"changes are told", test_changed}, {"seen", test_seen}, {"seen after a leak", test_seen_after_a_leak},
+          {"epochs", test_epochs}, {"malformed rows deny", test_malformed_rows},
+          {"malformed tables", test_malformed_meta}, {"schema versions", test_schema_versions})

@@ -305,6 +305,7 @@ def test_keys_from_the_registry_work():
         fleet.reissue("cam2", "cam2.new", "--leaked")
         refused("cam2.key")
         send("cam2.new")
+        chv.check("no_update" not in fleet.show("cam2"), "the new key is not updated in band")
         fleet.state("suspend", "cam2")
         refused("cam2.new")
         fleet.state("resume", "cam2")
