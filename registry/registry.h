@@ -281,7 +281,7 @@ struct chv_registry_ops {
 
 /*
  * Opens what `uri` names.  CHV_ERR_CONFIG: unknown scheme (`why` lists the known ones), bad URI, a password in it;
- * CHV_ERR_NOT_FOUND: nothing there (mode CREATE makes it); CHV_ERR_STORE_MODE: others can write to the file;
+ * CHV_ERR_NOT_FOUND: nothing there (mode CREATE makes it); CHV_ERR_STORE_MODE: others own the file or can write to it;
  * CHV_ERR_UNSUPPORTED: the schema is newer than this program's (or older, in mode READ).
  */
 enum chv_err chv_registry_open(const char *uri, const struct chv_registry_options *options, struct chv_registry **r,

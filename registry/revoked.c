@@ -248,6 +248,10 @@ static enum chv_err check_file(const char *path, const struct stat *st, struct c
 {
     if (!S_ISREG(st->st_mode))
         return chv_fail(why, CHV_ERR_CONFIG, "%s: is not a file", path);
+    if (st->st_uid != 0 && st->st_uid != geteuid())
+        return chv_fail(why, CHV_ERR_STORE_MODE,
+                        "%s: belongs to user %lu, who could let anybody in: give it to root or to user %lu", path,
+                        (unsigned long)st->st_uid, (unsigned long)geteuid());
     if ((st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return chv_fail(why, CHV_ERR_STORE_MODE, "%s: others can write to it: chmod go-w it", path);
     if (st->st_size > FILE_MAX_BYTES)
@@ -291,8 +295,9 @@ static enum chv_err load(struct revoked_registry *r, struct chv_why *why)
 static bool same_stat(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mode == b->st_mode &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+           a->st_uid == b->st_uid && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 /* Reads the file again if it is another one; a failure is told once for each state of the file. */

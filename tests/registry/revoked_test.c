@@ -189,6 +189,16 @@ static void test_files(void)
     check_why(&why, "chmod go-w");
     CU_ASSERT_EQUAL(chmod(path, 0644), 0);
     OK(try_open(uri_of(path), CHV_REGISTRY_READ, &r, &why));
+    if (geteuid() == 0) { /* only root can give a file away */
+        bool changed = false;
+        CU_ASSERT_EQUAL(chown(path, 12345, 12345), 0);
+        FAILS(chv_registry_poll(r, &changed, &why), STORE_MODE);
+        check_why(&why, "belongs to user 12345");
+        chv_registry_close(r);
+        r = NULL;
+        FAILS(try_open(uri_of(path), CHV_REGISTRY_READ, &r, &why), STORE_MODE);
+        check_why(&why, "give it to root");
+    }
     chv_registry_close(r);
 }
 
