@@ -159,6 +159,7 @@ enum chv_err chv_registrar_open(const struct chv_registrar_setup *setup, uint64_
     r->setup = *setup;
     r->setup.uri = r->uri;
     r->setup.state = r->state;
+    chv_registrar_set_epochs(r, setup->epochs, setup->epoch_count);
     struct chv_why detail = {""};
     enum chv_err err = open_registry(r, &detail);
     const bool elsewhere = err == CHV_ERR_UNAVAILABLE || err == CHV_ERR_BUSY || err == CHV_ERR_IO;
@@ -170,6 +171,14 @@ enum chv_err chv_registrar_open(const struct chv_registrar_setup *setup, uint64_
         chv_registrar_failed(r, now, err, &detail);
     *registrar = r;
     return CHV_OK;
+}
+
+void chv_registrar_set_epochs(struct chv_registrar *r, const uint32_t *epochs, size_t count)
+{
+    r->served_count = count < CHV_EPOCHS_MAX ? count : CHV_EPOCHS_MAX;
+    for (size_t i = 0; i < r->served_count; i++)
+        r->served[i] = epochs[i];
+    r->unserved_told = false;
 }
 
 void chv_registrar_close(struct chv_registrar *r)

@@ -82,6 +82,8 @@ struct chv_registrar_setup {
     bool again;        /* it served before: not required, it begins also when the registry cannot be opened */
     bool absent;       /* a deny file that was not there when the server's first user looked */
     const struct chv_crypto *crypto; /* for the registry; must outlive the registrar */
+    size_t epoch_count;
+    const uint32_t *epochs; /* as chv_registrar_set_epochs */
 };
 
 /* NULL: anybody. */
@@ -92,6 +94,11 @@ struct chv_registrar;
 /* `now`: monotonic ms.  `why` names the registry and what to do.  Texts are copied.  Blocks, as all here may. */
 enum chv_err chv_registrar_open(const struct chv_registrar_setup *setup, uint64_t now, struct chv_registrar **registrar,
                                 struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * The epochs that the keeper serves, CHV_EPOCHS_MAX at most; copied.  That a credential of another epoch was used is not
+ * written down: nobody can have proven it, and it would shut out the client whose id it has.
+ */
+void chv_registrar_set_epochs(struct chv_registrar *registrar, const uint32_t *epochs, size_t count);
 /* Writes who was seen.  NULL is allowed. */
 void chv_registrar_close(struct chv_registrar *registrar);
 /*

@@ -243,13 +243,30 @@ static void fill_answer(const struct chv_registry_answer *a, struct chv_registra
     memcpy(answer->scopes, c->scopes, c->scope_count * sizeof c->scopes[0]);
 }
 
+/* Whether the keeper can have taken the credential: what it would not is a word of the net process alone. */
+static bool is_served(struct chv_registrar *r, const struct chv_registry_claim *claim, const char *id)
+{
+    if (claim->profile == CHV_PROFILE_KEY)
+        return true;
+    for (size_t i = 0; i < r->served_count; i++)
+        if (r->served[i] == claim->issue.epoch)
+            return true;
+    if (!r->unserved_told)
+        chv_log(CHV_LOG_WARNING,
+                "client '%s': the net process has it come in with a credential of epoch %" PRIu32
+                ", which is not served: that is not written down (nor are others like it)",
+                id, claim->issue.epoch);
+    r->unserved_told = true;
+    return false;
+}
+
 /* What comes of an answer at OPEN. */
 static void note_open(struct chv_registrar *r, uint64_t now, uint64_t time, const struct chv_registry_claim *claim,
                       const struct chv_registry_answer *a)
 {
     if (a->known && a->verdict == CHV_VERDICT_CLONE) {
         note_clone(r, time, claim, &a->client);
-    } else if (a->known && a->verdict == CHV_VERDICT_OK) {
+    } else if (a->known && a->verdict == CHV_VERDICT_OK && is_served(r, claim, a->client.id)) {
         struct chv_registrar_cached *cached = cache_find(r, a->client.id);
         if (a->newer && cached != NULL) /* what a write under way will have made of it */
             (void)chv_registry_client_confirm(&cached->client, claim->issue);

@@ -32,6 +32,9 @@ struct chv_registrar {
     size_t compromised_count;
     uint32_t compromised[CHV_REGISTRAR_EPOCHS_MAX]; /* epochs */
     bool mark_due, snapshot_due;
+    size_t served_count;
+    uint32_t served[CHV_EPOCHS_MAX]; /* epochs */
+    bool unserved_told;              /* that one of another epoch came, since they are these */
 
     size_t seen_count;
     bool seen_newer;     /* one of them raises a minimum */

@@ -74,6 +74,12 @@ static void close_peers(struct registrar_process *p)
     p->peer_count = 0;
 }
 
+static void take_config(struct registrar_process *p, const struct chv_server_config *config)
+{
+    chv_log_set_level(config->log_level);
+    chv_registrar_set_epochs(p->registrar, config->epochs, config->epoch_count);
+}
+
 static void on_control(struct registrar_process *p)
 {
     struct chv_ipc_message message;
@@ -98,7 +104,7 @@ static void on_control(struct registrar_process *p)
     while (fd_count > 0)
         close(fds[--fd_count]);
     if (message.kind == CHV_IPC_CONFIG)
-        chv_log_set_level(message.config.log_level);
+        take_config(p, &message.config);
 }
 
 /* False: its socket has no room now. */
@@ -276,7 +282,9 @@ int chv_registrar_main(const struct chv_server_config *config, int control, bool
                                         .required = config->registry_required,
                                         .again = again,
                                         .absent = deny_file_is_absent(config),
-                                        .crypto = &p->crypto};
+                                        .crypto = &p->crypto,
+                                        .epoch_count = config->epoch_count,
+                                        .epochs = config->epochs};
     chv_sandbox_ignore_signals();
     enum chv_err err = chv_sandbox_user(config->user, &why);
     if (err == CHV_OK)

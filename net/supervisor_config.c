@@ -71,10 +71,14 @@ void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config 
     uint64_t before = s->config.max_lifetime;
     uint32_t successor = chv_server_successor(&s->config);
     bool other_key = !same_identity(&s->config.identity, &config->identity);
+    bool other_epochs = s->config.epoch_count != config->epoch_count ||
+                        memcmp(s->config.epochs, config->epochs, sizeof config->epochs) != 0;
     take_epochs(&s->config, config);
     s->config.identity = config->identity;
     if (s->config.max_lifetime != before || other_key || chv_server_successor(&s->config) != successor)
         send_config(&s->children[CHILD_NET], &s->config, 0);
+    if (other_epochs)
+        send_config(&s->children[CHILD_REGISTRAR], &s->config, 0);
     if (lacks)
         renew_keeper(s);
 }
@@ -173,7 +177,6 @@ void chv_supervisor_reload(struct supervisor *s)
     take_over(&s->config, loaded);
     chv_log_set_level(s->config.log_level);
     send_config(&s->children[CHILD_NET], &s->config, 0);
-    send_config(&s->children[CHILD_REGISTRAR], &s->config, 0);
     if (chv_supervisor_load_allowed(s, loaded, &why) == CHV_OK)
         chv_supervisor_send_allowed(s);
     else
@@ -183,6 +186,7 @@ void chv_supervisor_reload(struct supervisor *s)
         ask_epochs(s, !chv_child_restartable(s, &s->children[CHILD_KEEPER]));
     else if (s->renewing == RENEW_NOT)
         take_epochs(&s->config, loaded);
+    send_config(&s->children[CHILD_REGISTRAR], &s->config, 0);
     free(loaded);
     if (keys[0] != '\0')
         chv_log(CHV_LOG_WARNING, "configuration loaded; these take a restart: %s", keys);

@@ -68,6 +68,8 @@ static void begin(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
     snprintf(config.registry, sizeof config.registry, "sqlite:%s/clients.db", folder);
     config.registry_required = true;
+    config.epochs[0] = 1;
+    config.epoch_count = 1;
     CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, NULL), CHV_OK);
     put(CHV_CLIENT_ACTIVE);
     CU_ASSERT_EQUAL_FATAL(chv_ipc_pair(ends, NULL), CHV_OK);

@@ -5,6 +5,7 @@
 #include "net/registrar.h"
 #include "tests/harness.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,8 +88,14 @@ static const struct chv_issue first = {1, 1}, second = {1, 2};
 
 static enum chv_err start(bool required, bool again)
 {
-    const struct chv_registrar_setup setup = {
-        .uri = uri, .state = folder, .required = required, .again = again, .crypto = &crypto};
+    static const uint32_t served[] = {1};
+    const struct chv_registrar_setup setup = {.uri = uri,
+                                              .state = folder,
+                                              .required = required,
+                                              .again = again,
+                                              .crypto = &crypto,
+                                              .epoch_count = 1,
+                                              .epochs = served};
     memset(&why, 0, sizeof why);
     enum chv_err err = chv_registrar_open(&setup, clock_ms, &registrar, &why);
     if (err == CHV_OK)
@@ -177,6 +184,57 @@ static void test_leaked(void)
     expect("cam1", 1, CHV_VERDICT_CLONE);
     CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_RECHECK, "cam1", 1).verdict, CHV_VERDICT_CLONE);
     CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_RECHECK, "cam1", 2).verdict, CHV_VERDICT_OK);
+    end();
+}
+
+static struct chv_registry_client row_of(const char *id)
+{
+    struct chv_registry_client c;
+    struct chv_registry *r = open_registry(CHV_REGISTRY_READ);
+    CU_ASSERT_EQUAL_FATAL(chv_registry_get(r, id, &c, &why), CHV_OK);
+    chv_registry_close(r);
+    return c;
+}
+
+/* Nobody can have proven a credential of an epoch that is not served: to say so shuts no client out. */
+static void test_unserved(void)
+{
+    static const uint32_t served[] = {1, 2};
+    struct chv_registrar_request q = {
+        .tag = 7, .epoch = UINT32_MAX, .serial = UINT32_MAX, .kind = CHV_REGISTRAR_OPEN, .profile = 1, .id = "cam1"};
+    struct chv_registrar_answer a;
+    char log[80], line[400];
+    begin();
+    put("cam1", CHV_CLIENT_ACTIVE, first, first);
+    CU_ASSERT_EQUAL_FATAL(start(true, false), CHV_OK);
+    snprintf(log, sizeof log, "%s/log", folder);
+    fflush(stderr);
+    const int was = dup(STDERR_FILENO), to = open(log, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CU_ASSERT_FATAL(was >= 0 && to >= 0 && dup2(to, STDERR_FILENO) >= 0);
+    for (int i = 0; i < 3; i++) {
+        chv_registrar_answer(registrar, clock_ms, NOW, &q, sizeof q, &a);
+        chv_registrar_settle(registrar, clock_ms);
+    }
+    chv_registrar_tick(registrar, clock_ms += 100000);
+    CU_ASSERT(dup2(was, STDERR_FILENO) >= 0);
+    close(was);
+    close(to);
+    size_t told = 0;
+    FILE *in = fopen(log, "re");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(in);
+    while (fgets(line, sizeof line, in) != NULL)
+        told += strstr(line, "epoch 4294967295, which is not served") != NULL;
+    fclose(in);
+    CU_ASSERT_EQUAL(told, 1); /* once */
+    struct chv_registry_client c = row_of("cam1");
+    CU_ASSERT(c.last_seen == 0 && c.confirmed.serial == 0 && chv_issue_compare(c.minimum, first) == 0);
+    expect("cam1", 1, CHV_VERDICT_OK);
+    q.epoch = 2;
+    q.serial = 1;
+    chv_registrar_set_epochs(registrar, served, 2);
+    chv_registrar_answer(registrar, clock_ms, NOW, &q, sizeof q, &a);
+    chv_registrar_settle(registrar, clock_ms);
+    CU_ASSERT_EQUAL(row_of("cam1").confirmed.epoch, 2);
     end();
 }
 
@@ -334,6 +392,6 @@ static void test_deny_file(void)
 }
 
 TEST_MAIN("registrar", {"answers", test_answers}, {"newer", test_newer}, {"leaked", test_leaked},
-          {"changes", test_changes}, {"malformed questions", test_malformed},
-          {"answers on the wire", test_answer_valid}, {"away", test_away}, {"snapshot", test_snapshot},
-          {"deny file", test_deny_file})
+          {"epochs that are not served", test_unserved}, {"changes", test_changes},
+          {"malformed questions", test_malformed}, {"answers on the wire", test_answer_valid}, {"away", test_away},
+          {"snapshot", test_snapshot}, {"deny file", test_deny_file})
