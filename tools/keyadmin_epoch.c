@@ -424,7 +424,8 @@ static enum chv_err epoch_plan_retire(const struct chv_server_config *config, ui
     return CHV_OK;
 }
 
-static enum chv_err epoch_destroy(const struct chv_cli_args *args, uint32_t epoch, struct chv_why *why)
+/* `again`: it was retired before; the run that was to destroy it may have been cut off behind that. */
+static enum chv_err epoch_destroy(const struct chv_cli_args *args, uint32_t epoch, bool again, struct chv_why *why)
 {
     struct keyadmin_server server = {0};
     char label[CHV_LABEL_MAX + 1];
@@ -432,7 +433,9 @@ static enum chv_err epoch_destroy(const struct chv_cli_args *args, uint32_t epoc
     enum chv_err err = keyadmin_server_open_for(args, CHV_KEYSTORE_WRITE, &server, why);
     if (err == CHV_OK)
         err = chv_keystore_remove(server.keystore, label, why);
-    if (err == CHV_OK)
+    if (err == CHV_ERR_NOT_FOUND && again && server.keystore != NULL)
+        err = CHV_OK;
+    else if (err == CHV_OK)
         err = chv_keystore_commit(server.keystore, why);
     keyadmin_server_close(&server);
     return err;
@@ -485,7 +488,8 @@ int keyadmin_epoch_retire(const struct chv_cli_args *args)
     }
     if (err == CHV_OK &&
         chv_cli_given(args, "destroy")) /* behind the line: a server started now does not look for it */
-        err = epoch_destroy(args, epoch, &why);
+        err =
+            epoch_destroy(args, epoch, !served && epoch < server.config->epochs[server.config->epoch_count - 1], &why);
     if (err == CHV_OK) {
         const struct keyadmin_epoch_record record = {
             .action = "epoch-retire", .ended = &epoch, .ended_count = 1, .status = CHV_EPOCH_RETIRED};

@@ -4,10 +4,15 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 
 import chv
+import store
 from rotate import RotationSite
+
+KILLED, RETIRED = -9, 2
+KILL_AT = os.path.join(chv.TOP_BUILDDIR, "tests/support/.libs/kill_at.so")
 
 
 def test_the_configuration_keeps_its_comments():
@@ -150,6 +155,59 @@ def test_an_epoch_that_no_keystore_has_costs_nobody_anything():
         site.configure(epochs="1")
         site.rotate()
         site.send_until(cam1, ["1.1", "2.1"])
+
+
+def test_destroying_is_taken_up_again_wherever_it_was_killed():
+    with RotationSite() as site:
+        site.init()
+        site.configure(registry=f"sqlite:{site.path('clients.db')}")
+        cam1 = site.add_client("cam1")
+        words = ["epoch", "retire", "1", "--force", "--destroy", "--yes", "-c", site.config, "--passphrase-file",
+                 site.passphrase_file]
+        site.epoch_new()
+        files = {path: site.path(f"before-{os.path.basename(path)}")
+                 for path in (site.config, os.path.join(site.store, "server.keys"), site.path("clients.db"))}
+        for path, copy in files.items():
+            shutil.copy2(path, copy)
+        asan = [os.environ["ASAN_OPTIONS"]] if "ASAN_OPTIONS" in os.environ else []
+        passphrase = store.passphrase_of(site.passphrase_file)
+
+        def masters():
+            held = store.Store(os.path.join(site.store, "server.keys"), passphrase).keys
+            return sorted(label for label in held if label.startswith("master:"))
+
+        states, n, killed = set(), 0, True
+        while killed:
+            n += 1
+            for path, copy in files.items():
+                for left in ("-wal", "-shm", "-journal"):
+                    if os.path.exists(path + left):
+                        os.unlink(path + left)
+                shutil.copy2(copy, path)
+            env = {"LD_PRELOAD": KILL_AT, "CHV_TEST_KILL_AT": str(n if n % 2 else -n),
+                   "ASAN_OPTIONS": ":".join([*asan, "verify_asan_link_order=0"])}
+            done = chv.run("keyadmin", *words, code=None, env=env)
+            chv.check(done.code in (0, KILLED), f"killed at {n}: {done.code} {done.stderr}")
+            killed = done.code == KILLED
+            served = b"\nepochs = 1, 2\n" in chv.read(site.config)
+            states.add((served, "master:1" in masters()))
+            chv.check("master:1" in masters() or not served, f"{n}: a server started now would look for it")
+            chv.run("chaveirod", "-t", "-c", site.config)
+            chv.run("keyadmin", *words)
+            chv.check_in("\nepochs = 2\n", chv.read(site.config), f"{n}: configuration")
+            chv.check_equal(masters(), ["master:2"], f"{n}: masters")
+            with sqlite3.connect(site.path("clients.db")) as db:
+                chv.check_equal(db.execute("SELECT status FROM epochs WHERE epoch = 1").fetchall(), [(RETIRED,)],
+                                f"{n}: registry")
+            db.close()
+            site.keyadmin("audit", "verify", "-c", site.config, "--passphrase-file", site.passphrase_file)
+        chv.check(n > 6 and states == {(True, True), (False, True), (False, False)}, f"{n} points: {states}")
+        refused = site.epoch("retire", "7", "--force", "--destroy", "--yes", code=None)
+        chv.check(refused.code != 0, "an epoch that never was")
+        cam2 = site.add_client("cam2")
+        site.start()
+        site.send(cam2)
+        chv.check(site.send(cam1, code=None).code != 0, "the master of its key is gone")
 
 
 if __name__ == "__main__":
