@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "core/hkdf.h"
 #include "tools/bundle.h"
 #include "tools/times.h"
 
@@ -62,21 +61,6 @@ static enum chv_err unpack_find(struct bundle_input *in, const char *id, struct 
     return err;
 }
 
-static enum chv_err unpack_check(const struct chv_bundle_entry *entry, uint8_t check[CHV_SECRET_LEN])
-{
-    uint8_t info[CHV_INFO_MAX];
-    size_t len = 0;
-    struct chv_crypto crypto = {0};
-    enum chv_err err = chv_info_check(info, &len);
-    if (err == CHV_OK)
-        err = chv_backend_open("openssl", &crypto, NULL);
-    if (err == CHV_OK)
-        err =
-            chv_hkdf_expand(&crypto, CHV_HASH_SHA256, entry->key, sizeof entry->key, info, len, check, CHV_SECRET_LEN);
-    chv_backend_close(&crypto);
-    return err;
-}
-
 static enum chv_err unpack_uri(const struct chv_cli_args *args, char uri[CHV_TOKEN_URI_SIZE], struct chv_why *why)
 {
     const char *out = chv_cli_value(args, "out"), *to = chv_cli_value(args, "to");
@@ -97,7 +81,7 @@ static enum chv_err unpack_print(const struct chv_cli_args *args, const struct b
                                  const struct chv_bundle_entry *entry, const char *uri)
 {
     uint8_t check[CHV_SECRET_LEN];
-    enum chv_err err = unpack_check(entry, check);
+    enum chv_err err = chv_provision_check_given(entry->key, check);
     json_t *o = json_object();
     if (o == NULL)
         return CHV_ERR_MEMORY;

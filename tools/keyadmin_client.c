@@ -249,7 +249,10 @@ static enum chv_err client_encode(struct client_job *job, struct chv_why *why)
     return err == CHV_OK ? chv_provision_end(&job->p, why) : err;
 }
 
-/* The client's keystore; one that an earlier run made or began is completed, if the registry says that there was one. */
+/*
+ * The client's keystore; one that an earlier run made or began is completed, if the registry says that there was one.  A
+ * token takes the next key beside the one in use, which the client removes once the server knows the new one.
+ */
 static enum chv_err client_provision(struct client_job *job, struct chv_why *why)
 {
     const struct chv_provision_store out = {
@@ -259,7 +262,7 @@ static enum chv_err client_provision(struct client_job *job, struct chv_why *why
     enum chv_err err = CHV_OK;
     if (!again) {
         err = chv_provision_client(job->server.keystore, &job->p, job->server.name, job->address, identity, &out, why);
-        again = err == CHV_ERR_EXISTS && job->grant.again && chv_token_uri_is(job->uri);
+        again = err == CHV_ERR_EXISTS && (job->grant.again || job->wish.reissue) && chv_token_uri_is(job->uri);
     }
     if (again)
         err = chv_provision_again(job->server.keystore, &job->p, job->server.name, job->address, identity, &out, why);

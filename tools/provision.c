@@ -32,10 +32,22 @@ enum chv_err chv_provision_open(const struct chv_provision_store *store, enum ch
     return CHV_OK;
 }
 
+/* What is there already is left alone: a token that cannot change an item takes it out and makes it anew. */
+static enum chv_err provision_put(struct chv_keystore *ks, const char *label, const uint8_t *data, size_t len,
+                                  struct chv_why *why)
+{
+    uint8_t there[CHV_KEYSTORE_DATA_MAX];
+    size_t there_len = sizeof there;
+    if (chv_keystore_data_get(ks, label, there, &there_len, NULL) == CHV_OK && there_len == len &&
+        memcmp(there, data, len) == 0)
+        return CHV_OK;
+    return chv_keystore_data_put(ks, label, data, len, why);
+}
+
 static enum chv_err provision_put_text(struct chv_keystore *ks, const char *label, const char *text,
                                        struct chv_why *why)
 {
-    return chv_keystore_data_put(ks, label, (const uint8_t *)text, strlen(text), why);
+    return provision_put(ks, label, (const uint8_t *)text, strlen(text), why);
 }
 
 enum chv_err chv_provision_server(const struct chv_provision_store *store, const char *server, const char *address,
@@ -288,7 +300,7 @@ static enum chv_err provision_put_key(struct provision_made *made, const struct 
     if (err != CHV_OK)
         return err;
     made->any = true;
-    return chv_keystore_data_put(made->client, made->credential, p->bytes, p->len, why);
+    return provision_put(made->client, made->credential, p->bytes, p->len, why);
 }
 
 static enum chv_err provision_put_access(struct provision_made *made, struct chv_keystore *server, const char *master,
@@ -357,23 +369,31 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
     return provision_end(&made, err, why);
 }
 
-enum chv_err chv_provision_given(const struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN],
-                                 const char *server_name, const char *address, const struct chv_provision_store *out,
-                                 struct chv_why *why)
+/* --- a keystore that is there already ------------------------------------------------------------------------------
+ */
+
+enum chv_err chv_provision_check_given(const uint8_t key[CHV_SECRET_LEN], uint8_t out[CHV_SECRET_LEN])
 {
-    struct provision_made made = {.client = NULL};
-    enum chv_err err = chv_provision_address(address, why);
+    uint8_t info[CHV_INFO_MAX];
+    size_t len = 0;
+    struct chv_crypto crypto = {0};
+    enum chv_err err = chv_info_check(info, &len);
     if (err == CHV_OK)
-        err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &made.client, why);
+        err = chv_backend_open("openssl", &crypto, NULL);
     if (err == CHV_OK)
-        err = provision_put_key(&made, p, key, why);
-    if (err == CHV_OK)
-        err = provision_put_server(&made, p->credential.profile, server_name, address, NULL, why);
-    return provision_end(&made, err, why);
+        err = chv_hkdf_expand(&crypto, CHV_HASH_SHA256, key, CHV_SECRET_LEN, info, len, out, CHV_SECRET_LEN);
+    chv_backend_close(&crypto);
+    return err;
 }
 
+/* Where an access key comes from: the server's master, or a bundle. */
+struct provision_source {
+    struct chv_keystore *server;
+    const uint8_t *key; /* NULL: it is derived */
+};
+
 /* Whether the keystore has that access key; CHV_ERR_NOT_FOUND: none of its name, CHV_ERR_EXISTS: another one. */
-static enum chv_err provision_compare_access(struct chv_keystore *client, struct chv_keystore *server,
+static enum chv_err provision_compare_access(struct chv_keystore *client, const struct provision_source *source,
                                              const struct chv_provision *p, const char *name, struct chv_why *why)
 {
     uint8_t there[CHV_SECRET_LEN], wanted[CHV_SECRET_LEN];
@@ -381,9 +401,101 @@ static enum chv_err provision_compare_access(struct chv_keystore *client, struct
     (void)snprintf(label, sizeof label, "access:%" PRIu32 ".%" PRIu32, p->credential.epoch, p->credential.serial);
     enum chv_err err = chv_provision_check_stored(client, label, there, why);
     if (err == CHV_OK)
-        err = chv_provision_check(server, p, wanted, why);
+        err = source->key != NULL ? chv_provision_check_given(source->key, wanted)
+                                  : chv_provision_check(source->server, p, wanted, why);
     if (err == CHV_OK && !chv_equal(there, wanted, sizeof there))
         err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already with another key", name);
+    return err;
+}
+
+enum { PROVISION_KEYS_MAX = 16 /* of one client: the one in use, and those that are to follow it */ };
+
+struct provision_keys {
+    char credentials[PROVISION_KEYS_MAX][CHV_LABEL_MAX + 1];
+    size_t count;
+    bool master;
+};
+
+static enum chv_err provision_on_access(void *arg, const struct chv_key_info *info)
+{
+    struct provision_keys *keys = arg;
+    uint32_t epoch, serial;
+    if (strncmp(info->label, provision_master, sizeof provision_master - 1) == 0)
+        keys->master = true;
+    else if (keys->count < PROVISION_KEYS_MAX && chv_client_key_label(info->label, &epoch, &serial))
+        (void)snprintf(keys->credentials[keys->count++], CHV_LABEL_MAX + 1, "credential:%" PRIu32 ".%" PRIu32, epoch,
+                       serial);
+    return CHV_OK;
+}
+
+/* That what is there is this client's and of this server: no key of another one is put beside it. */
+static enum chv_err provision_same(struct chv_keystore *client, const char *id, const char *server_name,
+                                   const char *name, struct chv_why *why)
+{
+    struct provision_keys keys = {.count = 0};
+    struct chv_credential c;
+    char server[CHV_SERVER_NAME_MAX + 1];
+    enum chv_err err = chv_keystore_list(client, provision_on_access, &keys, why);
+    if (err == CHV_OK && keys.master)
+        return chv_fail(why, CHV_ERR_EXISTS, "%s: is a server's keystore", name);
+    for (size_t i = 0; err == CHV_OK && i < keys.count; i++) {
+        uint8_t bytes[CHV_CREDENTIAL_MAX];
+        size_t len = sizeof bytes;
+        err = chv_keystore_data_get(client, keys.credentials[i], bytes, &len, why);
+        if (err == CHV_OK && (chv_credential_parse(bytes, len, &c, NULL) != CHV_OK || strcmp(c.id, id) != 0))
+            return chv_fail(why, CHV_ERR_EXISTS,
+                            "%s: holds the key of another client: choose another name by object=", name);
+        if (err == CHV_ERR_NOT_FOUND)
+            err = CHV_OK; /* it was cut off there */
+    }
+    if (err == CHV_OK)
+        err = chv_provision_text(client, "server", server, sizeof server, why);
+    if (err == CHV_OK && strcmp(server, server_name) != 0)
+        return chv_fail(why, CHV_ERR_EXISTS, "%s: holds a key for server '%s': choose another name by object=", name,
+                        server);
+    return err == CHV_ERR_NOT_FOUND ? CHV_OK : err;
+}
+
+/* The credential before its key, so that a client that is cut off between them has its older one. */
+static enum chv_err provision_complete_access(struct provision_made *made, const struct provision_source *source,
+                                              const struct chv_provision *p, bool missing, struct chv_why *why)
+{
+    char master[CHV_LABEL_MAX + 1];
+    (void)snprintf(made->credential, sizeof made->credential, "credential:%" PRIu32 ".%" PRIu32, p->credential.epoch,
+                   p->credential.serial);
+    enum chv_err err = provision_put(made->client, made->credential, p->bytes, p->len, why);
+    if (err != CHV_OK || !missing)
+        return err;
+    if (source->key != NULL)
+        return provision_put_key(made, p, source->key, why);
+    err = provision_master_label(source->server, p->credential.epoch, master, why);
+    return err == CHV_OK ? provision_put_access(made, source->server, master, p, why) : err;
+}
+
+static enum chv_err provision_complete(struct provision_made *made, const struct provision_source *source,
+                                       struct chv_provision *p, const char *server_name, const char *address,
+                                       struct chv_provision_identity *identity, const char *name, struct chv_why *why)
+{
+    const bool token = chv_token_uri_is(name), credential = p->credential.profile != CHV_PROFILE_KEY;
+    enum chv_err err = token ? provision_same(made->client, p->credential.id, server_name, name, why) : CHV_OK;
+    if (err == CHV_OK && identity != NULL && identity->generate) {
+        err = chv_identity_of(made->client, &identity->client, why);
+        if (err == CHV_OK && credential)
+            err = chv_provision_bind(p, &identity->client, why);
+        if (err == CHV_OK && credential)
+            err = chv_provision_end(p, why);
+    }
+    if (err == CHV_OK && credential) {
+        err = provision_compare_access(made->client, source, p, name, why);
+        if (token && (err == CHV_OK || err == CHV_ERR_NOT_FOUND))
+            err = provision_complete_access(made, source, p, err == CHV_ERR_NOT_FOUND, why);
+    }
+    if (err == CHV_OK && token)
+        err = provision_put_server(made, p->credential.profile, server_name, address, identity, why);
+    if (err == CHV_OK && token)
+        err = chv_keystore_commit(made->client, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and holds something else", name);
     return err;
 }
 
@@ -391,37 +503,36 @@ enum chv_err chv_provision_again(struct chv_keystore *server, struct chv_provisi
                                  const char *address, struct chv_provision_identity *identity,
                                  const struct chv_provision_store *out, struct chv_why *why)
 {
-    const bool token = chv_token_uri_is(out->uri), credential = p->credential.profile != CHV_PROFILE_KEY;
-    char master[CHV_LABEL_MAX + 1];
+    const struct provision_source source = {.server = server};
+    const enum chv_keystore_mode mode = chv_token_uri_is(out->uri) ? CHV_KEYSTORE_WRITE : CHV_KEYSTORE_READ;
     struct provision_made made = {.client = NULL};
-    enum chv_err err = chv_provision_open(out, token ? CHV_KEYSTORE_WRITE : CHV_KEYSTORE_READ, &made.client, why);
-    if (err == CHV_OK && identity != NULL && identity->generate) {
-        err = chv_identity_of(made.client, &identity->client, why);
-        if (err == CHV_OK && credential)
-            err = chv_provision_bind(p, &identity->client, why);
-        if (err == CHV_OK && credential)
-            err = chv_provision_end(p, why);
-    }
-    if (err == CHV_OK && credential) {
-        err = provision_compare_access(made.client, server, p, out->uri, why);
-        if (err == CHV_ERR_NOT_FOUND && token) {
-            err = provision_master_label(server, p->credential.epoch, master, why);
-            if (err == CHV_OK)
-                err = provision_put_access(&made, server, master, p, why);
-        } else if (err == CHV_OK && token) {
-            (void)snprintf(made.credential, sizeof made.credential, "credential:%" PRIu32 ".%" PRIu32,
-                           p->credential.epoch, p->credential.serial);
-            err = chv_keystore_data_put(made.client, made.credential, p->bytes, p->len, why);
-        }
-    }
-    if (err == CHV_OK && token)
-        err = provision_put_server(&made, p->credential.profile, server_name, address, identity, why);
-    if (err == CHV_OK && token)
-        err = chv_keystore_commit(made.client, why);
-    if (err == CHV_ERR_NOT_FOUND)
-        err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and holds something else", out->uri);
+    enum chv_err err = chv_provision_open(out, mode, &made.client, why);
+    if (err == CHV_OK)
+        err = provision_complete(&made, &source, p, server_name, address, identity, out->uri, why);
     chv_keystore_close(made.client);
     return err;
+}
+
+enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN], const char *server_name,
+                                 const char *address, const struct chv_provision_store *out, struct chv_why *why)
+{
+    const struct provision_source source = {.key = key};
+    struct provision_made made = {.client = NULL};
+    enum chv_err err = chv_provision_address(address, why);
+    if (err == CHV_OK)
+        err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &made.client, why);
+    if (err == CHV_ERR_EXISTS && chv_token_uri_is(out->uri)) {
+        err = chv_provision_open(out, CHV_KEYSTORE_WRITE, &made.client, why);
+        if (err == CHV_OK)
+            err = provision_complete(&made, &source, p, server_name, address, NULL, out->uri, why);
+        chv_keystore_close(made.client);
+        return err;
+    }
+    if (err == CHV_OK)
+        err = provision_put_key(&made, p, key, why);
+    if (err == CHV_OK)
+        err = provision_put_server(&made, p->credential.profile, server_name, address, NULL, why);
+    return provision_end(&made, err, why);
 }
 
 /* --- addresses -----------------------------------------------------------------------------------------------------

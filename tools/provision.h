@@ -76,6 +76,9 @@ enum chv_err chv_provision_check(struct chv_keystore *server, const struct chv_p
 enum chv_err chv_provision_check_stored(struct chv_keystore *ks, const char *label, uint8_t out[CHV_SECRET_LEN],
                                         struct chv_why *why) CHV_MUST_CHECK;
 
+/* The check value of an access key in memory, by the openssl backend. */
+enum chv_err chv_provision_check_given(const uint8_t key[CHV_SECRET_LEN], uint8_t out[CHV_SECRET_LEN]) CHV_MUST_CHECK;
+
 /* Profiles key and key+psk: the identity keys of both sides. */
 struct chv_provision_identity {
     struct chv_identity server; /* what the server must prove to have */
@@ -97,13 +100,16 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
                                   const char *address, struct chv_provision_identity *identity,
                                   const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 
-/* The same with a credential of profile psk and the access key that were derived before. */
-enum chv_err chv_provision_given(const struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN],
-                                 const char *server_name, const char *address, const struct chv_provision_store *out,
+/*
+ * The same with a credential of profile psk and the access key that were derived before.  A token that has a keystore of
+ * this client and server already is completed, as by chv_provision_again.
+ */
+enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN], const char *server_name,
+                                 const char *address, const struct chv_provision_store *out,
                                  struct chv_why *why) CHV_MUST_CHECK;
 /*
- * The same for a keystore that an earlier run wrote, or (a token) began to: CHV_OK if it holds that very key, after what
- * was missing beside it was added; CHV_ERR_EXISTS if it holds anything else.
+ * The same for a keystore that is there: CHV_OK if it holds that very key, or if it is a token with this client's keys
+ * for this server only, after what was missing was added beside them; CHV_ERR_EXISTS if it holds anything else.
  */
 enum chv_err chv_provision_again(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
                                  const char *address, struct chv_provision_identity *identity,

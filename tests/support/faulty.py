@@ -34,7 +34,7 @@ class FaultyTokens(softhsm.Tokens):
     def fail(self, call, what="CKR_GENERAL_ERROR", first=1, times=FOR_EVER):
         """`times` calls in a row of this name ("any": of all), the `first` from now first; what: the answer, "short", "long".
 
-        "after=CKR_...": the call is made, and this answered.
+        "after=CKR_...": the call is made, and this answered; "kill": the program is killed before it.
         """
         answer = what.removeprefix("after=")
         what = what.replace(answer, str(CKR.get(answer, answer)))

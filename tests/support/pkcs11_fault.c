@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,8 @@ static struct fault ordered(const char *order, unsigned long n)
     if (!read_told(order, text, sizeof text) || sscanf(text, "%lu %lu %31s", &first, &times, what) != 3 || n < first ||
         n - first >= times)
         return none;
+    if (strcmp(what, "kill") == 0)
+        (void)kill(getpid(), SIGKILL);
     if (strcmp(what, "hang") != 0)
         return fault_of(what);
     while (read_told(order, text, sizeof text))
