@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Clients' keystores in tokens through a client's life: killed and run again, reissued beside the old key, unpacked out of
-a bundle; a batch whose master is in a token."""
+"""Clients' keystores in tokens through a client's life: killed and run again, reissued beside the old key, unpacked out
+of a bundle; a batch whose master is in a token."""
 import json
 import os
 
@@ -83,7 +83,7 @@ def test_add_killed_anywhere():
                 row = site.show(client)
                 again = site.json(*words)
                 after = site.show(client)
-                chv.check_equal((again["serial"], after["serial"], "pending" in after), (1, 1, False), f"{client}: serial")
+                chv.check_equal((again["serial"], after["serial"], "pending" in after), (1, 1, False), client)
                 if row is not None:
                     chv.check_equal(after["expires"], row["expires"], f"{client}: expiry")
                 chv.check_equal(site.keys(client), ["access:1.1"], f"{client}: keys")
@@ -116,6 +116,21 @@ def test_reissue_into_the_same_token():
         site.stop()
 
 
+def test_reissue_keeps_the_identity_key():
+    """Profile key+psk: the pair that the token made stays, the new credential is bound to it."""
+    with TokenFleet() as site:
+        site.stop()
+        site.configure(profiles="psk, key+psk")
+        site.start()
+        first = site.json(*site.words("add", "cam1"), "--profile", "key+psk")
+        site.send(site.keystore("cam1"), "with the first")
+        second = site.json(*site.words("reissue", "cam1"))
+        chv.check_equal((second["serial"], second["identity_key"]), (2, first["identity_key"]), "reissued")
+        site.send(site.keystore("cam1"), "with the second")
+        chv.check_equal(sorted(site.keys("cam1")), ["access:1.2", "identity"], "keys")
+        site.stop()
+
+
 def test_reissue_killed_anywhere():
     with TokenFleet() as site:
         site.json(*site.words("add", "cam1"))
@@ -128,7 +143,7 @@ def test_reissue_killed_anywhere():
                 killed = kill(n, words)
                 row = site.show("cam1")
                 site.send(site.keystore("cam1"), f"{kind} {n}: whatever is in the token works")
-                if row["serial"] == serial or "pending" in site.show("cam1"):
+                if row["serial"] == serial or "pending" in row:  # else all was done but to say so
                     site.json(*words)
                 after = site.show("cam1")
                 serial += 1
