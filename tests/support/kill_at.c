@@ -44,6 +44,8 @@ static void after(void)
         (void)kill(getpid(), SIGKILL);
 }
 
+/* `type` is a return type and cannot stand in parentheses */
+/* NOLINTBEGIN(bugprone-macro-parentheses) */
 #define WRAPPED(type, name, parameters, arguments)                                                                     \
     SHOWN type name parameters                                                                                         \
     {                                                                                                                  \
@@ -56,6 +58,7 @@ static void after(void)
         after();                                                                                                       \
         return result;                                                                                                 \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 WRAPPED(ssize_t, pwrite64, (int __fd, const void *__buf, size_t __n, off64_t __offset), (__fd, __buf, __n, __offset))
 WRAPPED(int, fsync, (int __fd), (__fd))
