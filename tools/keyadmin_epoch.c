@@ -195,7 +195,7 @@ static void epoch_print_new(const struct chv_cli_args *args, const struct epoch_
     if (chv_cli_given(args, "compromised"))
         printf(
             "\nFrom the server's next reload (SIGHUP) on no key of an older epoch is taken, and none is handed out in\n"
-            "its place: every client is provisioned anew ('keyadmin client add').\n");
+            "its place: every client is provisioned anew ('client reissue'; without a registry 'client add').\n");
     else if (!config->update)
         printf("\nThe server serves it from its next reload (SIGHUP) on.  update = no: clients keep the keys they "
                "have.\n");
