@@ -49,6 +49,8 @@ net_libnet_la_SOURCES = \
 	net/map.h \
 	net/ratelimit.c \
 	net/ratelimit.h \
+	net/receipt.c \
+	net/receipt.h \
 	net/registrar.c \
 	net/registrar.h \
 	net/registrar_answer.c \

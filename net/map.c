@@ -276,6 +276,26 @@ enum chv_err chv_map_bytes(const struct cbor_item_t *map, const char *key, uint8
     return CHV_OK;
 }
 
+enum chv_err chv_map_bytes_up_to(const struct cbor_item_t *map, const char *key, uint8_t *out, size_t *len)
+{
+    const cbor_item_t *item = find(map, key);
+    if (item == NULL || !cbor_isa_bytestring(item) || cbor_bytestring_length(item) > *len)
+        return CHV_ERR_MALFORMED;
+    *len = cbor_bytestring_length(item);
+    if (*len > 0)
+        memcpy(out, cbor_bytestring_handle(item), *len);
+    return CHV_OK;
+}
+
+enum chv_err chv_map_flag(const struct cbor_item_t *map, const char *key, bool *out)
+{
+    const cbor_item_t *item = find(map, key);
+    if (item != NULL && !(cbor_isa_float_ctrl(item) && cbor_float_ctrl_is_ctrl(item) && cbor_is_bool(item)))
+        return CHV_ERR_MALFORMED;
+    *out = item != NULL && cbor_get_bool(item);
+    return CHV_OK;
+}
+
 bool chv_map_has(const struct cbor_item_t *map, const char *key)
 {
     return find(map, key) != NULL;
@@ -327,6 +347,12 @@ void chv_map_put_uint(struct chv_map_writer *w, const char *key, uint64_t value)
 {
     put_text(w, key);
     wrote(w, cbor_encode_uint(value, w->out + w->len, w->cap - w->len));
+}
+
+void chv_map_put_true(struct chv_map_writer *w, const char *key)
+{
+    put_text(w, key);
+    wrote(w, cbor_encode_bool(true, w->out + w->len, w->cap - w->len));
 }
 
 void chv_map_put_bytes(struct chv_map_writer *w, const char *key, const uint8_t *bytes, size_t len)

@@ -27,6 +27,11 @@ enum chv_err chv_map_text(const struct cbor_item_t *map, const char *key, char *
 enum chv_err chv_map_uint(const struct cbor_item_t *map, const char *key, uint64_t *out) CHV_MUST_CHECK;
 /* A byte string of exactly `len` bytes. */
 enum chv_err chv_map_bytes(const struct cbor_item_t *map, const char *key, uint8_t *out, size_t len) CHV_MUST_CHECK;
+/* A byte string of at most *len bytes; *len: out, its length. */
+enum chv_err chv_map_bytes_up_to(const struct cbor_item_t *map, const char *key, uint8_t *out,
+                                 size_t *len) CHV_MUST_CHECK;
+/* false if the key is missing. */
+enum chv_err chv_map_flag(const struct cbor_item_t *map, const char *key, bool *out) CHV_MUST_CHECK;
 bool chv_map_has(const struct cbor_item_t *map, const char *key);
 
 /* `out`, `cap` set, the rest 0; what does not fit is told at the end. */
@@ -39,6 +44,7 @@ struct chv_map_writer {
 void chv_map_begin(struct chv_map_writer *w, size_t pairs);
 void chv_map_put_text(struct chv_map_writer *w, const char *key, const char *text);
 void chv_map_put_uint(struct chv_map_writer *w, const char *key, uint64_t value);
+void chv_map_put_true(struct chv_map_writer *w, const char *key);
 void chv_map_put_bytes(struct chv_map_writer *w, const char *key, const uint8_t *bytes, size_t len);
 /* CHV_ERR_SPACE. */
 enum chv_err chv_map_end(const struct chv_map_writer *w, size_t *len) CHV_MUST_CHECK;

@@ -38,7 +38,8 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
 {
     struct chv_map_writer w = {.out = out, .cap = *len};
     const bool put = request->op == CHV_FILES_PUT, renames = request->op == CHV_FILES_RENAME;
-    chv_map_begin(&w, 3U + (put ? 3U : 0U) + (renames ? 1U : 0U));
+    const bool receipt = put && request->receipt;
+    chv_map_begin(&w, 3U + (put ? 3U : 0U) + (renames ? 1U : 0U) + (receipt ? 1U : 0U));
     chv_map_put_uint(&w, "id", request->id);
     chv_map_put_text(&w, "op", op_names[request->op]);
     chv_map_put_text(&w, "path", request->path);
@@ -49,6 +50,8 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
         chv_map_put_uint(&w, "mode", request->mode);
         chv_map_put_uint(&w, "mtime", request->mtime);
     }
+    if (receipt)
+        chv_map_put_true(&w, "receipt");
     return chv_map_end(&w, len);
 }
 
@@ -63,8 +66,8 @@ static void put_meta(struct chv_map_writer *w, const struct chv_files_meta *meta
 enum chv_err chv_files_answer_encode(const struct chv_files_answer *answer, uint8_t *out, size_t *len)
 {
     struct chv_map_writer w = {.out = out, .cap = *len};
-    chv_map_begin(&w,
-                  4U + (answer->has_meta ? 4U : 0U) + (answer->has_digest ? 1U : 0U) + (answer->has_space ? 2U : 0U));
+    chv_map_begin(&w, 4U + (answer->has_meta ? 4U : 0U) + (answer->has_digest ? 1U : 0U) +
+                          (answer->has_space ? 2U : 0U) + (answer->has_receipt ? 2U : 0U));
     chv_map_put_uint(&w, "id", answer->id);
     chv_map_put_uint(&w, "code", answer->code);
     chv_map_put_text(&w, "path", answer->path);
@@ -76,6 +79,10 @@ enum chv_err chv_files_answer_encode(const struct chv_files_answer *answer, uint
     if (answer->has_space) {
         chv_map_put_uint(&w, "total", answer->total);
         chv_map_put_uint(&w, "free", answer->left);
+    }
+    if (answer->has_receipt) {
+        chv_map_put_text(&w, "receipt", answer->receipt);
+        chv_map_put_bytes(&w, "signature", answer->signature, answer->signature_len);
     }
     return chv_map_end(&w, len);
 }
@@ -130,7 +137,7 @@ static const char *get_arguments(const struct cbor_item_t *map, struct chv_files
     if (r->size > INT64_MAX || r->mtime > INT64_MAX || mode > CHV_FILES_MODE)
         return "size, mode or mtime is too large";
     r->mode = (unsigned)mode;
-    return NULL;
+    return chv_map_flag(map, "receipt", &r->receipt) == CHV_OK ? NULL : "receipt is neither true nor false";
 }
 
 enum chv_err chv_files_request_decode(const uint8_t *buf, size_t len, struct chv_files_request *request,
@@ -207,6 +214,12 @@ static enum chv_err get_answer(const struct cbor_item_t *map, struct chv_files_a
         err = chv_map_uint(map, "total", &a->total);
     if (err == CHV_OK && a->has_space)
         err = chv_map_uint(map, "free", &a->left);
+    a->has_receipt = chv_map_has(map, "receipt");
+    a->signature_len = sizeof a->signature;
+    if (err == CHV_OK && a->has_receipt)
+        err = chv_map_text(map, "receipt", a->receipt, sizeof a->receipt);
+    if (err == CHV_OK && a->has_receipt)
+        err = chv_map_bytes_up_to(map, "signature", a->signature, &a->signature_len);
     return err;
 }
 

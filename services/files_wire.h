@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "net/receipt.h"
 #include "services/files_digest.h"
 #include "services/files_path.h"
 
@@ -42,6 +43,7 @@ struct chv_files_request {
     char to[CHV_FILES_PATH_MAX + 1]; /* rename */
     uint64_t size, mtime;            /* put; ns since 1970 */
     unsigned mode;                   /* put */
+    bool receipt;                    /* put: the answer is to bring one */
 };
 
 enum chv_files_type { CHV_FILES_FILE, CHV_FILES_FOLDER, CHV_FILES_LINK, CHV_FILES_OTHER };
@@ -60,11 +62,17 @@ struct chv_files_answer {
     unsigned code; /* 206: a stream follows, and another answer */
     char path[CHV_FILES_PATH_MAX + 1];
     char text[CHV_FILES_TEXT_MAX + 1];
-    bool has_meta, has_digest, has_space;
+    bool has_meta, has_digest, has_space, has_receipt;
     struct chv_files_meta meta;
     uint8_t digest[CHV_FILES_DIGEST_LEN];
     uint64_t total, left; /* df, bytes */
+    char receipt[CHV_RECEIPT_MAX + 1];
+    uint8_t signature[CHV_SIGNATURE_MAX];
+    size_t signature_len;
 };
+
+_Static_assert(CHV_FILES_PATH_MAX == (int)CHV_RECEIPT_PATH_MAX && CHV_FILES_DIGEST_LEN == (int)CHV_RECEIPT_DIGEST_LEN,
+               "every file may have a receipt");
 
 struct chv_files_entry {
     char name[CHV_FILES_NAME_MAX + 1];
