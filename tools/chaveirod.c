@@ -186,7 +186,7 @@ static const struct chv_cli_command commands[] = {
 static const struct chv_cli_option options[] = {
     {"config", 'c', "FILE", "configuration file (default: " SYSCONFDIR "/chaveiro/chaveirod.conf)", CHV_CLI_ALL, false},
     {"listen", 0, "ADDR", "HOST:PORT, [IPv6]:PORT or unix:/PATH instead of the file's; port 0: any;\nrepeatable",
-     CHV_CLI_ALL, true},
+     CHV_CLI_ALL, CHV_CLI_ALL},
     {"backend", 0, "SPEC",
      "who computes the sessions' cryptography, instead of the file's:\nopenssl, or pkcs11:token=NAME for a token",
      CHV_CLI_ALL, false},

@@ -16,7 +16,7 @@
 #include <chaveiro/version.h>
 
 /* What getopt_long returns for an option without a letter: this plus its index. */
-enum { CLI_LONG = 0x100, CLI_COMMANDS_MAX = 31, CLI_HELP_COLUMN = 26 };
+enum { CLI_LONG = 0x100, CLI_COMMANDS_MAX = 63, CLI_HELP_COLUMN = 26 };
 
 static const char *cli_program = "chaveiro";
 
@@ -161,13 +161,18 @@ static int cli_bad_option(const struct chv_cli *cli, int result, char **argv)
     return chv_cli_fail(EX_USAGE, "option %s %s: see '%s --help'", given, what, cli->name);
 }
 
+static int cli_twice(const struct chv_cli_option *o)
+{
+    return chv_cli_fail(EX_USAGE, "option --%s is given twice", o->name);
+}
+
 static int cli_take(const struct chv_cli *cli, size_t i, struct chv_cli_args *args)
 {
     const struct chv_cli_option *o = &cli->options[i];
-    if (args->values[i] != NULL && o->value != NULL && !o->repeats)
-        return chv_cli_fail(EX_USAGE, "option --%s is given twice", o->name);
+    if (args->values[i] != NULL && o->value != NULL && o->repeats == 0)
+        return cli_twice(o);
     args->values[i] = o->value == NULL ? "" : optarg;
-    if (o->repeats) {
+    if (o->repeats != 0) {
         if (args->repeat_count == CHV_CLI_REPEATS)
             return chv_cli_fail(EX_USAGE, "option --%s is given more than %d times", o->name, CHV_CLI_REPEATS);
         args->repeats[args->repeat_count] = optarg;
@@ -184,14 +189,38 @@ static size_t cli_by_letter(const struct chv_cli *cli, int letter)
     return i;
 }
 
-static int cli_check(const struct chv_cli *cli, const struct chv_cli_args *args)
+/* Options that repeat for another command may be given once, and are not among this one's repeats. */
+static int cli_keep_repeats(const struct chv_cli *cli, struct chv_cli_args *args, uint64_t command)
+{
+    uint64_t once = 0; /* bit per option */
+    size_t kept = 0;
+    _Static_assert(CHV_CLI_OPTIONS <= 64, "a bit per option");
+    for (size_t n = 0; n < args->repeat_count; n++) {
+        const size_t i = args->repeated[n];
+        if ((cli->options[i].repeats & command) == 0) {
+            if ((once & UINT64_C(1) << i) != 0)
+                return cli_twice(&cli->options[i]);
+            once |= UINT64_C(1) << i;
+            continue;
+        }
+        args->repeats[kept] = args->repeats[n];
+        args->repeated[kept++] = i;
+    }
+    args->repeat_count = kept;
+    return EX_OK;
+}
+
+static int cli_check(const struct chv_cli *cli, struct chv_cli_args *args)
 {
     const struct chv_cli_command *c = args->command;
     size_t index = (size_t)(c - cli->commands);
     for (size_t i = 0; i < cli->option_count; i++)
-        if (args->values[i] != NULL && (cli->options[i].commands & (UINT32_C(1) << index)) == 0)
+        if (args->values[i] != NULL && (cli->options[i].commands & (UINT64_C(1) << index)) == 0)
             return chv_cli_fail(EX_USAGE, "option --%s does not belong to '%s %s'", cli->options[i].name, cli->name,
                                 c->words);
+    const int code = cli_keep_repeats(cli, args, UINT64_C(1) << index);
+    if (code != EX_OK)
+        return code;
     if (args->operand_count < c->least)
         return chv_cli_fail(EX_USAGE, "'%s%s%s' wants %s: see '%s%s%s --help'", cli->name, *c->words ? " " : "",
                             c->words, c->operands, cli->name, *c->words ? " " : "", c->words);
@@ -298,7 +327,7 @@ static void cli_help_line(const char *left, const char *right)
     }
 }
 
-static void cli_help_options(const struct chv_cli *cli, uint32_t commands)
+static void cli_help_options(const struct chv_cli *cli, uint64_t commands)
 {
     char left[96];
     for (size_t i = 0; i < cli->option_count; i++) {
@@ -325,8 +354,8 @@ static void cli_help_program(const struct chv_cli *cli)
         cli_help_line(left, c->summary);
     }
     cli_heading("Options of every command");
-    cli_help_options(cli, cli->command_count == CLI_COMMANDS_MAX ? UINT32_MAX >> 1
-                                                                 : (UINT32_C(1) << cli->command_count) - 1);
+    _Static_assert(CLI_COMMANDS_MAX < 64, "a bit per command");
+    cli_help_options(cli, (UINT64_C(1) << cli->command_count) - 1);
     printf("\n%s", cli->text);
 }
 
@@ -339,7 +368,7 @@ static void cli_help(const struct chv_cli *cli, const struct chv_cli_command *c)
     printf("Usage: %s%s%s [OPTION...]%s%s\n%s\n", cli->name, *c->words ? " " : "", c->words, *c->operands ? " " : "",
            c->operands, c->summary);
     cli_heading("Options");
-    cli_help_options(cli, UINT32_C(1) << (size_t)(c - cli->commands));
+    cli_help_options(cli, UINT64_C(1) << (size_t)(c - cli->commands));
     printf("\n%s", c->text);
 }
 

@@ -22,11 +22,11 @@ struct chv_cli_option {
     int letter;        /* short, 0: none */
     const char *value; /* what its value is called in the help, NULL: it takes none */
     const char *help;  /* one line, or several with \n between */
-    uint32_t commands; /* bit i: command i takes it */
-    bool repeats;      /* may be given up to CHV_CLI_REPEATS times in all */
+    uint64_t commands; /* bit i: command i takes it */
+    uint64_t repeats;  /* bit i: for command i it may be given up to CHV_CLI_REPEATS times in all; false: once */
 };
 
-#define CHV_CLI_ALL UINT32_MAX
+#define CHV_CLI_ALL UINT64_MAX
 
 struct chv_cli_args;
 
@@ -44,7 +44,7 @@ struct chv_cli {
     const char *summary; /* one line */
     const char *text;    /* examples and more for --help; ends with \n */
     const struct chv_cli_command *commands;
-    size_t command_count;                 /* at most 31 */
+    size_t command_count;                 /* at most 63 */
     const struct chv_cli_option *options; /* --help and --version are added */
     size_t option_count;                  /* at most CHV_CLI_OPTIONS - 2 */
 };
@@ -53,7 +53,7 @@ struct chv_cli_args {
     const struct chv_cli *cli;
     const struct chv_cli_command *command;
     const char *values[CHV_CLI_OPTIONS];  /* last value of option i; "" for one without value; NULL: not given */
-    const char *repeats[CHV_CLI_REPEATS]; /* every value of options that repeat, in order */
+    const char *repeats[CHV_CLI_REPEATS]; /* every value of options that repeat for the command, in order */
     size_t repeated[CHV_CLI_REPEATS];     /* which option each of them is of */
     size_t repeat_count;
     char **operands;

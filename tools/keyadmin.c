@@ -281,7 +281,7 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"so-pin-file", 0, "FILE", "likewise the PIN of a new token's security officer", TOKEN_MADE, false},
     {"ask-pin", 0, NULL, "ask for the PINs of a new token; nothing is written", TOKEN_MADE, false},
     {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, tunnel:NAME\n(default: message)",
-     ADD | DERIVE | ID_SHOW | REISSUE | LIST, true},
+     ADD | DERIVE | ID_SHOW | REISSUE | LIST, CHV_CLI_ALL},
     {"expires", 0, "WHEN",
      "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never\n(default: 90d; of an identity key: never)",
      ADD | DERIVE | ID_SHOW | REISSUE | SCOPES, false},

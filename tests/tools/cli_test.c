@@ -21,8 +21,9 @@ static const struct chv_cli_option options[] = {
     {"all", 'a', NULL, "every command's", CHV_CLI_ALL, false},
     {"file", 'f', "FILE", "the second's", 2, false},
     {"many", 0, "M", "the first's", 1, true},
+    {"some", 0, "S", "of both, again for the second", CHV_CLI_ALL, 2},
 };
-static const struct chv_cli cli = {"prog", "summary", "text\n", commands, 2, options, 3};
+static const struct chv_cli cli = {"prog", "summary", "text\n", commands, 2, options, 4};
 static const struct chv_cli_command only[] = {{"", "", "the one", "", 0, 0, no_run}};
 static const struct chv_cli plain = {"plain", "summary", "text\n", only, 1, options, 1};
 
@@ -111,6 +112,15 @@ static void test_repeats(void)
     parse(&cli, &p, "two words x -f 1 -f 2");
     CU_ASSERT_EQUAL(p.code, EX_USAGE);
     CU_ASSERT_STRING_EQUAL(p.text, "chaveiro: option --file is given twice\n");
+    parse(&cli, &p, "two words x --some 1 --some 2");
+    CU_ASSERT(p.code == EX_OK && p.args.repeat_count == 2);
+    parse(&cli, &p, "one --some 1 --many a");
+    CU_ASSERT(p.code == EX_OK && p.args.repeat_count == 1);
+    CU_ASSERT_STRING_EQUAL(p.args.repeats[0], "a");
+    CU_ASSERT_STRING_EQUAL(chv_cli_value(&p.args, "some"), "1");
+    parse(&cli, &p, "one --some 1 --some 2");
+    CU_ASSERT_EQUAL(p.code, EX_USAGE);
+    CU_ASSERT_STRING_EQUAL(p.text, "chaveiro: option --some is given twice\n");
 }
 
 static void test_refused(void)
