@@ -103,11 +103,30 @@ void chv_sandbox_exit(bool module, int code)
     exit(code);
 }
 
+/* Of this process; set before it has threads. */
+static struct sandbox_folder {
+    int fd;
+    bool write;
+} folders[CHV_SANDBOX_FOLDERS];
+static size_t folder_count;
+
+enum chv_err chv_sandbox_folder(int fd, bool write, struct chv_why *why)
+{
+    if (folder_count == CHV_SANDBOX_FOLDERS)
+        return chv_fail(why, CHV_ERR_CONFIG, "more than %d folders are configured", CHV_SANDBOX_FOLDERS);
+    folders[folder_count++] = (struct sandbox_folder){fd, write};
+    return CHV_OK;
+}
+
+bool chv_sandbox_has_folders(void)
+{
+    return folder_count > 0;
+}
+
 #ifdef CHV_SANITIZED
 
-enum chv_err chv_sandbox_folder(int fd, struct chv_why *why)
+enum chv_err chv_sandbox_folders(struct chv_why *why)
 {
-    (void)fd;
     (void)why;
     return CHV_OK;
 }
@@ -124,26 +143,30 @@ enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_wh
 #else
 
 /* Of a kernel that is newer than the headers only what these know is handled. */
-enum chv_err chv_sandbox_folder(int fd, struct chv_why *why)
+enum chv_err chv_sandbox_folders(struct chv_why *why)
 {
-    const uint64_t files = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE;
-    const uint64_t folders = LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR |
-                             LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG;
+    const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+    const uint64_t write = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                           LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                           LANDLOCK_ACCESS_FS_REFER;
     const uint64_t never = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_SOCK |
                            LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
     const long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 2) { /* REFER, without which nothing can be renamed from folder to folder, came with 2 */
         chv_log(CHV_LOG_WARNING, "the kernel has no Landlock: only the rights of its user keep the net process from "
-                                 "other files than those of [files] home");
+                                 "other files than those of its configuration's folders");
         return CHV_OK;
     }
-    const struct landlock_ruleset_attr attr = {.handled_access_fs = files | folders | never | LANDLOCK_ACCESS_FS_REFER};
-    const struct landlock_path_beneath_attr rule = {.allowed_access = files | folders | LANDLOCK_ACCESS_FS_REFER,
-                                                    .parent_fd = fd};
+    const struct landlock_ruleset_attr attr = {.handled_access_fs = read | write | never};
     int rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+    bool made = rules >= 0;
+    for (size_t i = 0; i < folder_count && made; i++) {
+        const struct landlock_path_beneath_attr rule = {.allowed_access = read | (folders[i].write ? write : 0),
+                                                        .parent_fd = folders[i].fd};
+        made = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
+    }
     enum chv_err err = CHV_OK;
-    if (rules < 0 || syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_landlock_restrict_self, rules, 0) != 0)
+    if (!made || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_landlock_restrict_self, rules, 0) != 0)
         err = chv_fail(why, CHV_ERR_IO, "Landlock: %s", strerror(errno));
     if (rules >= 0)
         close(rules);
@@ -205,9 +228,24 @@ static const int net_calls[] = {
 };
 
 /* Clients' files, by descriptors of folders only. */
-static const int files_calls[] = {CALL(openat2),   CALL(mkdirat),   CALL(unlinkat), CALL(renameat),  CALL(renameat2),
-                                  CALL(fchmod),    CALL(utimensat), CALL(fsync),    CALL(pread64),   CALL(fstatfs),
-                                  CALL(ftruncate), CALL(lseek),     CALL(flock),    CALL(getdents64)};
+static const int files_calls[] = {CALL(openat2),
+                                  CALL(mkdirat),
+                                  CALL(unlinkat),
+                                  CALL(renameat),
+                                  CALL(renameat2),
+                                  CALL(fchmod),
+                                  CALL(utimensat),
+                                  CALL(fsync),
+                                  CALL(pread64),
+                                  CALL(fstatfs),
+                                  CALL(ftruncate),
+                                  CALL(lseek),
+                                  CALL(flock),
+                                  CALL(getdents64),
+                                  CALL(pwrite64),
+                                  CALL(inotify_init1),
+                                  CALL(inotify_add_watch),
+                                  CALL(inotify_rm_watch)};
 
 /* The clock mark. */
 static const int keeper_calls[] = {CALL(openat), CALL(renameat), CALL(renameat2), CALL(fdatasync), CALL(lseek)};

@@ -36,11 +36,18 @@ enum chv_err chv_sandbox_user(const char *user, struct chv_why *why) CHV_MUST_CH
 enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_why *why) CHV_MUST_CHECK;
 
 /*
- * From now on the calling thread, and those that it will start, reach files and folders beneath the folder `fd` only
- * (landlock(7)): they may read, write, make, rename and remove them, and run none. Where the kernel has no Landlock a
- * warning is logged, and CHV_OK is returned. (Not in a build with a sanitizer.)
+ * Which folders the process needs (landlock(7)): beneath `fd`, which stays open, files may be read, and with `write`
+ * written, made, renamed and removed. Before chv_sandbox_folders; at most CHV_SANDBOX_FOLDERS.
  */
-enum chv_err chv_sandbox_folder(int fd, struct chv_why *why) CHV_MUST_CHECK;
+enum { CHV_SANDBOX_FOLDERS = 128 };
+enum chv_err chv_sandbox_folder(int fd, bool write, struct chv_why *why) CHV_MUST_CHECK;
+/* Whether any was named. */
+bool chv_sandbox_has_folders(void);
+/*
+ * From now on the calling thread, and those that it will start, reach files and folders beneath these only, and run
+ * none. Where the kernel has no Landlock a warning is logged, and CHV_OK is returned. (Not in a build with a sanitizer.)
+ */
+enum chv_err chv_sandbox_folders(struct chv_why *why) CHV_MUST_CHECK;
 
 /* exit(3), or at once where a `module` was in use: it and what it brought may trip over each other's last words. */
 void chv_sandbox_exit(bool module, int code) __attribute__((noreturn));

@@ -456,9 +456,35 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
     return choose_suites(p, config, why);
 }
 
+static void no_work(uv_work_t *work)
+{
+    (void)work;
+}
+
+static void no_work_done(uv_work_t *work, int status)
+{
+    (void)work;
+    (void)status;
+}
+
+/* libuv starts its threads for file work at the first one, and after the system call filter none can be started. */
+static enum chv_err start_file_threads(struct chv_why *why)
+{
+    uv_loop_t loop;
+    uv_work_t work;
+    int rc = uv_loop_init(&loop);
+    if (rc == 0) {
+        rc = uv_queue_work(&loop, &work, no_work, no_work_done);
+        (void)uv_run(&loop, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&loop);
+    }
+    return rc == 0 ? CHV_OK : chv_fail(why, CHV_ERR_IO, "cannot start threads for files: %s", uv_strerror(rc));
+}
+
 /* The threads wait at the gate until the filter is on all of them: after it none can be made. */
 static enum chv_err start_threads(struct net_process *p, const struct chv_server_config *config, struct chv_why *why)
 {
+    const bool module = strncmp(config->backend, "pkcs11", strlen("pkcs11")) == 0;
     unsigned started = 1;
     pthread_mutex_lock(&p->gate);
     enum chv_err err =
@@ -466,6 +492,10 @@ static enum chv_err start_threads(struct net_process *p, const struct chv_server
     for (const struct chv_service *const *s = p->server.parts->services; *s != NULL && err == CHV_OK; s++)
         if ((*s)->prepare != NULL)
             err = (*s)->prepare(config, why);
+    if (err == CHV_OK && chv_sandbox_has_folders() && !module) /* a module's files may be anywhere */
+        err = chv_sandbox_folders(why);
+    if (err == CHV_OK && chv_sandbox_has_folders())
+        err = start_file_threads(why);
     while (started < p->worker_count && err == CHV_OK) {
         if (pthread_create(&p->workers[started].thread, NULL, worker_thread, &p->workers[started]) == 0)
             started++;
@@ -473,8 +503,7 @@ static enum chv_err start_threads(struct net_process *p, const struct chv_server
             err = chv_fail(why, CHV_ERR_IO, "cannot start a thread");
     }
     if (err == CHV_OK)
-        err = chv_sandbox_enter(config->files.home[0] != '\0' ? CHV_SANDBOX_NET_FILES : CHV_SANDBOX_NET,
-                                strncmp(config->backend, "pkcs11", strlen("pkcs11")) == 0, why);
+        err = chv_sandbox_enter(chv_sandbox_has_folders() ? CHV_SANDBOX_NET_FILES : CHV_SANDBOX_NET, module, why);
     if (err != CHV_OK)
         return err; /* the process ends with its threads at the gate */
     pthread_mutex_unlock(&p->gate);

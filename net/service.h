@@ -16,7 +16,7 @@ struct chv_service {
     const char *scope; /* that the client must have; NULL: the service looks at the scopes itself */
     /*
      * Once in the net process, as the user that it serves as, before it has threads and before its system calls are
-     * limited. An error: it does not start. Optional.
+     * limited; it names the folders that it needs (chv_sandbox_folder). An error: it does not start. Optional.
      */
     enum chv_err (*prepare)(const struct chv_server_config *config, struct chv_why *why);
     /*

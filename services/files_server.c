@@ -48,31 +48,6 @@ static struct chv_files_root files_root = {.fd = -1};
 
 /* --- before it serves ---------------------------------------------------------------------------------------------- */
 
-static void no_work(uv_work_t *work)
-{
-    (void)work;
-}
-
-static void no_work_done(uv_work_t *work, int status)
-{
-    (void)work;
-    (void)status;
-}
-
-/* libuv starts its threads at the first work, and after the system call filter none can be started. */
-static enum chv_err start_threads(struct chv_why *why)
-{
-    uv_loop_t loop;
-    uv_work_t work;
-    int rc = uv_loop_init(&loop);
-    if (rc == 0) {
-        rc = uv_queue_work(&loop, &work, no_work, no_work_done);
-        (void)uv_run(&loop, UV_RUN_DEFAULT);
-        (void)uv_loop_close(&loop);
-    }
-    return rc == 0 ? CHV_OK : chv_fail(why, CHV_ERR_IO, "[files]: cannot start threads: %s", uv_strerror(rc));
-}
-
 static enum chv_err files_prepare(const struct chv_server_config *config, struct chv_why *why)
 {
     if (config->files.home[0] == '\0')
@@ -83,9 +58,7 @@ static enum chv_err files_prepare(const struct chv_server_config *config, struct
         return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", config->files.home, strerror(errno));
     files_root = (struct chv_files_root){
         .fd = fd, .max_size = config->files.max_size, .quota = config->files.quota, .fsync = config->files.fsync};
-    /* A module's files may be anywhere. */
-    enum chv_err err = strncmp(config->backend, "pkcs11", strlen("pkcs11")) == 0 ? CHV_OK : chv_sandbox_folder(fd, why);
-    return err == CHV_OK ? start_threads(why) : err;
+    return chv_sandbox_folder(fd, true, why);
 }
 
 /* --- batches ------------------------------------------------------------------------------------------------------- */
