@@ -47,14 +47,20 @@ static void make_printable(char *text, size_t size)
 static enum chv_err got_answer(struct chv_files_client *c, const uint8_t *body, size_t len)
 {
     struct chv_files_answer answer;
-    if (chv_files_answer_decode(body, len, &answer) != CHV_OK || c->stream || answer.id != c->answered + 1 ||
-        c->answered == c->asked || (answer.code == 206 && c->final)) {
+    if (chv_files_answer_decode(body, len, &answer) != CHV_OK || answer.id != c->answered + 1 ||
+        c->answered == c->asked || (c->stream && answer.code != CHV_FILES_WORKING) ||
+        (c->final && (answer.code == 206 || answer.code == CHV_FILES_CONTINUE))) {
         chv_conn_explain(c->conn, "the server sent a malformed answer, or one that is not due");
         return CHV_ERR_PROTOCOL;
     }
+    if (answer.code == CHV_FILES_WORKING) {
+        if (c->on->working != NULL)
+            c->on->working(c->arg);
+        return CHV_OK;
+    }
     make_printable(answer.text, sizeof answer.text);
     c->stream = answer.code == 206;
-    if (!c->stream) {
+    if (!c->stream && answer.code != CHV_FILES_CONTINUE) {
         c->final = false;
         c->answered++;
     }

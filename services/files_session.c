@@ -292,6 +292,8 @@ static enum chv_err on_request(struct chv_files_session *s, const uint8_t *body,
     err = begin(s, wrong, &begun);
     if (err != CHV_OK || !begun)
         return err;
+    if (s->request.has_offset)
+        return chv_files_reply(s, 416, "this server keeps no parts yet");
     switch (s->request.op) {
     case CHV_FILES_LS:
         return chv_files_stream_ls(s);
@@ -304,6 +306,9 @@ static enum chv_err on_request(struct chv_files_session *s, const uint8_t *body,
         return op_df(s);
     case CHV_FILES_PUT:
         return chv_files_put_begin(s);
+    case CHV_FILES_STAT_PART:
+    case CHV_FILES_RM_PART:
+        return chv_files_reply(s, 404, "there is no unfinished file");
     default:
         return op_entry(s);
     }

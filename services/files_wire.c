@@ -10,7 +10,7 @@ static const char *const op_names[CHV_FILES_OPS] = {
     [CHV_FILES_LS] = "ls",         [CHV_FILES_STAT] = "stat",         [CHV_FILES_GET] = "get",
     [CHV_FILES_PUT] = "put",       [CHV_FILES_CHECKSUM] = "checksum", [CHV_FILES_DF] = "df",
     [CHV_FILES_MKDIR] = "mkdir",   [CHV_FILES_RMDIR] = "rmdir",       [CHV_FILES_RM] = "rm",
-    [CHV_FILES_RENAME] = "rename",
+    [CHV_FILES_RENAME] = "rename", [CHV_FILES_STAT_PART] = "part",    [CHV_FILES_RM_PART] = "discard",
 };
 
 static const char *const type_names[] = {
@@ -38,18 +38,28 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
 {
     struct chv_map_writer w = {.out = out, .cap = *len};
     const bool put = request->op == CHV_FILES_PUT, renames = request->op == CHV_FILES_RENAME;
-    const bool receipt = put && request->receipt;
-    chv_map_begin(&w, 3U + (put ? 3U : 0U) + (renames ? 1U : 0U) + (receipt ? 1U : 0U));
+    const bool receipt = put && request->receipt, resume = put && request->resume;
+    const bool size = put || (request->op == CHV_FILES_CHECKSUM && request->has_size);
+    const bool offset = (put || request->op == CHV_FILES_GET) && request->has_offset;
+    chv_map_begin(&w, 3U + (size ? 1U : 0U) + (put ? 2U : 0U) + (renames ? 1U : 0U) + (offset ? 2U : 0U) +
+                          (resume ? 1U : 0U) + (receipt ? 1U : 0U));
     chv_map_put_uint(&w, "id", request->id);
     chv_map_put_text(&w, "op", op_names[request->op]);
     chv_map_put_text(&w, "path", request->path);
     if (renames)
         chv_map_put_text(&w, "to", request->to);
-    if (put) {
+    if (size)
         chv_map_put_uint(&w, "size", request->size);
+    if (put) {
         chv_map_put_uint(&w, "mode", request->mode);
         chv_map_put_uint(&w, "mtime", request->mtime);
     }
+    if (offset) {
+        chv_map_put_uint(&w, "offset", request->offset);
+        chv_map_put_bytes(&w, "sha256", request->prefix, sizeof request->prefix);
+    }
+    if (resume)
+        chv_map_put_true(&w, "resume");
     if (receipt)
         chv_map_put_true(&w, "receipt");
     return chv_map_end(&w, len);
@@ -123,21 +133,53 @@ static const char *get_path(const struct cbor_item_t *map, const char *key, char
     return wrong;
 }
 
-static const char *get_arguments(const struct cbor_item_t *map, struct chv_files_request *r)
+/* What a get or a put goes on behind. */
+static const char *get_offset(const struct cbor_item_t *map, struct chv_files_request *r)
+{
+    r->has_offset = chv_map_has(map, "offset") || chv_map_has(map, "sha256");
+    if (!r->has_offset)
+        return NULL;
+    if (chv_map_uint(map, "offset", &r->offset) != CHV_OK ||
+        chv_map_bytes(map, "sha256", r->prefix, sizeof r->prefix) != CHV_OK)
+        return "offset without the SHA-256 of what is before it, or one of them malformed";
+    return r->offset <= INT64_MAX ? NULL : "offset is too large";
+}
+
+static const char *get_put(const struct cbor_item_t *map, struct chv_files_request *r)
 {
     uint64_t mode = 0;
-    const char *wrong = get_path(map, "path", r->path);
-    if (wrong == NULL && r->op == CHV_FILES_RENAME)
-        wrong = get_path(map, "to", r->to);
-    if (wrong != NULL || r->op != CHV_FILES_PUT)
-        return wrong;
     if (chv_map_uint(map, "size", &r->size) != CHV_OK || chv_map_uint(map, "mtime", &r->mtime) != CHV_OK ||
         chv_map_uint(map, "mode", &mode) != CHV_OK)
         return "size, mode or mtime is missing or no number";
     if (r->size > INT64_MAX || r->mtime > INT64_MAX || mode > CHV_FILES_MODE)
         return "size, mode or mtime is too large";
     r->mode = (unsigned)mode;
-    return chv_map_flag(map, "receipt", &r->receipt) == CHV_OK ? NULL : "receipt is neither true nor false";
+    if (chv_map_flag(map, "receipt", &r->receipt) != CHV_OK || chv_map_flag(map, "resume", &r->resume) != CHV_OK)
+        return "receipt or resume is neither true nor false";
+    const char *wrong = get_offset(map, r);
+    return wrong != NULL ? wrong : r->offset <= r->size ? NULL : "offset is larger than size";
+}
+
+static const char *get_arguments(const struct cbor_item_t *map, struct chv_files_request *r)
+{
+    const char *wrong = get_path(map, "path", r->path);
+    if (wrong != NULL)
+        return wrong;
+    switch (r->op) {
+    case CHV_FILES_RENAME:
+        return get_path(map, "to", r->to);
+    case CHV_FILES_GET:
+        return get_offset(map, r);
+    case CHV_FILES_CHECKSUM:
+        r->has_size = chv_map_has(map, "size");
+        return !r->has_size || (chv_map_uint(map, "size", &r->size) == CHV_OK && r->size <= INT64_MAX)
+                   ? NULL
+                   : "size is no number, or too large";
+    case CHV_FILES_PUT:
+        return get_put(map, r);
+    default:
+        return NULL;
+    }
 }
 
 enum chv_err chv_files_request_decode(const uint8_t *buf, size_t len, struct chv_files_request *request,
@@ -215,7 +257,7 @@ static enum chv_err get_answer(const struct cbor_item_t *map, struct chv_files_a
     if (err == CHV_OK && a->has_space)
         err = chv_map_uint(map, "free", &a->left);
     a->has_receipt = chv_map_has(map, "receipt");
-    a->signature_len = sizeof a->signature;
+    a->signature_len = a->has_receipt ? sizeof a->signature : 0;
     if (err == CHV_OK && a->has_receipt)
         err = chv_map_text(map, "receipt", a->receipt, sizeof a->receipt);
     if (err == CHV_OK && a->has_receipt)

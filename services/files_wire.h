@@ -14,6 +14,8 @@
 enum {
     CHV_FILES_REQUEST = CHV_RECORD_SERVICE,    /* client: a map */
     CHV_FILES_ANSWER = CHV_RECORD_SERVICE + 1, /* server: a map */
+    CHV_FILES_CONTINUE = 100,                  /* codes of answers behind which another one comes; so does 206 */
+    CHV_FILES_WORKING = 102,
     CHV_FILES_TEXT_MAX = 255,
     CHV_FILES_ENTRY_MAX = 512, /* of a listing, with its length */
     CHV_FILES_MODE = 0777      /* bits that travel */
@@ -30,6 +32,8 @@ enum chv_files_op {
     CHV_FILES_RMDIR,
     CHV_FILES_RM,
     CHV_FILES_RENAME,
+    CHV_FILES_STAT_PART, /* "part": what an interrupted put has left */
+    CHV_FILES_RM_PART,   /* "discard" */
     CHV_FILES_OPS
 };
 
@@ -41,9 +45,14 @@ struct chv_files_request {
     enum chv_files_op op;
     char path[CHV_FILES_PATH_MAX + 1];
     char to[CHV_FILES_PATH_MAX + 1]; /* rename */
-    uint64_t size, mtime;            /* put; ns since 1970 */
+    uint64_t size, mtime;            /* put; ns since 1970. checksum, with has_size: of the first `size` bytes */
     unsigned mode;                   /* put */
     bool receipt;                    /* put: the answer is to bring one */
+    bool has_size;                   /* checksum */
+    bool resume;                     /* put: what is left if it is interrupted is kept, to be gone on with */
+    bool has_offset;                 /* get, put: only what is behind the first `offset` bytes, */
+    uint64_t offset;                 /* whose SHA-256 is `prefix` */
+    uint8_t prefix[CHV_FILES_DIGEST_LEN];
 };
 
 enum chv_files_type { CHV_FILES_FILE, CHV_FILES_FOLDER, CHV_FILES_LINK, CHV_FILES_OTHER };

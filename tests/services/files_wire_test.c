@@ -11,13 +11,27 @@ static const uint64_t large = (UINT64_C(5) << 30) + 1; /* more than 4 GiB */
 
 static struct chv_files_request sample(enum chv_files_op op)
 {
-    struct chv_files_request r = {.id = UINT64_MAX, .op = op, .path = "a/\xc3\xa9"};
+    struct chv_files_request r;
+    memset(&r, 0, sizeof r); /* with what is between the members: they are compared as bytes */
+    r.id = UINT64_MAX;
+    r.op = op;
+    memcpy(r.path, "a/\xc3\xa9", sizeof "a/\xc3\xa9");
     if (op == CHV_FILES_RENAME)
         r.to[0] = 'b';
     if (op == CHV_FILES_PUT) {
         r.size = large;
         r.mode = 0640;
         r.mtime = UINT64_C(1234567890123456789);
+        r.resume = true;
+    }
+    if (op == CHV_FILES_CHECKSUM) {
+        r.has_size = true;
+        r.size = large;
+    }
+    if (op == CHV_FILES_PUT || op == CHV_FILES_GET) {
+        r.has_offset = true;
+        r.offset = large;
+        memset(r.prefix, 0xcd, sizeof r.prefix);
     }
     return r;
 }
@@ -51,9 +65,12 @@ static void test_longest(void)
 {
     uint8_t map[CHV_CONTROL_MAX];
     struct chv_files_request r = {.op = CHV_FILES_RENAME}, read;
-    struct chv_files_answer a = {.code = 404, .has_meta = true, .has_digest = true, .has_space = true}, got;
+    struct chv_files_answer a, got;
     const char *wrong = NULL;
     size_t len = sizeof map;
+    memset(&a, 0, sizeof a); /* with what is between the members: they are compared as bytes */
+    a.code = 404;
+    a.has_meta = a.has_digest = a.has_space = true;
     for (size_t i = 0; i < CHV_FILES_PATH_MAX; i++)
         r.path[i] = r.to[i] = a.path[i] = i % 200 == 199 ? '/' : 'a';
     memset(a.text, 't', CHV_FILES_TEXT_MAX);
@@ -71,8 +88,13 @@ static void test_answers(void)
 {
     uint8_t map[CHV_CONTROL_MAX];
     for (unsigned bits = 0; bits < 8; bits++) {
-        struct chv_files_answer a = {.id = 7, .code = 206, .path = "p", .text = "t"}, read;
+        struct chv_files_answer a, read;
         size_t len = sizeof map;
+        memset(&a, 0, sizeof a);
+        a.id = 7;
+        a.code = 206;
+        a.path[0] = 'p';
+        a.text[0] = 't';
         a.has_meta = (bits & 1) != 0;
         a.has_digest = (bits & 2) != 0;
         a.has_space = (bits & 4) != 0;
@@ -150,6 +172,18 @@ static void test_bad_requests(void)
         CASE("\xa3" ID OP("\x63", "put") PATH, CHV_OK),
         CASE("\xa6" ID OP("\x63", "put") PATH "\x64size\x05\x64mode\x19\x02\x00\x65mtime\x05", CHV_OK),
         CASE("\xa6" ID OP("\x63", "put") PATH "\x64size\x24\x64mode\x05\x65mtime\x05", CHV_OK),
+#define OFFSET "\x66offset\x05"
+#define SHA256(letters) "\x66sha256\x58\x20" letters
+#define LETTERS "0123456789abcdef0123456789abcdef"
+        CASE("\xa4" ID OP("\x63", "get") PATH OFFSET, CHV_OK),
+        CASE("\xa4" ID OP("\x63", "get") PATH SHA256(LETTERS), CHV_OK),
+        CASE("\xa5" ID OP("\x63", "get") PATH "\x66offset\x61x" SHA256(LETTERS), CHV_OK),
+        CASE("\xa5" ID OP("\x63", "get") PATH "\x66offset\x1b\x80\0\0\0\0\0\0\0" SHA256(LETTERS), CHV_OK),
+        CASE("\xa5" ID OP("\x63", "get") PATH OFFSET "\x66sha256\x41x", CHV_OK),
+        CASE("\xa4" ID OP("\x68", "checksum") PATH "\x64size\x61x", CHV_OK),
+        CASE("\xa4" ID OP("\x68", "checksum") PATH "\x64size\x1b\x80\0\0\0\0\0\0\0", CHV_OK),
+        CASE("\xa8" ID OP("\x63", "put") PATH "\x64size\x04\x64mode\x05\x65mtime\x05" OFFSET SHA256(LETTERS), CHV_OK),
+        CASE("\xa7" ID OP("\x63", "put") PATH "\x64size\x05\x64mode\x05\x65mtime\x05\x66resume\x05", CHV_OK),
         CASE("\xa3" ID OP("\x64", "sta1") PATH, CHV_ERR_MALFORMED),
         CASE("\xa2" OP("\x64", "stat") PATH, CHV_ERR_MALFORMED),
         CASE("\xa2" ID PATH, CHV_ERR_MALFORMED),
