@@ -67,6 +67,7 @@ struct chaveiro_link {
     uint32_t newest_epoch, newest_serial; /* of the credential that was tried first */
     struct chv_client_key key;
     struct chv_pool pool;
+    bool has_loop;
     struct chv_loop loop;
     uv_timer_t timer;            /* the answer that is due; between attempts, the back-off */
     struct chv_message *message; /* NULL between attempts and at the end */
@@ -77,6 +78,16 @@ struct chaveiro_link {
 
 /* Opens the key, connects, runs the job to its end; returns the exit code, after one line if that is not 0. */
 int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state);
+/* The same for a program with connections of its own: all of it but these, on link->loop. */
+enum chv_err chaveiro_open(const struct chv_cli_args *args, struct chaveiro_link **link,
+                           struct chv_why *why) CHV_MUST_CHECK;
+/* Closes what chaveiro_open has opened; what is on the loop is closed by its owners' callbacks meanwhile. */
+void chaveiro_close(struct chaveiro_link *link);
+/* What ended a connection, when it was neither this program nor an orderly end: one line, and the exit code. */
+void chaveiro_report(struct chaveiro_link *link, enum chv_err err, const char *text, unsigned refusal, unsigned status,
+                     bool unproven);
+/* Milliseconds before attempt number attempt + 1: 250, doubled each time. */
+uint64_t chaveiro_backoff(struct chaveiro_link *link, unsigned attempt);
 /* Opens what options and configuration name, into link->key; link->address is set. */
 enum chv_err chaveiro_open_key(struct chaveiro_link *link, struct chv_why *why) CHV_MUST_CHECK;
 /* The fingerprint of an identity key; returns `out`. */

@@ -122,9 +122,8 @@ static int link_exit(enum chv_err err, bool ready)
     return chv_cli_exit_code(err);
 }
 
-/* What ended the connection, when it was neither this program nor an orderly end. */
-static void link_report(struct chaveiro_link *link, enum chv_err err, const char *text, unsigned refusal,
-                        unsigned status, bool unproven)
+void chaveiro_report(struct chaveiro_link *link, enum chv_err err, const char *text, unsigned refusal, unsigned status,
+                     bool unproven)
 {
     char print[CHV_FINGERPRINT_MAX];
     const bool pinned = link->key.profile != CHV_PROFILE_PSK;
@@ -165,11 +164,11 @@ static void link_on_backoff(uv_timer_t *timer)
     link_attempt(timer->data);
 }
 
-/* 250 ms, doubled each time, each cut by up to a half at random so that a fleet does not come back as one. */
-static uint64_t link_backoff(struct chaveiro_link *link)
+/* Each cut by up to a half at random so that a fleet does not come back as one. */
+uint64_t chaveiro_backoff(struct chaveiro_link *link, unsigned attempt)
 {
     uint8_t random[2] = {0, 0};
-    uint64_t ms = (uint64_t)LINK_BACKOFF_MS << (link->attempt - 1);
+    uint64_t ms = (uint64_t)LINK_BACKOFF_MS << (attempt - 1);
     if (ms > LINK_BACKOFF_MAX_MS)
         ms = LINK_BACKOFF_MAX_MS;
     if (chv_crypto_random(&link->loop.crypto, random, sizeof random) != CHV_OK)
@@ -183,7 +182,7 @@ static bool link_retries(struct chaveiro_link *link, unsigned code)
     if ((code != CHV_REFUSE_RATE && code != CHV_REFUSE_UNAVAILABLE) || link->ready || link->failed ||
         link->attempt > link->retries)
         return false;
-    uint64_t ms = link_backoff(link);
+    uint64_t ms = chaveiro_backoff(link, link->attempt);
     if (chv_cli_given(link->args, "verbose"))
         (void)chv_cli_fail(EX_OK, "%s: refused with %u, trying again in %" PRIu64 " ms", link->address, code, ms);
     (void)uv_timer_start(&link->timer, link_on_backoff, ms, 0);
@@ -214,7 +213,7 @@ static void link_on_closed(struct chv_message *message, enum chv_err err, const 
     if (link->job->over != NULL)
         link->job->over(link); /* gives the terminal back before anything is said */
     if (err != CHV_OK && !link->failed)
-        link_report(link, err, text, refusal, status, unproven);
+        chaveiro_report(link, err, text, refusal, status, unproven);
     link->over = true;
     uv_stop(&link->loop.uv);
 }
@@ -408,38 +407,54 @@ static enum chv_err link_open_loop(const struct chv_cli_args *args, struct chave
     return CHV_OK;
 }
 
-int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state)
+enum chv_err chaveiro_open(const struct chv_cli_args *args, struct chaveiro_link **out, struct chv_why *why)
 {
-    struct chv_why why = {""};
     struct chaveiro_link *link = calloc(1, sizeof *link);
     if (link == NULL)
-        return chv_cli_why(CHV_ERR_MEMORY, NULL);
+        return CHV_ERR_MEMORY;
     link->args = args;
-    link->job = job;
-    link->state = state;
+    enum chv_err err = link_options(args, link, why);
+    if (err == CHV_OK)
+        err = chaveiro_open_key(link, why);
+    if (err == CHV_OK)
+        err = link_open_loop(args, link, why);
+    if (err == CHV_OK)
+        link->has_loop = true;
+    if (err == CHV_OK)
+        err = chv_client_key_ready(&link->key, &link->loop.crypto, why);
+    if (err != CHV_OK)
+        chaveiro_close(link);
+    else
+        *out = link;
+    return err;
+}
 
-    enum chv_err err = link_options(args, link, &why);
-    if (err == CHV_OK)
-        err = chaveiro_open_key(link, &why);
-    if (err == CHV_OK)
-        err = link_open_loop(args, link, &why);
-    const bool has_loop = err == CHV_OK;
-    if (err == CHV_OK)
-        err = chv_client_key_ready(&link->key, &link->loop.crypto, &why);
-    if (err == CHV_OK) {
-        link_attempt(link);
-        while (!link->over && uv_run(&link->loop.uv, UV_RUN_DEFAULT) != 0)
-            continue;
-    }
-    if (has_loop) {
+void chaveiro_close(struct chaveiro_link *link)
+{
+    if (link->has_loop) {
         uv_close((uv_handle_t *)&link->timer, NULL);
         chv_loop_close(&link->loop);
     }
-    int code = err == CHV_OK ? link->code : chv_cli_why(err, &why);
     chv_keystore_close(link->identity);
     chv_keystore_close(link->keystore);
     chaveiro_secret_free(&link->key_secret);
     chv_wipe(link, sizeof *link);
     free(link);
+}
+
+int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state)
+{
+    struct chv_why why = {""};
+    struct chaveiro_link *link = NULL;
+    enum chv_err err = chaveiro_open(args, &link, &why);
+    if (err != CHV_OK)
+        return chv_cli_why(err, &why);
+    link->job = job;
+    link->state = state;
+    link_attempt(link);
+    while (!link->over && uv_run(&link->loop.uv, UV_RUN_DEFAULT) != 0)
+        continue;
+    int code = link->code;
+    chaveiro_close(link);
     return code;
 }
