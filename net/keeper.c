@@ -7,6 +7,7 @@
 #include "core/credential.h"
 #include "core/hkdf.h"
 #include "net/keeper_internal.h"
+#include "net/keeper_receipt.h"
 #include "net/keycheck.h"
 #include "p11/observe.h"
 
@@ -133,6 +134,9 @@ enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_
         err = chv_keeper_configure(keeper, config, why);
     if (err == CHV_OK)
         err = take_identity(keeper, config, identity, why);
+    keeper->receipts = config->files.receipts;
+    if (err == CHV_OK && keeper->receipts)
+        err = chv_keeper_receipt_check(keeper->keystore, why);
     if (err != CHV_OK)
         chv_keeper_close(keeper);
     return err;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The keeper: the process that has the keystore open and answers three questions: the session PSK of a credential for one
- * handshake, the Diffie-Hellman of the server's identity key with a point of one (doc/architecture.md, section 4), and the
- * next key of a credential (keeper_update.h).
+ * The keeper: the process that has the keystore open and answers these questions: the session PSK of a credential for one
+ * handshake, the Diffie-Hellman of the server's identity key with a point of one (doc/architecture.md, section 4), the
+ * next key of a credential (keeper_update.h), and a file's receipt (keeper_receipt.h).
  * It trusts the net process with nothing: the credential is parsed here, server name, epochs, clock and lifetimes are
  * the keeper's own, and no request names a label.
  *
@@ -21,7 +21,12 @@
 
 enum { CHV_KEEPER_BATCH = 32, CHV_H_PSK_MAX = 64 };
 
-enum chv_keeper_kind { CHV_KEEPER_PSK = 1, CHV_KEEPER_DH = 2, CHV_KEEPER_UPDATE = 3 /* keeper_update.h */ };
+enum chv_keeper_kind {
+    CHV_KEEPER_PSK = 1,
+    CHV_KEEPER_DH = 2,
+    CHV_KEEPER_UPDATE = 3, /* keeper_update.h */
+    CHV_KEEPER_RECEIPT = 5 /* keeper_receipt.h */
+};
 
 enum chv_keeper_status {
     CHV_KEEPER_OK = 200,         /* verdict and psk are set */
@@ -82,6 +87,7 @@ struct chv_keeper {
     struct chv_crypto crypto;
     bool has_identity; /* the configuration serves profiles that use it */
     enum chv_curve identity_curve;
+    bool receipts; /* the configuration has them */
     struct chv_clockmark mark;
     uint64_t complained; /* when a failure was last logged: the same one at most once a second */
     unsigned complaints; /* in that second, if they differ: a few */

@@ -82,6 +82,11 @@ static void on_answers(uv_poll_t *poll, int status, int events)
         flush(client);
         return;
     }
+    if (n == (ssize_t)sizeof(struct chv_keeper_receipt_answer)) {
+        chv_keeper_client_receipt_answer(client, answers);
+        flush(client);
+        return;
+    }
     if (n <= 0 || (size_t)n % sizeof answers[0] != 0) {
         if (n > 0)
             chv_wipe(answers, (size_t)n);
@@ -181,6 +186,7 @@ static void flush(struct chv_keeper_client *client)
             (void)err; /* sticky: the answer will find it */
         }
     }
+    chv_keeper_client_receipt_flush(client);
     if (client->queue.count == 0)
         chv_keeper_client_update_flush(client);
 }
@@ -221,9 +227,10 @@ static void on_timer(uv_timer_t *timer)
                "the keeper did not answer in time");
     expire_sent(client, uv_now(client->loop));
     chv_keeper_client_update_expire(client, uv_now(client->loop));
+    chv_keeper_client_receipt_expire(client, uv_now(client->loop));
     flush(client);
     if (client->queue.count == 0 && client->packet_count == 0 && client->outstanding == 0 &&
-        client->updates.first == NULL && client->updates.sent == NULL)
+        client->updates.first == NULL && client->updates.sent == NULL && client->receipts.first == NULL)
         (void)uv_timer_stop(timer);
 }
 
@@ -317,6 +324,7 @@ void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
     client->outstanding = 0;
     client->packet_count = 0;
     chv_keeper_client_update_drop(client);
+    chv_keeper_client_receipt_drop(client);
     if (fd >= 0 && !watch(client, fd))
         close(fd);
     struct chv_keyqueue_entry *entry;

@@ -7,14 +7,15 @@
 #ifndef CHV_NET_KEEPER_CLIENT_H
 #define CHV_NET_KEEPER_CLIENT_H
 
-#include "net/keeper.h"
+#include "net/keeper_receipt.h"
 #include "net/keyqueue.h"
 
 enum {
     CHV_KEEPER_OUTSTANDING = 64, /* of one loop; a power of two */
     CHV_KEEPER_SILENT_MS = 2000,
-    CHV_KEEPER_UPDATES = 256,   /* key updates of one loop that wait; the others are asked for in another session */
-    CHV_KEEPER_UPDATE_MS = 1000 /* how long one may take */
+    CHV_KEEPER_UPDATES = 256,    /* key updates of one loop that wait; the others are asked for in another session */
+    CHV_KEEPER_UPDATE_MS = 1000, /* how long one may take */
+    CHV_KEEPER_RECEIPT_MS = 8000 /* how long a receipt may take: a keeper that died has time to come back */
 };
 
 struct chv_keeper_client;
@@ -71,6 +72,28 @@ struct chv_keeper_updates {
     uint64_t tag;                       /* of the last one */
 };
 
+struct chv_keeper_receipt_ask;
+
+/* NULL: the keeper did not answer in time. */
+typedef void (*chv_keeper_receipt_fn)(struct chv_keeper_receipt_ask *ask,
+                                      const struct chv_keeper_receipt_answer *answer);
+
+/* A question for a receipt; its memory is the asker's. */
+struct chv_keeper_receipt_ask {
+    struct chv_keeper_receipt_ask *prev, *next;
+    struct chv_keeper_receipt_request request; /* without tag and kind */
+    chv_keeper_receipt_fn done;
+    uint64_t deadline;
+};
+
+/* They leave one at a time, beside the handshakes': neither keeps the other waiting for long. */
+struct chv_keeper_receipts {
+    struct chv_keeper_receipt_ask *first, *last; /* the one that is out is the first */
+    bool out;                                    /* a question is at the keeper, */
+    bool unwanted;                               /* but nobody waits for its answer */
+    uint64_t tag;                                /* of the last one */
+};
+
 struct chv_keeper_client {
     uv_loop_t *loop;
     uv_poll_t *poll; /* NULL: there is no keeper */
@@ -87,6 +110,7 @@ struct chv_keeper_client {
     struct chv_keeper_request *packet; /* CHV_KEEPER_BATCH */
     size_t packet_count;               /* requests in it that the socket has not taken yet */
     struct chv_keeper_updates updates;
+    struct chv_keeper_receipts receipts;
 };
 
 /* `capacity`: of the queue. The client's handles keep no loop alive. `events` must outlive it. */
@@ -119,11 +143,24 @@ bool chv_keeper_client_update(struct chv_keeper_client *client, struct chv_keepe
                               struct chv_conn *conn, chv_keeper_updated_fn done);
 void chv_keeper_client_update_cancel(struct chv_keeper_client *client, struct chv_keeper_update_ask *ask);
 
+/*
+ * Asks for a receipt: `done` is called, once, from the loop within CHV_KEEPER_RECEIPT_MS and a little, unless the question
+ * is cancelled before. A keeper that goes meanwhile is no reason to give up: the next one is asked.
+ */
+void chv_keeper_client_receipt(struct chv_keeper_client *client, struct chv_keeper_receipt_ask *ask,
+                               chv_keeper_receipt_fn done);
+void chv_keeper_client_receipt_cancel(struct chv_keeper_client *client, struct chv_keeper_receipt_ask *ask);
+
 /* Between keeper_client.c and keeper_client_update.c: what waits leaves; an answer; deadlines; the socket is another. */
 void chv_keeper_client_update_flush(struct chv_keeper_client *client);
 void chv_keeper_client_update_answer(struct chv_keeper_client *client, const void *packet);
 void chv_keeper_client_update_expire(struct chv_keeper_client *client, uint64_t now);
 void chv_keeper_client_update_drop(struct chv_keeper_client *client);
+/* The same between keeper_client.c and keeper_client_receipt.c. */
+void chv_keeper_client_receipt_flush(struct chv_keeper_client *client);
+void chv_keeper_client_receipt_answer(struct chv_keeper_client *client, const void *packet);
+void chv_keeper_client_receipt_expire(struct chv_keeper_client *client, uint64_t now);
+void chv_keeper_client_receipt_drop(struct chv_keeper_client *client);
 void chv_keeper_client_start_timer(struct chv_keeper_client *client);
 
 #endif

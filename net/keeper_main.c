@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "net/ipc.h"
+#include "net/keeper_receipt.h"
 #include "net/keeper_update.h"
 #include "net/sandbox.h"
 
@@ -141,6 +142,14 @@ static bool serve_update(struct keeper_process *p, int net, const uint8_t *packe
     return send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
+static bool serve_receipt(struct keeper_process *p, int net, const uint8_t *packet)
+{
+    struct chv_keeper_receipt_answer answer;
+    chv_keeper_receipt(&p->keeper, now(), packet, &answer);
+    tell_refused(p);
+    return send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
 /* False: this loop of the net process is gone, or misbehaves; the socket is to be closed. */
 static bool serve(struct keeper_process *p, int net)
 {
@@ -155,6 +164,8 @@ static bool serve(struct keeper_process *p, int net)
         return false;
     if (chv_keeper_is_update(packet, (size_t)n))
         return serve_update(p, net, packet);
+    if (chv_keeper_is_receipt(packet, (size_t)n))
+        return serve_receipt(p, net, packet);
     if (chv_keeper_answer(&p->keeper, now(), packet, (size_t)n, answers, &count) != CHV_OK) {
         chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is none of requests: its socket is closed",
                 n);

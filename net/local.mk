@@ -30,9 +30,12 @@ net_libnet_la_SOURCES = \
 	net/keeper.h \
 	net/keeper_client.c \
 	net/keeper_client.h \
+	net/keeper_client_receipt.c \
 	net/keeper_client_update.c \
 	net/keeper_internal.h \
 	net/keeper_main.c \
+	net/keeper_receipt.c \
+	net/keeper_receipt.h \
 	net/keeper_update.c \
 	net/keeper_update.h \
 	net/keycheck.c \
@@ -68,6 +71,8 @@ net_libnet_la_SOURCES = \
 	net/server_expiry.h \
 	net/server_internal.h \
 	net/server_open.c \
+	net/server_receipt.c \
+	net/server_receipt.h \
 	net/server_registry.c \
 	net/server_rights.c \
 	net/server_update.c \

@@ -54,6 +54,7 @@ struct chv_server_files {
     char home[PATH_MAX];      /* folder that has one for each client id; "": no files */
     uint64_t max_size, quota; /* bytes of a file, of a client's files; 0: no limit */
     bool fsync;               /* what is confirmed is on the disk */
+    bool receipts;            /* the keeper signs them (net/receipt.h) */
 };
 
 struct chv_server_limits {
