@@ -21,6 +21,7 @@ struct chv_files_root {
     int fd;                   /* of the folder that has the homes */
     uint64_t max_size, quota; /* bytes; 0: no limit */
     bool fsync;
+    bool receipts; /* puts may ask for one */
 };
 
 /* A client's folder, one object for all its connections. */

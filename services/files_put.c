@@ -88,6 +88,8 @@ enum chv_err chv_files_put_begin(struct chv_files_session *s)
     put->got = put->taken = 0;
     if (r->path[0] == '\0')
         return chv_files_reply(s, 400, "a put needs the name of a file");
+    if (r->receipt && !s->root->receipts)
+        return chv_files_reply(s, 501, "this server signs no receipts: nothing was stored");
     if (s->root->max_size != 0 && r->size > s->root->max_size)
         return chv_files_reply(s, 413, "%llu bytes are more than the %llu that this server takes",
                                (unsigned long long)r->size, (unsigned long long)s->root->max_size);
@@ -190,5 +192,5 @@ enum chv_err chv_files_put_end(struct chv_files_session *s, const uint8_t *diges
         return chv_files_reply(s, 400, "%s: nothing was stored", wrong);
     }
     int failed = finish(s);
-    return failed == 0 ? chv_files_reply_with(s, &answer, 200, NULL) : fail(s, failed);
+    return failed == 0 ? chv_files_put_stored(s, &answer) : fail(s, failed);
 }

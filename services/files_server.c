@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "net/sandbox.h"
 #include "net/server.h"
+#include "net/server_receipt.h"
 #include "services/files.h"
 #include "services/files_session.h"
 
@@ -40,7 +41,8 @@ struct files_conn {
     struct chv_files_session *session; /* */
     struct chv_files_out out;
     enum chv_err err;
-    size_t out_at; /* sent */
+    size_t out_at;                      /* sent */
+    struct chv_server_receipt *receipt; /* asked for: `working` until it is there; NULL: none */
 };
 
 /* Set before the first thread, then read only; fd -1: this server has no files. */
@@ -56,8 +58,11 @@ static enum chv_err files_prepare(const struct chv_server_config *config, struct
     int fd = open(config->files.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", config->files.home, strerror(errno));
-    files_root = (struct chv_files_root){
-        .fd = fd, .max_size = config->files.max_size, .quota = config->files.quota, .fsync = config->files.fsync};
+    files_root = (struct chv_files_root){.fd = fd,
+                                         .max_size = config->files.max_size,
+                                         .quota = config->files.quota,
+                                         .fsync = config->files.fsync,
+                                         .receipts = config->files.receipts};
     return chv_sandbox_folder(fd, true, why);
 }
 
@@ -105,7 +110,8 @@ static void run_batch(uv_work_t *work)
 {
     struct files_conn *c = work->data;
     bool more = true;
-    while (c->err == CHV_OK && more && c->out.len < CHV_FILES_OUT_FULL) {
+    while (c->err == CHV_OK && more && c->out.len < CHV_FILES_OUT_FULL &&
+           !chv_files_session_wants_receipt(c->session)) {
         if (chv_files_session_streams(c->session)) {
             c->err = chv_files_session_more(c->session, &c->out);
             more = c->out.len > 0 || !chv_files_session_streams(c->session); /* else a step of something long */
@@ -122,10 +128,40 @@ static void run_batch(uv_work_t *work)
 static void go_on(struct files_conn *c);
 static void end_session(struct files_conn *c);
 
+static void on_receipt(void *arg, const char *why, const struct chv_server_receipt *receipt)
+{
+    struct files_conn *c = arg;
+    c->err =
+        chv_files_session_receipt(c->session, why, receipt->text, receipt->signature, receipt->signature_len, &c->out);
+    free(c->receipt);
+    c->receipt = NULL;
+    c->working = false;
+    go_on(c);
+}
+
+static void ask_receipt(struct files_conn *c)
+{
+    c->receipt = calloc(1, sizeof *c->receipt);
+    if (c->receipt == NULL) {
+        c->err = CHV_ERR_MEMORY;
+        c->working = false;
+        go_on(c);
+        return;
+    }
+    chv_files_session_claim(c->session, &c->receipt->receipt);
+    c->receipt->done = on_receipt;
+    c->receipt->arg = c;
+    chv_server_receipt_ask(c->receipt, c->conn);
+}
+
 static void batch_done(uv_work_t *work, int status)
 {
     struct files_conn *c = work->data;
     (void)status; /* nothing is cancelled */
+    if (c->conn != NULL && !c->ended && c->err == CHV_OK && chv_files_session_wants_receipt(c->session)) {
+        ask_receipt(c);
+        return;
+    }
     c->working = false;
     if (c->conn == NULL)
         end_session(c);
@@ -290,6 +326,12 @@ static void files_closed(struct chv_conn *conn, void *state)
     (void)conn;
     c->conn = NULL;
     c->ended = true;
+    if (c->receipt != NULL) {
+        chv_server_receipt_cancel(c->receipt);
+        free(c->receipt);
+        c->receipt = NULL;
+        c->working = false;
+    }
     if (!c->working)
         end_session(c);
 }

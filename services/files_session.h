@@ -41,4 +41,13 @@ enum chv_err chv_files_session_record(struct chv_files_session *session, uint8_t
 bool chv_files_session_streams(const struct chv_files_session *session);
 enum chv_err chv_files_session_more(struct chv_files_session *session, struct chv_files_out *out) CHV_MUST_CHECK;
 
+/* A file is stored whose answer waits for its receipt: no other record until chv_files_session_receipt was called. */
+bool chv_files_session_wants_receipt(const struct chv_files_session *session);
+/* What it is to say; server and time stay 0. */
+void chv_files_session_claim(const struct chv_files_session *session, struct chv_receipt *claim);
+/* The statement and its signature; or `why` there is none, which the answer then says. Does not block. CHV_ERR_MEMORY. */
+enum chv_err chv_files_session_receipt(struct chv_files_session *session, const char *why, const char *text,
+                                       const uint8_t *signature, size_t signature_len,
+                                       struct chv_files_out *out) CHV_MUST_CHECK;
+
 #endif

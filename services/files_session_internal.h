@@ -35,6 +35,8 @@ struct chv_files_session {
     struct chv_files_stream stream;
     struct chv_files_digest *digest;
     struct chv_files_out *out; /* of the call under way */
+    bool receipt_due;
+    uint8_t receipt_digest[CHV_FILES_DIGEST_LEN];
 };
 
 /* The answer to the request, in words. Returns CHV_OK, or CHV_ERR_MEMORY. */
@@ -57,6 +59,10 @@ enum chv_err chv_files_put_data(struct chv_files_session *s, const uint8_t *data
 enum chv_err chv_files_put_end(struct chv_files_session *s, const uint8_t *digest, size_t len) CHV_MUST_CHECK;
 /* Nothing of it is left. */
 void chv_files_put_undo(struct chv_files_session *s);
+
+/* files_receipt.c */
+/* The answer to a put that has stored its file: now, or once there is a receipt. */
+enum chv_err chv_files_put_stored(struct chv_files_session *s, struct chv_files_answer *answer) CHV_MUST_CHECK;
 
 /* files_stream.c */
 enum chv_err chv_files_stream_ls(struct chv_files_session *s) CHV_MUST_CHECK;

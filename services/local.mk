@@ -11,6 +11,7 @@ services_libservices_la_SOURCES = \
 	services/files_path.c \
 	services/files_path.h \
 	services/files_put.c \
+	services/files_receipt.c \
 	services/files_server.c \
 	services/files_session.c \
 	services/files_session.h \

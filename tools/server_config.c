@@ -61,6 +61,7 @@ static const struct chv_config_key keys[] = {
     {"files", "max-size", KIND_SIZE64, AT(files.max_size), 0, INT64_MAX, "0 (no limit) or a size, as in: 500M, 20G"},
     {"files", "quota", KIND_SIZE64, AT(files.quota), 0, INT64_MAX, "0 (no limit) or a size, as in: 500M, 20G"},
     {"files", "fsync", KIND_BOOL, AT(files.fsync), 0, 0, "yes or no"},
+    {"files", "receipts", KIND_SWITCH, AT(files.receipts), 0, 0, "on or off"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
 };
@@ -241,6 +242,8 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "[server] has 'registry-required = no', but no 'state': the folder that the deny snapshot is in");
     else if (p->config.allowed_keys[0] != '\0' && !chv_server_wants_identity(&p->config))
         fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
+    else if (p->config.files.receipts && p->config.files.home[0] == '\0')
+        fail(p, "[files] has 'receipts = on', but no 'home': there are no files to sign receipts of");
 
     if (!epoch_served(&p->config, p->config.update_to))
         fail(p, "update-to = %u is none of the epochs", p->config.update_to);

@@ -124,6 +124,8 @@ static const char server_tail[] =
     "#quota = 0\n"
     "# A file that is confirmed is on the disk, whatever happens to the machine.\n"
     "#fsync = yes\n"
+    "# Receipts, signed by the key that 'keyadmin receipt new-key' makes, for clients that ask for one: on, off.\n"
+    "#receipts = off\n"
     "\n"
     "[log]\n"
     "# error, warning, info, debug\n"

@@ -273,6 +273,9 @@ static bool set_value(struct chv_server_config *config, const struct chv_config_
     case KIND_BOOL:
         *(bool *)member = strcmp(value, "yes") == 0;
         return *(bool *)member || strcmp(value, "no") == 0;
+    case KIND_SWITCH:
+        *(bool *)member = strcmp(value, "on") == 0;
+        return *(bool *)member || strcmp(value, "off") == 0;
     case KIND_EPOCHS:
         return set_epochs(config, key, value);
     case KIND_CHECKS:

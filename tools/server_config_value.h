@@ -13,6 +13,7 @@ enum chv_config_kind {
     KIND_KEYSTORE,
     KIND_PATH,
     KIND_BOOL,
+    KIND_SWITCH,
     KIND_EPOCHS,
     KIND_CHECKS,
     KIND_LISTEN,

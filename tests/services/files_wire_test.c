@@ -22,7 +22,7 @@ static struct chv_files_request sample(enum chv_files_op op)
         r.size = large;
         r.mode = 0640;
         r.mtime = UINT64_C(1234567890123456789);
-        r.resume = true;
+        r.resume = r.receipt = true;
     }
     if (op == CHV_FILES_CHECKSUM) {
         r.has_size = true;
@@ -82,12 +82,22 @@ static void test_longest(void)
     CU_ASSERT_EQUAL_FATAL(chv_files_answer_encode(&a, map, &len), CHV_OK);
     CU_ASSERT_EQUAL(chv_files_answer_decode(map, len, &got), CHV_OK);
     CU_ASSERT_EQUAL(memcmp(&got, &a, sizeof a), 0);
+    a.has_meta = a.has_space = false; /* a put's */
+    memset(&a.meta, 0, sizeof a.meta);
+    a.has_receipt = true;
+    memset(a.receipt, 'r', CHV_RECEIPT_MAX);
+    memset(a.signature, 's', sizeof a.signature);
+    a.signature_len = sizeof a.signature;
+    len = sizeof map;
+    CU_ASSERT_EQUAL_FATAL(chv_files_answer_encode(&a, map, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_files_answer_decode(map, len, &got), CHV_OK);
+    CU_ASSERT_EQUAL(memcmp(&got, &a, sizeof a), 0);
 }
 
 static void test_answers(void)
 {
     uint8_t map[CHV_CONTROL_MAX];
-    for (unsigned bits = 0; bits < 8; bits++) {
+    for (unsigned bits = 0; bits < 16; bits++) {
         struct chv_files_answer a, read;
         size_t len = sizeof map;
         memset(&a, 0, sizeof a);
@@ -104,6 +114,13 @@ static void test_answers(void)
             memset(a.digest, 0xab, sizeof a.digest);
         if (a.has_space)
             a.total = a.left = UINT64_MAX;
+        a.has_receipt = (bits & 8) != 0;
+        if (a.has_receipt) {
+            memset(a.receipt, 'r', CHV_RECEIPT_MAX);
+            memset(a.signature, 0xcd, sizeof a.signature);
+            a.signature_len = sizeof a.signature - bits % 4;
+            memset(a.signature + a.signature_len, 0, bits % 4);
+        }
         CU_ASSERT_EQUAL_FATAL(chv_files_answer_encode(&a, map, &len), CHV_OK);
         CU_ASSERT_EQUAL_FATAL(chv_files_answer_decode(map, len, &read), CHV_OK);
         CU_ASSERT_EQUAL(memcmp(&read, &a, sizeof a), 0);
@@ -148,6 +165,9 @@ static void test_bad_answers(void)
                     CHV_ERR_MALFORMED);
     CU_ASSERT_EQUAL(ANSWER("\xa5" ID CODE PATH TEXT "\x66sha256\x41x"), CHV_ERR_MALFORMED);
     CU_ASSERT_EQUAL(ANSWER("\xa5" ID CODE PATH TEXT "\x65total\x01"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(ANSWER("\xa5" ID CODE PATH TEXT "\x67receipt\x61r"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(ANSWER("\xa6" ID CODE PATH TEXT "\x67receipt\x05\x69signature\x41s"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(ANSWER("\xa6" ID CODE PATH TEXT "\x67receipt\x61r\x69signature\x41s"), CHV_OK);
     CU_ASSERT_EQUAL(ANSWER("\xa5" ID CODE PATH TEXT ID), CHV_ERR_MALFORMED);
 }
 

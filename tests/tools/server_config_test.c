@@ -248,6 +248,7 @@ static void test_bad_values(void)
         {"[files]", "quota = 9T", "500M"},
         {"[files]", "quota = 9999999999G", "500M"},
         {"[files]", "fsync = sometimes", "yes or no"},
+        {"[files]", "receipts = yes", "on or off"},
         {"[log]", "level = loud", "debug"},
         {"[log]", "target = file", "syslog"},
     };
@@ -349,11 +350,16 @@ static void test_files(void)
     CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
     CU_ASSERT_STRING_EQUAL(config.files.home, "");
     CU_ASSERT_TRUE(config.files.fsync);
+    CU_ASSERT_FALSE(config.files.receipts);
     CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = /srv/c/%i\nmax-size = 5G\nquota = 100M\nfsync = no\n"), CHV_OK);
     CU_ASSERT_STRING_EQUAL(config.files.home, "/srv/c");
     CU_ASSERT_EQUAL(config.files.max_size, UINT64_C(5) << 30);
     CU_ASSERT_EQUAL(config.files.quota, 100 << 20);
     CU_ASSERT_FALSE(config.files.fsync);
+    CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = /srv/c/%i\nreceipts = on\n"), CHV_OK);
+    CU_ASSERT_TRUE(config.files.receipts);
+    CU_ASSERT_EQUAL(parse(HEAD "[files]\nreceipts = on\n"), CHV_ERR_CONFIG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "no 'home'"));
     CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = homes/%i\n"), CHV_OK);
     CU_ASSERT_STRING_EQUAL(config.files.home, "/etc/x/homes");
 }
@@ -379,7 +385,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 25);
+    CU_ASSERT_EQUAL(keys, 26);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
