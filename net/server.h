@@ -6,6 +6,7 @@
 #ifndef CHV_NET_SERVER_H
 #define CHV_NET_SERVER_H
 
+#include "core/credential.h"
 #include "net/log.h"
 #include "net/loop.h"
 #include "net/service.h"
@@ -49,12 +50,32 @@ enum chv_on_duplicate {
     CHV_DUPLICATE_REPLACE /* the old one goes */
 };
 
+enum {
+    CHV_SHARES_MAX = 16,
+    CHV_SHARE_NAME_MAX = 32, /* libinih cuts sections' names */
+    CHV_SHARE_PATH_MAX = 1024
+};
+
+/* What is confirmed is on the disk: each file by itself, several at once, or not. */
+enum chv_durability { CHV_DURABILITY_BATCH, CHV_DURABILITY_FILE, CHV_DURABILITY_NONE };
+
+/* [share "NAME"]: a folder that clients have in common */
+struct chv_server_share {
+    char name[CHV_SHARE_NAME_MAX + 1];
+    char path[CHV_SHARE_PATH_MAX];
+    char scope[CHV_SCOPE_MAX + 1]; /* that a client must have; "": none of its own */
+    bool write;
+};
+
 /* [files]: the service `files` */
 struct chv_server_files {
     char home[PATH_MAX];      /* folder that has one for each client id; "": no files */
     uint64_t max_size, quota; /* bytes of a file, of a client's files; 0: no limit */
-    bool fsync;               /* what is confirmed is on the disk */
-    bool receipts;            /* the keeper signs them (net/receipt.h) */
+    uint64_t part_keep;       /* seconds that an interrupted put may be gone on with */
+    enum chv_durability durability;
+    bool receipts; /* the keeper signs them (net/receipt.h) */
+    size_t share_count;
+    struct chv_server_share shares[CHV_SHARES_MAX];
 };
 
 struct chv_server_limits {

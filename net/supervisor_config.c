@@ -137,7 +137,9 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
         {"memory", a->limits.memory != b->limits.memory},
         {"keeper-queue", a->limits.keeper_queue != b->limits.keeper_queue},
         {"[files]", strcmp(a->files.home, b->files.home) != 0 || a->files.max_size != b->files.max_size ||
-                        a->files.quota != b->files.quota || a->files.fsync != b->files.fsync ||
+                        a->files.quota != b->files.quota || a->files.part_keep != b->files.part_keep ||
+                        a->files.durability != b->files.durability || a->files.share_count != b->files.share_count ||
+                        memcmp(a->files.shares, b->files.shares, sizeof a->files.shares) != 0 ||
                         a->files.receipts != b->files.receipts},
         {"target", a->log_target != b->log_target},
     };

@@ -61,7 +61,7 @@ static enum chv_err files_prepare(const struct chv_server_config *config, struct
     files_root = (struct chv_files_root){.fd = fd,
                                          .max_size = config->files.max_size,
                                          .quota = config->files.quota,
-                                         .fsync = config->files.fsync,
+                                         .fsync = config->files.durability != CHV_DURABILITY_NONE,
                                          .receipts = config->files.receipts};
     return chv_sandbox_folder(fd, true, why);
 }

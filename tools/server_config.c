@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTIONS "[server], [pkcs11], [limits], [files], [log]"
+#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [log]"
 
 struct parse {
     const char *text;              /* the rest */
@@ -16,6 +16,7 @@ struct parse {
     bool failed;
     struct chv_server_config config;
     uint64_t seen; /* bit per key of the table */
+    unsigned share_seen[CHV_SHARES_MAX];
     struct chv_why why;
 };
 
@@ -60,7 +61,9 @@ static const struct chv_config_key keys[] = {
     {"files", "home", KIND_HOME, AT(files.home), 0, 0, "a folder, with /%i behind it for the client's id"},
     {"files", "max-size", KIND_SIZE64, AT(files.max_size), 0, INT64_MAX, "0 (no limit) or a size, as in: 500M, 20G"},
     {"files", "quota", KIND_SIZE64, AT(files.quota), 0, INT64_MAX, "0 (no limit) or a size, as in: 500M, 20G"},
-    {"files", "fsync", KIND_BOOL, AT(files.fsync), 0, 0, "yes or no"},
+    {"files", "durability", KIND_DURABILITY, AT(files.durability), 0, 0, "file, batch or none"},
+    {"files", "part-keep", KIND_SECONDS64, AT(files.part_keep), 0, UINT64_C(86400) * 36525,
+     "0 (nothing is kept) to 36525d, as in: 7d, 12h"},
     {"files", "receipts", KIND_SWITCH, AT(files.receipts), 0, 0, "on or off"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
@@ -111,12 +114,34 @@ static const char *key_names(const char *section, char *out, size_t size)
     return out;
 }
 
+/* A key of a share, whose section check_section has found. */
+static bool handle_share(struct parse *p, const char *share_name, const char *name, const char *value)
+{
+    size_t at = 0, i = 0;
+    while (at < p->config.files.share_count && strcmp(p->config.files.shares[at].name, share_name) != 0)
+        at++;
+    while (i < CHV_CONFIG_SHARE_KEYS && strcmp(chv_config_share_keys[i].name, name) != 0)
+        i++;
+    if (at == p->config.files.share_count)
+        return false; /* not without check_section's saying so */
+    if (i == CHV_CONFIG_SHARE_KEYS)
+        fail(p, "unknown key '%.64s' in [share \"%s\"]; known are: path, access, scope", name, share_name);
+    else if ((p->share_seen[at] & 1U << i) != 0)
+        fail(p, "key '%s' is given twice in [share \"%s\"]", name, share_name);
+    else if (!chv_config_share_set(&p->config.files.shares[at], &p->place, &chv_config_share_keys[i], value))
+        fail(p, "%s = '%.100s' is not allowed; allowed: %s", name, value, chv_config_share_keys[i].allowed);
+    p->share_seen[at] |= 1U << i;
+    return !p->failed;
+}
+
 static int handle(void *arg, const char *section, const char *name, const char *value)
 {
     struct parse *p = arg;
-    char names[300];
+    char names[300], share[CHV_SHARE_NAME_MAX + 1];
     if (p->failed)
         return 0;
+    if (chv_config_share_name(section, share))
+        return handle_share(p, share, name, value);
     if (section[0] == '\0') {
         fail(p, "key '%.64s' stands before the first section (" SECTIONS ")", name);
         return 0;
@@ -140,13 +165,25 @@ static int handle(void *arg, const char *section, const char *name, const char *
     return 1;
 }
 
+static void add_share(struct parse *p, const char *name)
+{
+    struct chv_server_files *files = &p->config.files;
+    for (size_t i = 0; i < files->share_count; i++)
+        if (strcmp(files->shares[i].name, name) == 0)
+            fail(p, "section [share \"%s\"] is given twice", name);
+    if (files->share_count == CHV_SHARES_MAX)
+        fail(p, "there are more than %d shares", CHV_SHARES_MAX);
+    else
+        memcpy(files->shares[files->share_count++].name, name, strlen(name) + 1);
+}
+
 /* libinih tells of keys only: sections are checked here, so that an empty one is not passed over. */
 static void check_section(struct parse *p, const char *line)
 {
     line += strspn(line, " \t");
     if (*line != '[')
         return;
-    char name[64];
+    char name[64], share[CHV_SHARE_NAME_MAX + 1];
     const char *end = strchr(line, ']');
     size_t len = end != NULL ? (size_t)(end - line) - 1 : 0;
     if (end == NULL || len >= sizeof name) {
@@ -157,9 +194,13 @@ static void check_section(struct parse *p, const char *line)
     name[len] = '\0';
     end++;
     end += strspn(end, " \t\r\n");
-    if (!section_known(name))
+    if (chv_config_share_name(name, share))
+        add_share(p, share);
+    else if (strncmp(name, "share", strlen("share")) == 0)
+        fail(p, "[%s] is not allowed; allowed: [share \"NAME\"], the name 1 to 32 of A-Z a-z 0-9 . _ -", name);
+    else if (!section_known(name))
         fail(p, "unknown section [%s]; known are: " SECTIONS, name);
-    else if (*end != '\0' && *end != ';' && *end != '#')
+    if (*end != '\0' && *end != ';' && *end != '#')
         fail(p, "text behind section [%s]", name);
 }
 
@@ -195,6 +236,16 @@ static bool epoch_served(const struct chv_server_config *config, unsigned epoch)
 static bool denies_only(const struct chv_server_config *config)
 {
     return strncmp(config->registry, "revoked:", strlen("revoked:")) == 0;
+}
+
+static void check_shares(struct parse *p)
+{
+    const struct chv_server_files *files = &p->config.files;
+    if (files->share_count > 0 && files->home[0] == '\0')
+        fail(p, "[share \"%s\"] is of no use without [files] 'home'", files->shares[0].name);
+    for (size_t i = 0; i < files->share_count; i++)
+        if (files->shares[i].path[0] == '\0')
+            fail(p, "[share \"%s\"] has no 'path': the folder that is shared", files->shares[i].name);
 }
 
 static bool set_default_registry(struct parse *p)
@@ -245,6 +296,7 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
     else if (p->config.files.receipts && p->config.files.home[0] == '\0')
         fail(p, "[files] has 'receipts = on', but no 'home': there are no files to sign receipts of");
 
+    check_shares(p);
     if (!epoch_served(&p->config, p->config.update_to))
         fail(p, "update-to = %u is none of the epochs", p->config.update_to);
 

@@ -24,7 +24,7 @@ void chv_server_config_defaults(struct chv_server_config *config)
                    .keeper_queue = 4096,
                    .memory = (size_t)64 << 20,
                    .loop = {.handshake_seconds = 10, .idle_seconds = 600, .stall_seconds = 30}},
-        .files = {.fsync = true},
+        .files = {.part_keep = UINT64_C(86400) * 7},
         .log_level = CHV_LOG_INFO,
         .log_target = CHV_LOG_STDERR,
     };
@@ -122,10 +122,21 @@ static const char server_tail[] =
     "# The largest file that is taken, and all files of a client; 0: no limit.\n"
     "#max-size = 0\n"
     "#quota = 0\n"
-    "# A file that is confirmed is on the disk, whatever happens to the machine.\n"
-    "#fsync = yes\n"
+    "# What is confirmed is on the disk, whatever happens to the machine: batch (several files at once), file (each "
+    "by\n"
+    "# itself), none (the system writes it when it likes).\n"
+    "#durability = batch\n"
+    "# How long an upload that was interrupted may be gone on with.\n"
+    "#part-keep = 7d\n"
     "# Receipts, signed by the key that 'keyadmin receipt new-key' makes, for clients that ask for one: on, off.\n"
     "#receipts = off\n"
+    "\n"
+    "# A folder that clients have in common; they see it as @plans. Access: ro, or rw for clients with files:rw.\n"
+    "# With a scope only clients that have it see it.\n"
+    "# [share \"plans\"]\n"
+    "# path = /srv/plans\n"
+    "# access = ro\n"
+    "# scope = plans\n"
     "\n"
     "[log]\n"
     "# error, warning, info, debug\n"

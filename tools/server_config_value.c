@@ -243,6 +243,18 @@ static bool set_duplicate(enum chv_on_duplicate *on_duplicate, const char *value
     return false;
 }
 
+static bool set_durability(enum chv_durability *durability, const char *value)
+{
+    static const char *const names[] = {
+        [CHV_DURABILITY_BATCH] = "batch", [CHV_DURABILITY_FILE] = "file", [CHV_DURABILITY_NONE] = "none"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *durability = (enum chv_durability)i;
+        if (strcmp(value, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool set_number(struct chv_server_config *config, const struct chv_config_key *key, const char *value)
 {
     uint64_t v;
@@ -292,6 +304,8 @@ static bool set_value(struct chv_server_config *config, const struct chv_config_
         return getpwnam(value) != NULL && copy_text(config->user, sizeof config->user, value);
     case KIND_HOME:
         return set_home(place, config->files.home, value);
+    case KIND_DURABILITY:
+        return set_durability(&config->files.durability, value);
     case KIND_LEVEL:
         return chv_log_level_find(value, &config->log_level) == CHV_OK;
     case KIND_TARGET:
@@ -308,6 +322,10 @@ static bool set_value(struct chv_server_config *config, const struct chv_config_
     case KIND_SIZE:
     case KIND_SIZE64:
         return set_number(config, key, value);
+    case KIND_SHARE_PATH:
+    case KIND_SHARE_ACCESS:
+    case KIND_SHARE_SCOPE:
+        break; /* chv_config_share_set */
     }
     return false;
 }

@@ -27,6 +27,10 @@ enum chv_config_kind {
     KIND_SIZE,      /* size_t */
     KIND_SIZE64,    /* uint64_t */
     KIND_HOME,
+    KIND_DURABILITY,
+    KIND_SHARE_PATH,
+    KIND_SHARE_ACCESS,
+    KIND_SHARE_SCOPE,
     KIND_LEVEL,
     KIND_TARGET,
     KIND_MODULE,
@@ -37,10 +41,16 @@ enum chv_config_kind {
 struct chv_config_key {
     const char *section, *name;
     enum chv_config_kind kind;
-    size_t offset; /* in struct chv_server_config */
+    size_t offset; /* in struct chv_server_config; of a share, in struct chv_server_share */
     uint64_t min, max;
     const char *allowed;
 };
+
+/* NAME of a section `share "NAME"`. False if it is none: the name is 1 to 32 of A-Z a-z 0-9 . _ -, and not only dots. */
+bool chv_config_share_name(const char *section, char out[CHV_SHARE_NAME_MAX + 1]) CHV_MUST_CHECK;
+
+enum { CHV_CONFIG_SHARE_KEYS = 3 };
+extern const struct chv_config_key chv_config_share_keys[CHV_CONFIG_SHARE_KEYS];
 
 /* Where relative paths start from. */
 struct chv_config_place {
@@ -50,6 +60,9 @@ struct chv_config_place {
 
 /* Sets the key's member.  False if the value is not allowed; the member may have changed then. */
 bool chv_config_value_set(struct chv_server_config *config, const struct chv_config_place *place,
+                          const struct chv_config_key *key, const char *value) CHV_MUST_CHECK;
+/* The same of a share. */
+bool chv_config_share_set(struct chv_server_share *share, const struct chv_config_place *place,
                           const struct chv_config_key *key, const char *value) CHV_MUST_CHECK;
 
 #endif

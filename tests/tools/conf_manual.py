@@ -23,7 +23,7 @@ def keys_of_template():
         site.init()
         section, found = None, set()
         for line in chv.read(site.config).decode().splitlines():
-            heading = re.fullmatch(r"\[(\w+)\]", line)
+            heading = re.fullmatch(r'(?:# )?\[(\w+)(?: "\w+")?\]', line)
             setting = re.match(r"(?:# ?)?([a-z-]+) = ?", line)
             if heading:
                 section = heading.group(1)

@@ -61,7 +61,7 @@ def wait_until(what, condition):
 
 def test_round_trips():
     with FilesSite() as site:
-        site.init(fsync="no")
+        site.init(durability="none")
         for size in (0, 1, 65279, 65280, 65281, 65517, 65518, 65519, MIB + 1):
             local, back = site.path("in"), site.path("out")
             chv.write(local, content(size))
@@ -82,7 +82,7 @@ def test_round_trips():
 
 def test_a_sparse_file_of_100_mib():
     with FilesSite() as site:
-        site.init(fsync="no")
+        site.init(durability="none")
         with open(site.path("sparse"), "wb") as f:
             f.truncate(100 * MIB)
             f.seek(50 * MIB)

@@ -247,7 +247,8 @@ static void test_bad_values(void)
         {"[files]", "max-size = all", "500M"},
         {"[files]", "quota = 9T", "500M"},
         {"[files]", "quota = 9999999999G", "500M"},
-        {"[files]", "fsync = sometimes", "yes or no"},
+        {"[files]", "durability = sometimes", "file, batch or none"},
+        {"[files]", "part-keep = ever", "7d"},
         {"[files]", "receipts = yes", "on or off"},
         {"[log]", "level = loud", "debug"},
         {"[log]", "target = file", "syslog"},
@@ -349,19 +350,57 @@ static void test_files(void)
 {
     CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
     CU_ASSERT_STRING_EQUAL(config.files.home, "");
-    CU_ASSERT_TRUE(config.files.fsync);
+    CU_ASSERT_EQUAL(config.files.durability, CHV_DURABILITY_BATCH);
+    CU_ASSERT_EQUAL(config.files.part_keep, 7 * 86400);
     CU_ASSERT_FALSE(config.files.receipts);
-    CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = /srv/c/%i\nmax-size = 5G\nquota = 100M\nfsync = no\n"), CHV_OK);
+    CU_ASSERT_EQUAL(
+        parse(HEAD "[files]\nhome = /srv/c/%i\nmax-size = 5G\nquota = 100M\ndurability = none\npart-keep = 12h\n"),
+        CHV_OK);
     CU_ASSERT_STRING_EQUAL(config.files.home, "/srv/c");
     CU_ASSERT_EQUAL(config.files.max_size, UINT64_C(5) << 30);
     CU_ASSERT_EQUAL(config.files.quota, 100 << 20);
-    CU_ASSERT_FALSE(config.files.fsync);
+    CU_ASSERT_EQUAL(config.files.durability, CHV_DURABILITY_NONE);
+    CU_ASSERT_EQUAL(config.files.part_keep, 12 * 3600);
     CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = /srv/c/%i\nreceipts = on\n"), CHV_OK);
     CU_ASSERT_TRUE(config.files.receipts);
     CU_ASSERT_EQUAL(parse(HEAD "[files]\nreceipts = on\n"), CHV_ERR_CONFIG);
     CU_ASSERT_PTR_NOT_NULL(strstr(why.text, "no 'home'"));
     CU_ASSERT_EQUAL(parse(HEAD "[files]\nhome = homes/%i\n"), CHV_OK);
     CU_ASSERT_STRING_EQUAL(config.files.home, "/etc/x/homes");
+}
+
+#define FILES HEAD "[files]\nhome = /srv/c/%i\n"
+
+static void test_shares(void)
+{
+    CU_ASSERT_EQUAL(parse(FILES "[share \"a\"]\npath = /srv/a\n"), CHV_OK);
+    CU_ASSERT_EQUAL(config.files.share_count, 1);
+    CU_ASSERT_STRING_EQUAL(config.files.shares[0].name, "a");
+    CU_ASSERT_STRING_EQUAL(config.files.shares[0].path, "/srv/a");
+    CU_ASSERT_STRING_EQUAL(config.files.shares[0].scope, "");
+    CU_ASSERT_FALSE(config.files.shares[0].write);
+    CU_ASSERT_EQUAL(parse("[share \"z\"] # the first\nscope = plans:z\npath = z\naccess = rw\n" FILES
+                          "[share \"a.B-9_\"]\naccess = ro\npath = a\n"),
+                    CHV_OK);
+    CU_ASSERT_EQUAL(config.files.share_count, 2);
+    CU_ASSERT_STRING_EQUAL(config.files.shares[0].path, "/etc/x/z");
+    CU_ASSERT_STRING_EQUAL(config.files.shares[0].scope, "plans:z");
+    CU_ASSERT_TRUE(config.files.shares[0].write);
+    CU_ASSERT_STRING_EQUAL(config.files.shares[1].name, "a.B-9_");
+    CU_ASSERT_FALSE(config.files.shares[1].write);
+    bad(HEAD "[share \"a\"]\npath = /a\n", 0, "[share \"a\"]", "home");
+    bad(FILES "[share \"a\"]\naccess = rw\n", 0, "[share \"a\"]", "'path'");
+    bad(FILES "[share \"a\"]\n", 0, "[share \"a\"]", "'path'");
+    bad(FILES "[share \"a\"]\npath = /a\npath = /b\n", 8, "'path'", "twice");
+    bad(FILES "[share \"a\"]\npath = /a\n[share \"a\"]\n", 8, "[share \"a\"]", "twice");
+    bad(FILES "[share \"a\"]\nfolder = /a\n", 7, "'folder'", "path, access, scope");
+    bad(FILES "[share \"a\"]\naccess = all\n", 7, "access", "ro or rw");
+    bad(FILES "[share \"a\"]\nscope = A\n", 7, "scope", "a-z");
+    bad(FILES "[share a]\npath = /a\n", 6, "[share a]", "\"NAME\"");
+    bad(FILES "[share]\npath = /a\n", 6, "[share]", "\"NAME\"");
+    bad(FILES "[share \"a/b\"]\npath = /a\n", 6, "a/b", "\"NAME\"");
+    bad(FILES "[share \"..\"]\npath = /a\n", 6, "..", "\"NAME\"");
+    bad(FILES "[share \"123456789012345678901234567890123\"]\npath = /a\n", 6, "", "\"NAME\"");
 }
 
 /* "#key = value" lines of the template are its defaults. */
@@ -385,7 +424,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 26);
+    CU_ASSERT_EQUAL(keys, 27);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
@@ -459,6 +498,6 @@ static void test_load(void)
 TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test_names_and_paths},
           {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
-          {"registry", test_registry_policy}, {"update", test_update}, {"files", test_files},
+          {"registry", test_registry_policy}, {"update", test_update}, {"files", test_files}, {"shares", test_shares},
           {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
           {"load", test_load})
