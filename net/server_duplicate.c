@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * on-duplicate: a client that comes while another run of it is there.  Looked at once its OPEN has opened and the registry
- * has let it in, so that only the holder of its key can stand in anybody's way.  The other one may be with another loop:
- * the loops write letters to each other.
+ * on-duplicate: a client that comes while another run of it is there.  Looked at once its OPEN has opened, the registry
+ * has let it in and its rights are enough, so that only the holder of its key can stand in anybody's way; and nobody goes
+ * before the new one's service is open.  The other one may be with another loop: the loops write letters to each other.
  */
 #include "config.h"
 
@@ -102,17 +102,17 @@ static const char other_run[] = "another run of this client is connected";
 /* Those that were asked have not answered: they go, unless somebody else has taken their place meanwhile. */
 static void take_place(struct chv_server_conn *c)
 {
-    const struct chv_server_rivals *rivals = c->rivals;
+    const struct chv_server_rivals *rivals = c->rivals; /* freed from the loop, later */
     enum chv_err err = chv_clients_join(&c->worker->server->clients, c->counted, &c->member, true, rivals->numbers,
                                         rivals->count, nobody, NULL);
     if (err != CHV_OK) {
         chv_server_cut(c, 409, other_run);
         return;
     }
-    for (size_t i = 0; i < rivals->count; i++)
+    const bool open = chv_server_open_waiting(c);
+    for (size_t i = 0; i < rivals->count && open; i++)
         send_letter(c, CHV_LETTER_EVICT, rivals->workers[i], rivals->numbers[i]);
     forget_rivals(c);
-    chv_server_open_waiting(c);
 }
 
 static void on_no_pong(uv_timer_t *timer)
@@ -139,10 +139,11 @@ void chv_server_duplicate_check(struct chv_server_conn *c)
     c->member.worker = c->worker;
     c->member.number = chv_conn_id(c->conn);
     if (policy != CHV_DUPLICATE_REJECT) {
+        if (!chv_server_open_waiting(c))
+            return;
         enum chv_err err = chv_clients_join(clients, c->counted, &c->member, false, NULL, 0,
                                             policy == CHV_DUPLICATE_REPLACE ? evict : nobody, c);
         (void)err; /* cannot fail: it need not be alone */
-        chv_server_open_waiting(c);
         return;
     }
     struct chv_server_rivals *rivals = calloc(1, sizeof *rivals);
@@ -152,7 +153,7 @@ void chv_server_duplicate_check(struct chv_server_conn *c)
     }
     if (chv_clients_join(clients, c->counted, &c->member, true, NULL, 0, note_rival, rivals) == CHV_OK) {
         free(rivals);
-        chv_server_open_waiting(c);
+        (void)chv_server_open_waiting(c);
         return;
     }
     ask_rivals(c, rivals);

@@ -152,8 +152,10 @@ void chv_server_proven(struct chv_server_conn *c);
 /* server_open.c */
 /* OPEN has come: the client is proven. */
 enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, size_t len) CHV_MUST_CHECK;
-/* Neither the registry nor another run stands against it: opens the service that waits, and reads on. */
-void chv_server_open_waiting(struct chv_server_conn *c);
+/* The registry, if there is one, lets in the one that waits: goes on, unless its rights are too few. */
+void chv_server_admit(struct chv_server_conn *c);
+/* No other run stands against it: opens the service that waits, and reads on. Whether it is open. */
+bool chv_server_open_waiting(struct chv_server_conn *c);
 /* STATUS in the channel, which only the key's holder reads, and the end; of one that waits or is open. */
 void chv_server_cut(struct chv_server_conn *c, unsigned code, const char *text);
 /* Another allow-list is in effect: ends sessions that it does not let in. */
@@ -162,7 +164,10 @@ void chv_server_recheck(struct chv_worker *worker);
 uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now);
 
 /* server_duplicate.c */
-/* The registry lets it in: opens its service, now or once the run that it is to replace is known to be dead. */
+/*
+ * Its rights are enough: opens its service, now or once the run that it is to replace is known to be dead. Nobody goes
+ * before that service is open.
+ */
 void chv_server_duplicate_check(struct chv_server_conn *c);
 /* PONG has come. */
 void chv_server_duplicate_pong(struct chv_server_conn *c);

@@ -149,11 +149,6 @@ static const char *source_of_rights(const struct chv_server_conn *c)
 static enum chv_err open_service(struct chv_server_conn *c, const struct chv_service *service, const uint8_t *map,
                                  size_t len)
 {
-    char text[160];
-    if (service->scope != NULL && !chv_credential_has_scope(c->client, service->scope)) {
-        snprintf(text, sizeof text, "%s has no scope '%s'", source_of_rights(c), service->scope);
-        return refuse(c, 403, text);
-    }
     enum chv_err err = service->open(c->conn, c->client, map, len, &c->state);
     if (err != CHV_OK) {
         chv_server_say(c, CHV_LOG_WARNING, "service '%s' did not open: %s", service->name, chv_err_text(err));
@@ -170,7 +165,19 @@ static enum chv_err open_service(struct chv_server_conn *c, const struct chv_ser
     return CHV_OK;
 }
 
-void chv_server_open_waiting(struct chv_server_conn *c)
+void chv_server_admit(struct chv_server_conn *c)
+{
+    char text[160];
+    const struct chv_service *service = c->opening->service;
+    if (service->scope == NULL || chv_credential_has_scope(c->client, service->scope)) {
+        chv_server_duplicate_check(c);
+        return;
+    }
+    snprintf(text, sizeof text, "%s has no scope '%s'", source_of_rights(c), service->scope);
+    chv_server_cut(c, 403, text);
+}
+
+bool chv_server_open_waiting(struct chv_server_conn *c)
 {
     struct chv_server_opening *opening = c->opening;
     c->opening = NULL;
@@ -178,10 +185,12 @@ void chv_server_open_waiting(struct chv_server_conn *c)
     enum chv_err err = open_service(c, opening->service, opening->map, opening->len);
     chv_conn_uncork(c->conn);
     free(opening);
+    const bool open = c->stage == CHV_STAGE_OPEN;
     if (err != CHV_OK)
         chv_conn_end(c->conn, err);
     else
         chv_conn_unpause(c->conn);
+    return open;
 }
 
 /* Until the registry, and perhaps another run of the client, has its say nothing more is read. */
@@ -201,7 +210,7 @@ static enum chv_err wait_for_answers(struct chv_server_conn *c, const struct chv
     c->stage = CHV_STAGE_WAITING;
     chv_conn_pause(c->conn);
     if (!asks)
-        chv_server_duplicate_check(c);
+        chv_server_admit(c);
     return CHV_OK;
 }
 

@@ -132,6 +132,27 @@ def test_replace():
         registrar.serves(new)
 
 
+def test_who_may_not_come_in_evicts_nobody():
+    """Neither one without the scope, nor one whose service is not there, nor one that the registry does not let in."""
+    for policy in ("reject", "replace"):
+        with registrar.House(on_duplicate=policy, workers="3") as house:
+            house.put("cam1", "scopes=files:ro,message", "latest=1.9")
+            old = come(house, ONE)
+            for fields, service, code in (({"scopes": ("files:ro",)}, "message", 403), ({}, "files", 403),
+                                          ({}, "nothing", 404), ({"scopes": ("files:ro",)}, "files", 404),
+                                          ({"not_after": 1000000000}, "message", 403)):
+                new = house.keys.client(house.site, "cam1", **fields)
+                house.sockets.append(new.sock)
+                chv.check_equal(new.handshake(), None, "handshake")
+                new.send_record(rawclient.OPEN, rawclient.open_map(service))
+                if policy == "reject" and service == "files":
+                    pong(old)  # what the service itself refuses is asked after the others
+                    chv.check_equal(code_of(new), 409, f"{service} for {fields}")
+                else:
+                    chv.check_equal(code_of(new), code, f"{service} for {fields}")
+                registrar.serves(old)
+
+
 def test_a_replayed_hello_evicts_nobody():
     for policy in ("reject", "replace"):
         with registrar.House(on_duplicate=policy) as house:
