@@ -13,10 +13,10 @@ enum chv_ipc_kind {
     CHV_IPC_REGISTRARS, /* the same for net and registrar */
     CHV_IPC_CONFIG,     /* supervisor -> all: take over what can change while running */
     CHV_IPC_ALLOWED,    /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
-    CHV_IPC_LOST,    /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
-    CHV_IPC_SILENT,  /* net -> supervisor: the keeper of this generation lets a loop wait long for an answer */
-    CHV_IPC_PING,    /* supervisor -> keeper: answer with CHV_IPC_PONG and this generation, between two packets */
-    CHV_IPC_PONG,    /* keeper -> supervisor */
+    CHV_IPC_LOST, /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
+    CHV_IPC_SILENT, /* net -> supervisor: the keeper or registrar of this generation lets a loop wait long for an answer */
+    CHV_IPC_PING, /* supervisor -> keeper, registrar: answer with CHV_IPC_PONG and this generation, between two packets */
+    CHV_IPC_PONG,    /* keeper, registrar -> supervisor */
     CHV_IPC_ASKS,    /* keeper -> supervisor, before it serves: a person may be asked (generation 1), was asked (0) */
     CHV_IPC_REFUSED, /* keeper -> supervisor, while it serves: its PIN is refused (generation 1), taken again (0) */
     CHV_IPC_DRAIN    /* supervisor -> net: accept no more, let the clients go, exit */

@@ -163,7 +163,7 @@ enum chv_err chv_registrar_open(const struct chv_registrar_setup *setup, uint64_
     struct chv_why detail = {""};
     enum chv_err err = open_registry(r, &detail);
     const bool elsewhere = err == CHV_ERR_UNAVAILABLE || err == CHV_ERR_BUSY || err == CHV_ERR_IO;
-    if (err != CHV_OK && (setup->required || (!setup->again && !elsewhere))) {
+    if (err != CHV_OK && !setup->again && (setup->required || !elsewhere)) {
         chv_registrar_close(r);
         return chv_fail(why, err, "%s", detail.text[0] != '\0' ? detail.text : chv_err_text(err));
     }

@@ -79,7 +79,7 @@ struct chv_registrar_setup {
     const char *uri;
     const char *state; /* folder for mark and deny snapshot; "": none */
     bool required;     /* else, while the registry cannot be reached, the deny snapshot is gone by */
-    bool again;        /* it served before: not required, it begins also when the registry cannot be opened */
+    bool again;        /* it served before: it begins also when the registry cannot be opened, and tries again */
     bool absent;       /* a deny file that was not there when the server's first user looked */
     const struct chv_crypto *crypto; /* for the registry; must outlive the registrar */
     size_t epoch_count;

@@ -12,9 +12,10 @@
 _Static_assert((CHV_REGISTRAR_OUTSTANDING & (CHV_REGISTRAR_OUTSTANDING - 1)) == 0,
                "the low bits of a tag are its slot");
 
-enum { TIMER_MS = 200 };
+enum { TIMER_MS = 200, TELL_MS = 1000 };
 
 struct chv_registrar_ask {
+    struct chv_registrar_queue *queue;
     struct chv_registrar_ask *prev, *next; /* while it waits */
     unsigned slot;                         /* + 1; 0: it waits */
     uint64_t deadline;
@@ -23,20 +24,21 @@ struct chv_registrar_ask {
     struct chv_registrar_request request;
 };
 
-static void unlink_waiting(struct chv_registrar_client *client, struct chv_registrar_ask *ask)
+static void unlink_waiting(struct chv_registrar_ask *ask)
 {
-    *(ask == client->first ? &client->first : &ask->prev->next) = ask->next;
-    *(ask == client->last ? &client->last : &ask->next->prev) = ask->prev;
-    client->waiting--;
+    struct chv_registrar_queue *queue = ask->queue;
+    *(ask == queue->first ? &queue->first : &ask->prev->next) = ask->next;
+    *(ask == queue->last ? &queue->last : &ask->next->prev) = ask->prev;
+    queue->waiting--;
 }
 
 /* The first that waits, of which there is one. */
-static struct chv_registrar_ask *take_first(struct chv_registrar_client *client)
+static struct chv_registrar_ask *take_first(struct chv_registrar_queue *queue)
 {
-    struct chv_registrar_ask *ask = client->first;
-    client->first = ask->next;
-    *(client->first != NULL ? &client->first->prev : &client->last) = NULL;
-    client->waiting--;
+    struct chv_registrar_ask *ask = queue->first;
+    queue->first = ask->next;
+    *(queue->first != NULL ? &queue->first->prev : &queue->last) = NULL;
+    queue->waiting--;
     return ask;
 }
 
@@ -50,9 +52,9 @@ static void finish(struct chv_registrar_ask *ask, const struct chv_registrar_ans
 }
 
 /* The first that waits gets no answer. */
-static void drop_first(struct chv_registrar_client *client)
+static void drop_first(struct chv_registrar_queue *queue)
 {
-    finish(take_first(client), NULL);
+    finish(take_first(queue), NULL);
 }
 
 static void lose(struct chv_registrar_client *client)
@@ -63,11 +65,24 @@ static void lose(struct chv_registrar_client *client)
 
 static void on_ready(uv_poll_t *poll, int status, int events);
 
+/* Whose first is to be sent next, NULL: nobody's, or there is no room. */
+static struct chv_registrar_queue *next_queue(struct chv_registrar_client *client)
+{
+    if (client->poll == NULL || client->proven.outstanding + client->strangers.outstanding == CHV_REGISTRAR_OUTSTANDING)
+        return NULL;
+    if (client->proven.first != NULL)
+        return &client->proven;
+    return client->strangers.first != NULL && client->strangers.outstanding < CHV_REGISTRAR_STRANGERS
+               ? &client->strangers
+               : NULL;
+}
+
 /* Sends what there is room for. */
 static void flush(struct chv_registrar_client *client)
 {
-    while (client->poll != NULL && client->first != NULL && client->outstanding < CHV_REGISTRAR_OUTSTANDING) {
-        struct chv_registrar_ask *ask = client->first;
+    struct chv_registrar_queue *queue;
+    while ((queue = next_queue(client)) != NULL) {
+        struct chv_registrar_ask *ask = queue->first;
         unsigned slot = 0;
         while (client->slots[slot].tag != 0)
             slot++;
@@ -77,11 +92,13 @@ static void flush(struct chv_registrar_client *client)
                 (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
             return; /* else the timer tries again, or reading finds that the socket is lost */
         }
-        (void)take_first(client);
+        (void)take_first(queue);
         ask->slot = slot + 1;
         client->slots[slot].tag = ask->request.tag;
+        client->slots[slot].sent = uv_now(client->loop);
+        client->slots[slot].queue = queue;
         client->slots[slot].ask = ask;
-        client->outstanding++;
+        queue->outstanding++;
     }
 }
 
@@ -97,7 +114,7 @@ static void take_answer(struct chv_registrar_client *client, const struct chv_re
         return;
     client->slots[slot].tag = 0;
     client->slots[slot].ask = NULL;
-    client->outstanding--;
+    client->slots[slot].queue->outstanding--;
     if (ask != NULL)
         finish(ask, answer);
 }
@@ -121,30 +138,53 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     flush(client);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void expire_waiting(struct chv_registrar_queue *queue, uint64_t now)
 {
-    struct chv_registrar_client *client = timer->data;
-    const uint64_t now = uv_now(client->loop);
-    while (client->first != NULL && client->first->deadline <= now)
-        drop_first(client);
-    /* Their slots stay taken: the registrar may answer yet, and is not to be asked more than it can. */
+    while (queue->first != NULL && queue->first->deadline <= now)
+        drop_first(queue);
+}
+
+/* Their slots stay taken: the registrar may answer yet, and is not to be asked more than it can. */
+static void expire_sent(struct chv_registrar_client *client, uint64_t now)
+{
+    bool silent = false;
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
         struct chv_registrar_ask *ask = client->slots[i].ask;
+        silent |= client->slots[i].tag != 0 && now - client->slots[i].sent >= CHV_REGISTRAR_SILENT_MS;
         if (ask == NULL || ask->deadline > now)
             continue;
         client->slots[i].ask = NULL;
         finish(ask, NULL);
     }
+    if (silent && now - client->told >= TELL_MS) {
+        client->told = now;
+        client->events->silent(client);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct chv_registrar_client *client = timer->data;
+    const uint64_t now = uv_now(client->loop);
+    expire_waiting(&client->proven, now);
+    expire_waiting(&client->strangers, now);
+    expire_sent(client, now);
     flush(client);
-    if (client->waiting == 0 && client->outstanding == 0)
+    if (client->proven.waiting + client->proven.outstanding + client->strangers.waiting +
+            client->strangers.outstanding ==
+        0)
         (void)uv_timer_stop(timer);
 }
 
 void chv_registrar_client_init(struct chv_registrar_client *client, uv_loop_t *loop, size_t capacity,
                                const struct chv_registrar_events *events)
 {
-    *client = (struct chv_registrar_client){
-        .loop = loop, .fd = -1, .wait_ms = CHV_REGISTRAR_WAIT_MS, .capacity = capacity, .events = events};
+    *client = (struct chv_registrar_client){.loop = loop,
+                                            .fd = -1,
+                                            .wait_ms = CHV_REGISTRAR_WAIT_MS,
+                                            .proven = {.capacity = capacity},
+                                            .strangers = {.capacity = CHV_REGISTRAR_STRANGERS_WAITING},
+                                            .events = events};
     (void)uv_timer_init(loop, &client->timer); /* cannot fail */
     client->timer.data = client;
     uv_unref((uv_handle_t *)&client->timer);
@@ -169,8 +209,10 @@ static void disconnect(struct chv_registrar_client *client)
 void chv_registrar_client_close(struct chv_registrar_client *client)
 {
     disconnect(client);
-    while (client->first != NULL)
-        free(take_first(client));
+    while (client->proven.first != NULL)
+        free(take_first(&client->proven));
+    while (client->strangers.first != NULL)
+        free(take_first(&client->strangers));
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
         free(client->slots[i].ask);
         client->slots[i].ask = NULL;
@@ -209,13 +251,15 @@ void chv_registrar_client_connect(struct chv_registrar_client *client, int fd)
         client->slots[i].tag = 0;
         client->slots[i].ask = NULL;
     }
-    client->outstanding = 0;
+    client->proven.outstanding = client->strangers.outstanding = 0;
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++)
         if (asks[i] != NULL)
             finish(asks[i], NULL);
     /* what is asked from here on finds no registrar, and does not wait */
-    while (client->poll == NULL && client->first != NULL)
-        drop_first(client);
+    while (client->poll == NULL && client->proven.first != NULL)
+        drop_first(&client->proven);
+    while (client->poll == NULL && client->strangers.first != NULL)
+        drop_first(&client->strangers);
     if (client->poll != NULL)
         client->events->changed(client, NULL);
     flush(client);
@@ -224,21 +268,23 @@ void chv_registrar_client_connect(struct chv_registrar_client *client, int fd)
 enum chv_err chv_registrar_client_ask(struct chv_registrar_client *client, const struct chv_registrar_request *request,
                                       chv_registrar_answer_fn answered, void *owner, struct chv_registrar_ask **ask)
 {
+    struct chv_registrar_queue *queue = request->kind == CHV_REGISTRAR_PEER ? &client->strangers : &client->proven;
     if (client->poll == NULL)
         return CHV_ERR_UNAVAILABLE;
-    if (client->waiting >= client->capacity)
+    if (queue->waiting >= queue->capacity)
         return CHV_ERR_BUSY;
     struct chv_registrar_ask *a = malloc(sizeof *a);
     if (a == NULL)
         return CHV_ERR_MEMORY;
-    *a = (struct chv_registrar_ask){.prev = client->last,
+    *a = (struct chv_registrar_ask){.queue = queue,
+                                    .prev = queue->last,
                                     .deadline = uv_now(client->loop) + client->wait_ms,
                                     .answered = answered,
                                     .owner = owner,
                                     .request = *request};
-    *(client->last != NULL ? &client->last->next : &client->first) = a;
-    client->last = a;
-    client->waiting++;
+    *(queue->last != NULL ? &queue->last->next : &queue->first) = a;
+    queue->last = a;
+    queue->waiting++;
     *ask = a;
     if (!uv_is_active((uv_handle_t *)&client->timer))
         (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
@@ -253,6 +299,6 @@ void chv_registrar_client_cancel(struct chv_registrar_client *client, struct chv
     if (ask->slot > 0)
         client->slots[ask->slot - 1].ask = NULL;
     else
-        unlink_waiting(client, ask);
+        unlink_waiting(ask);
     free(ask);
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The net side of the registrar: one per loop.  Questions wait in order; each is answered, or is not within the limit. */
+/*
+ * The net side of the registrar: one per loop.  Questions wait in order; each is answered, or is not within the limit.
+ * Those about strangers, who have proven nothing and may be any number, wait behind all others, and a few of them are out
+ * at a time: however many come, an OPEN finds room and its answer is not behind theirs.
+ */
 #ifndef CHV_NET_REGISTRAR_CLIENT_H
 #define CHV_NET_REGISTRAR_CLIENT_H
 
@@ -8,8 +12,11 @@
 #include <uv.h>
 
 enum {
-    CHV_REGISTRAR_OUTSTANDING = 32, /* of one loop; a power of two; all their answers fit a socket */
-    CHV_REGISTRAR_WAIT_MS = 5000
+    CHV_REGISTRAR_OUTSTANDING = 32,        /* of one loop; a power of two; all their answers fit a socket */
+    CHV_REGISTRAR_STRANGERS = 4,           /* of these, CHV_REGISTRAR_PEER questions at most */
+    CHV_REGISTRAR_STRANGERS_WAITING = 256, /* such questions; an answer takes far less than the limit over this */
+    CHV_REGISTRAR_WAIT_MS = 5000,
+    CHV_REGISTRAR_SILENT_MS = 2000
 };
 
 struct chv_registrar_client;
@@ -23,6 +30,14 @@ struct chv_registrar_events {
     void (*changed)(struct chv_registrar_client *client, const char *id);
     /* The socket was lost, though nobody took it away: somebody is to give another. */
     void (*lost)(struct chv_registrar_client *client);
+    /* A question is out for CHV_REGISTRAR_SILENT_MS; again each second while that lasts. */
+    void (*silent)(struct chv_registrar_client *client);
+};
+
+/* Questions that wait to be sent. */
+struct chv_registrar_queue {
+    size_t capacity, waiting, outstanding;
+    struct chv_registrar_ask *first, *last;
 };
 
 struct chv_registrar_client {
@@ -32,16 +47,18 @@ struct chv_registrar_client {
     uv_timer_t timer; /* of the questions' deadlines */
     uint64_t round;   /* makes tags differ */
     uint64_t wait_ms;
-    size_t capacity, waiting, outstanding;
-    struct chv_registrar_ask *first, *last; /* that wait to be sent */
+    uint64_t told; /* ms: when `silent` was last told */
+    struct chv_registrar_queue proven, strangers;
     struct {
-        uint64_t tag;                  /* 0: free */
-        struct chv_registrar_ask *ask; /* NULL: cancelled or too late; an answer may come yet */
+        uint64_t tag;                      /* 0: free */
+        uint64_t sent;                     /* ms */
+        struct chv_registrar_queue *queue; /* where it came from */
+        struct chv_registrar_ask *ask;     /* NULL: cancelled or too late; an answer may come yet */
     } slots[CHV_REGISTRAR_OUTSTANDING];
     const struct chv_registrar_events *events;
 };
 
-/* `capacity`: questions that may wait.  Its handles keep no loop alive.  `events` must outlive it. */
+/* `capacity`: questions that may wait, beside those about strangers.  Its handles keep no loop alive.  `events` must outlive it. */
 void chv_registrar_client_init(struct chv_registrar_client *client, uv_loop_t *loop, size_t capacity,
                                const struct chv_registrar_events *events);
 /* Closes the handles; the loop must run once more before the memory goes.  Questions are forgotten without an answer. */

@@ -80,6 +80,13 @@ static void take_config(struct registrar_process *p, const struct chv_server_con
     chv_registrar_set_epochs(p->registrar, config->epochs, config->epoch_count);
 }
 
+static void say_alive(struct registrar_process *p, unsigned generation)
+{
+    const struct chv_ipc_message pong = {.kind = CHV_IPC_PONG, .generation = generation};
+    if (chv_ipc_send(p->control, &pong, NULL, 0) != CHV_OK)
+        p->over = true;
+}
+
 static void on_control(struct registrar_process *p)
 {
     struct chv_ipc_message message;
@@ -105,6 +112,8 @@ static void on_control(struct registrar_process *p)
         close(fds[--fd_count]);
     if (message.kind == CHV_IPC_CONFIG)
         take_config(p, &message.config);
+    else if (message.kind == CHV_IPC_PING)
+        say_alive(p, message.generation);
 }
 
 /* False: its socket has no room now. */

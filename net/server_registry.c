@@ -116,7 +116,7 @@ static void on_open_answer(void *owner, const struct chv_registrar_answer *answe
     }
     c->no_update = answer->no_update != 0;
     c->narrowed = narrow(c->client, answer);
-    chv_server_duplicate_check(c);
+    chv_server_admit(c);
 }
 
 enum chv_err chv_server_registry_ask(struct chv_server_conn *c)
@@ -169,7 +169,10 @@ static void on_peer_answer(void *owner, const struct chv_registrar_answer *answe
 
 void chv_server_registry_peer(struct chv_server_conn *c)
 {
-    if (ask(c, CHV_REGISTRAR_PEER, on_peer_answer) != CHV_OK)
+    enum chv_err err = ask(c, CHV_REGISTRAR_PEER, on_peer_answer);
+    if (err == CHV_ERR_BUSY)
+        refuse_peer(c, CHV_REFUSE_RATE, "too many keys that are not in allowed-keys are being looked up");
+    else if (err != CHV_OK)
         refuse_peer(c, CHV_REFUSE_UNAVAILABLE, "the registry cannot be reached");
 }
 
@@ -317,16 +320,28 @@ static void on_changed(struct chv_registrar_client *client, const char *id)
     check_next(w);
 }
 
+static enum chv_err tell(struct chv_registrar_client *client, enum chv_ipc_kind kind)
+{
+    const struct chv_worker *w = worker_of(client);
+    const struct chv_ipc_message message = {.kind = kind, .generation = w->registrar_generation};
+    return chv_ipc_send(w->server->control_fd, &message, NULL, 0);
+}
+
 /* While the registrar itself is gone the supervisor will know better. */
 static void on_lost(struct chv_registrar_client *client)
 {
-    struct chv_worker *w = worker_of(client);
-    const struct chv_ipc_message message = {.kind = CHV_IPC_LOST, .generation = w->registrar_generation};
-    if (chv_ipc_send(w->server->control_fd, &message, NULL, 0) != CHV_OK)
+    if (tell(client, CHV_IPC_LOST) != CHV_OK)
         chv_log(CHV_LOG_ERROR, "the supervisor cannot be told that the registrar's socket is lost: restart");
 }
 
-static const struct chv_registrar_events registrar_events = {.changed = on_changed, .lost = on_lost};
+static void on_silent(struct chv_registrar_client *client)
+{
+    enum chv_err err = tell(client, CHV_IPC_SILENT);
+    (void)err; /* it is told again */
+}
+
+static const struct chv_registrar_events registrar_events = {
+    .changed = on_changed, .lost = on_lost, .silent = on_silent};
 
 void chv_server_registry_cancel(struct chv_server_conn *c)
 {

@@ -149,6 +149,16 @@ static void on_lost(struct supervisor *s, unsigned generation)
     }
 }
 
+/* It may only be slow, or the net process may lie. */
+static void on_silent(struct supervisor *s, unsigned generation)
+{
+    for (size_t i = 0; i < CHILDREN; i++) {
+        struct child *child = &s->children[i];
+        if (is_other(child) && child->generation == generation && child->answer_by == 0)
+            chv_child_ping(child);
+    }
+}
+
 static void on_control(struct supervisor *s, struct child *child)
 {
     struct chv_ipc_message message;
@@ -170,12 +180,11 @@ static void on_control(struct supervisor *s, struct child *child)
         else
             chv_child_message(s, child, &message);
     } else if (child != &s->children[CHILD_NET]) {
-        return;
+        chv_child_message(s, child, &message);
     } else if (message.kind == CHV_IPC_LOST) {
         on_lost(s, message.generation);
-    } else if (message.kind == CHV_IPC_SILENT && message.generation == s->children[CHILD_KEEPER].generation &&
-               s->children[CHILD_KEEPER].answer_by == 0) {
-        chv_child_ping(&s->children[CHILD_KEEPER]); /* it may only be slow, or the net process may lie */
+    } else if (message.kind == CHV_IPC_SILENT) {
+        on_silent(s, message.generation);
     }
 }
 

@@ -23,7 +23,7 @@ enum {
     STEADY_MS = 60000, /* who lived so long begins with the first back-off again */
     LOOK_MS = 1000,    /* between two looks at a PIN file */
     ANSWER_MS = 4000,  /* to answer a ping, beside CHV_KEEPER_SILENT_MS before it */
-    START_MS = 20000   /* to come up with a module, without the time that a person is asked */
+    START_MS = 20000   /* to come up with a module or a registry, without the time that a person is asked */
 };
 
 /* A chv_secret_fn: the passphrase that the supervisor asked for, in the keeper's copy of its memory. */
@@ -169,7 +169,7 @@ void chv_child_start(struct supervisor *s, struct child *child)
     }
     child->pid = pid;
     child->control = ends[0];
-    if (s->announced && child->module)
+    if (s->announced && (child->module || child == &s->children[CHILD_REGISTRAR]))
         child->start_by = now + START_MS;
 }
 

@@ -93,7 +93,7 @@ void chv_child_start(struct supervisor *s, struct child *child);
 bool chv_child_restartable(const struct supervisor *s, const struct child *child);
 /* It has ended, by a wait status, after the server was announced and while it does not drain: what now. */
 void chv_child_plan(struct supervisor *s, struct child *child, int status);
-/* Answers are awaited from now on; for a keeper. */
+/* Answers are awaited from now on; for a keeper or registrar. */
 void chv_child_ping(struct child *child);
 /* SIGHUP: who waits for another PIN has its try. */
 void chv_child_hangup(struct child *child);

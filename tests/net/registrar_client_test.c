@@ -22,7 +22,7 @@ struct asker {
 static struct test_loop t;
 static struct chv_registrar_client client;
 static int end; /* the registrar's */
-static unsigned all, losses;
+static unsigned all, losses, silences;
 static char changed[CHV_CLIENT_ID_MAX + 1];
 
 static void on_changed(struct chv_registrar_client *c, const char *id)
@@ -40,7 +40,13 @@ static void on_lost(struct chv_registrar_client *c)
     losses++;
 }
 
-static const struct chv_registrar_events events = {.changed = on_changed, .lost = on_lost};
+static void on_silent(struct chv_registrar_client *c)
+{
+    CU_ASSERT_PTR_EQUAL(c, &client);
+    silences++;
+}
+
+static const struct chv_registrar_events events = {.changed = on_changed, .lost = on_lost, .silent = on_silent};
 
 static void on_answer(void *owner, const struct chv_registrar_answer *answer)
 {
@@ -68,7 +74,7 @@ static void introduce(void)
 static void start(void)
 {
     end = -1;
-    all = losses = 0;
+    all = losses = silences = 0;
     changed[0] = '\0';
     test_loop_open(&t, NULL, 0);
     chv_registrar_client_init(&client, &t.loop.uv, CAPACITY, &events);
@@ -89,6 +95,12 @@ static enum chv_err ask(struct asker *a)
 {
     const struct chv_registrar_request q = {
         .kind = CHV_REGISTRAR_OPEN, .profile = 1, .epoch = 1, .serial = 1, .id = "x"};
+    return chv_registrar_client_ask(&client, &q, on_answer, a, &a->ask);
+}
+
+static enum chv_err ask_of_stranger(struct asker *a)
+{
+    const struct chv_registrar_request q = {.kind = CHV_REGISTRAR_PEER, .profile = 2};
     return chv_registrar_client_ask(&client, &q, on_answer, a, &a->ask);
 }
 
@@ -148,7 +160,7 @@ static void test_answered(void)
     CU_ASSERT_EQUAL(one.status, CHV_REGISTRAR_OK);
     CU_ASSERT_EQUAL(one.verdict, CHV_VERDICT_REVOKED);
     CU_ASSERT_EQUAL(two.status, CHV_REGISTRAR_UNAVAILABLE);
-    CU_ASSERT_EQUAL(client.outstanding, 0);
+    CU_ASSERT_EQUAL(client.proven.outstanding, 0);
     finish();
 }
 
@@ -176,7 +188,7 @@ static void test_deadline(void)
     struct chv_registrar_request q = receive();
     CU_ASSERT_TRUE(test_run(&t, is_done, &late));
     CU_ASSERT_EQUAL(late.unanswered, 1);
-    CU_ASSERT_EQUAL(client.outstanding, 1); /* the registrar has it yet */
+    CU_ASSERT_EQUAL(client.proven.outstanding, 1); /* the registrar has it yet */
     CU_ASSERT_EQUAL(ask(&next), CHV_OK);
     struct chv_registrar_request q2 = receive();
     CU_ASSERT_NOT_EQUAL(q.tag, q2.tag);
@@ -185,7 +197,7 @@ static void test_deadline(void)
     CU_ASSERT_TRUE(test_run(&t, is_done, &next));
     CU_ASSERT_EQUAL(next.answered, 1);
     CU_ASSERT_EQUAL(late.answered, 0);
-    CU_ASSERT_EQUAL(client.outstanding, 0);
+    CU_ASSERT_EQUAL(client.proven.outstanding, 0);
     finish();
 }
 
@@ -198,16 +210,77 @@ static void test_bounds(void)
     start();
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING + CAPACITY; i++)
         CU_ASSERT_EQUAL(ask(&many[i]), CHV_OK);
-    CU_ASSERT_EQUAL(client.outstanding, CHV_REGISTRAR_OUTSTANDING);
-    CU_ASSERT_EQUAL(client.waiting, CAPACITY);
+    CU_ASSERT_EQUAL(client.proven.outstanding, CHV_REGISTRAR_OUTSTANDING);
+    CU_ASSERT_EQUAL(client.proven.waiting, CAPACITY);
     CU_ASSERT_EQUAL(ask(&over), CHV_ERR_BUSY);
     struct chv_registrar_request q = receive();
     reply(q.tag, CHV_REGISTRAR_OK, "");
     CU_ASSERT_TRUE(test_run(&t, is_done, &many[0]));
-    CU_ASSERT_EQUAL(client.outstanding, CHV_REGISTRAR_OUTSTANDING); /* the next one has taken its place */
-    CU_ASSERT_EQUAL(client.waiting, CAPACITY - 1);
+    CU_ASSERT_EQUAL(client.proven.outstanding, CHV_REGISTRAR_OUTSTANDING); /* the next one has taken its place */
+    CU_ASSERT_EQUAL(client.proven.waiting, CAPACITY - 1);
     CU_ASSERT_TRUE(test_run(&t, is_done, &many[CHV_REGISTRAR_OUTSTANDING + CAPACITY - 1]));
-    CU_ASSERT_EQUAL(client.waiting, 0);
+    CU_ASSERT_EQUAL(client.proven.waiting, 0);
+    finish();
+}
+
+/* However many strangers come, a few of their questions are out, and who has proven a key is asked about before the rest. */
+static void test_strangers(void)
+{
+    static struct asker strangers[CHV_REGISTRAR_STRANGERS + CHV_REGISTRAR_STRANGERS_WAITING],
+        proven[CHV_REGISTRAR_OUTSTANDING - CHV_REGISTRAR_STRANGERS];
+    const size_t all_strangers = sizeof strangers / sizeof strangers[0], room = sizeof proven / sizeof proven[0];
+    struct asker over = {.ask = NULL}, last = {.ask = NULL};
+    struct chv_registrar_request first = {.tag = 0};
+    memset(strangers, 0, sizeof strangers);
+    memset(proven, 0, sizeof proven);
+    start();
+    client.wait_ms = 60000;
+    for (size_t i = 0; i < all_strangers; i++)
+        CU_ASSERT_EQUAL(ask_of_stranger(&strangers[i]), CHV_OK);
+    CU_ASSERT_EQUAL(ask_of_stranger(&over), CHV_ERR_BUSY);
+    CU_ASSERT_EQUAL(client.strangers.outstanding, CHV_REGISTRAR_STRANGERS);
+    for (size_t i = 0; i < room; i++)
+        CU_ASSERT_EQUAL(ask(&proven[i]), CHV_OK);
+    CU_ASSERT_EQUAL(client.proven.outstanding, room);
+    CU_ASSERT_EQUAL(client.proven.waiting, 0); /* all are at the registrar at once, behind a few of the others */
+    for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
+        struct chv_registrar_request q = receive();
+        CU_ASSERT_EQUAL(q.kind, i < CHV_REGISTRAR_STRANGERS ? CHV_REGISTRAR_PEER : CHV_REGISTRAR_OPEN);
+        if (i == 0)
+            first = q;
+    }
+    CU_ASSERT_EQUAL(ask(&last), CHV_OK);
+    reply(first.tag, CHV_REGISTRAR_OK, ""); /* its room is not the next stranger's */
+    CU_ASSERT_TRUE(test_run(&t, is_done, &strangers[0]));
+    CU_ASSERT_EQUAL(receive().kind, CHV_REGISTRAR_OPEN);
+    CU_ASSERT_EQUAL(client.strangers.outstanding, CHV_REGISTRAR_STRANGERS - 1);
+    chv_registrar_client_cancel(&client, strangers[all_strangers - 1].ask);
+    CU_ASSERT_EQUAL(client.strangers.waiting, CHV_REGISTRAR_STRANGERS_WAITING - 1);
+    chv_registrar_client_connect(&client, -1);
+    CU_ASSERT_EQUAL(last.unanswered, 1);
+    CU_ASSERT_EQUAL(strangers[all_strangers - 2].unanswered, 1);
+    CU_ASSERT_EQUAL(strangers[all_strangers - 1].unanswered, 0);
+    finish();
+}
+
+static bool is_silent(void *arg)
+{
+    (void)arg;
+    return silences > 1;
+}
+
+/* A registrar that has a question and says nothing is told about, again and again; one that answers is not. */
+static void test_silent(void)
+{
+    struct asker one = {.ask = NULL}, two = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&one), CHV_OK);
+    reply(receive().tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &one));
+    CU_ASSERT_EQUAL(ask(&two), CHV_OK);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &two)); /* too late for who asked; the question is out yet */
+    CU_ASSERT_EQUAL(silences, 0);
+    CU_ASSERT_TRUE(test_run(&t, is_silent, NULL));
     finish();
 }
 
@@ -262,4 +335,5 @@ static void test_garbage(void)
 }
 
 TEST_MAIN("registrar client", {"answered", test_answered}, {"changes", test_changes}, {"deadline", test_deadline},
-          {"bounds", test_bounds}, {"cancelled", test_cancelled}, {"socket lost", test_lost}, {"garbage", test_garbage})
+          {"bounds", test_bounds}, {"strangers", test_strangers}, {"silent", test_silent},
+          {"cancelled", test_cancelled}, {"socket lost", test_lost}, {"garbage", test_garbage})

@@ -166,4 +166,24 @@ static void test_order(void)
     end();
 }
 
-TEST_MAIN("registrar process", {"order", test_order})
+/* Whoever asks whether it lives is told so, however often. */
+static void test_ping(void)
+{
+    struct chv_ipc_message message = {.kind = CHV_IPC_READY};
+    int fds[CHV_WORKERS_MAX];
+    size_t count;
+    begin();
+    CU_ASSERT_EQUAL(chv_ipc_receive(control, &message, fds, &count), CHV_OK);
+    CU_ASSERT_EQUAL(message.kind, CHV_IPC_READY);
+    for (unsigned i = 1; i <= 3; i++) {
+        const struct chv_ipc_message ping = {.kind = CHV_IPC_PING, .generation = i};
+        CU_ASSERT_EQUAL(chv_ipc_send(control, &ping, NULL, 0), CHV_OK);
+        CU_ASSERT_TRUE_FATAL(readable(control));
+        CU_ASSERT_EQUAL(chv_ipc_receive(control, &message, fds, &count), CHV_OK);
+        CU_ASSERT_EQUAL(message.kind, CHV_IPC_PONG);
+        CU_ASSERT_EQUAL(message.generation, i);
+    }
+    end();
+}
+
+TEST_MAIN("registrar process", {"order", test_order}, {"ping", test_ping})

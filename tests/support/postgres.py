@@ -10,9 +10,11 @@
 
 The server refuses to run as root: it then runs as `postgres`, or `nobody`.
 """
+import contextlib
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +94,21 @@ class Cluster:
 
     def kill(self):
         self.stop("immediate")
+
+    @contextlib.contextmanager
+    def standing_still(self):
+        """Connections are made, and nothing is answered."""
+        with open(os.path.join(self.data, "postmaster.pid"), encoding="utf-8") as f:
+            first = int(f.readline())
+        stopped = [first, *chv.processes_under(first)]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def sql(self, database, text):
         return self._run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-U", OWNER, "-d",

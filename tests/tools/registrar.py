@@ -70,6 +70,12 @@ class House:
     def refused(self, client_id, code=403, text="", **fields):
         self.client(client_id, code, text, **fields).sock.close()
 
+    def answer_to(self, client_id, **fields):
+        """The code of STATUS."""
+        with self.keys.client(self.site, client_id, **fields) as client:
+            chv.check_equal(client.handshake(), None, f"handshake of {client_id}")
+            return client.open()[0]
+
     def comes_in(self, client_id, **fields):
         self.client(client_id, **fields).close()
 
@@ -159,16 +165,42 @@ def test_what_comes_behind_open_is_not_lost():
         client.close()
 
 
-def test_a_registrar_that_hangs_is_503_in_the_end():
+def test_a_registrar_that_hangs_is_killed():
+    """Whoever waits gets 503; then another one takes over by itself, and sessions notice nothing."""
     with House() as house:
         house.put("cam1")
         live = house.client("cam1")
-        os.kill(house.pid("chv-registrar"), signal.SIGSTOP)
+        hanging, keeper, net = house.pid("chv-registrar"), house.pid("chv-keeper"), house.pid("chv-net")
+        os.kill(hanging, signal.SIGSTOP)
         house.refused("cam1", code=503, text=AWAY)
         serves(live)
-        os.kill(house.pid("chv-registrar"), signal.SIGCONT)
+        house.server.wait_for(r"error supervisor\[\d+\]: the registrar process does not answer: a call to sqlite:\S+ does "
+                              "not return: it is killed")
+        house.server.wait_for("the registrar process ended: signal 9")
+        house.server.wait_for("the registrar process serves again")
         house.comes_in("cam1")
+        serves(live)
         live.close()
+        chv.check(house.pid("chv-registrar") != hanging, "the same registrar")
+        chv.check_equal((house.pid("chv-keeper"), house.pid("chv-net")), (keeper, net), "the others")
+
+
+def test_a_database_that_hangs():
+    """Its server takes connections and says nothing: the registrar is killed, and is back when the server goes on."""
+    with postgres.Cluster() as pg:
+        os.chmod(pg.folder, 0o711)
+        with House(pg.uri("hangs")) as house:
+            house.put("cam1")
+            house.put("cam2")
+            live = house.client("cam1")
+            with pg.standing_still():
+                house.refused("cam2", code=503, text=AWAY)  # of cam1 it remembers all that it needs
+                house.server.wait_for("the registrar process does not answer: a call to postgresql:")
+                serves(live)
+            house.server.wait_for("the registrar process serves again")
+            until(lambda: house.answer_to("cam2") == 200, "cam2 is served")
+            serves(live)
+            live.close()
 
 
 def test_revoked_between_hello_and_open():
