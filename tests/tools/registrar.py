@@ -291,6 +291,28 @@ def test_a_revocation_while_many_wait_to_come_in():
         ended(live, "client is revoked")
 
 
+def test_strangers_do_not_stand_before_who_has_proven_a_key():
+    """Profile key: any number may ask whose their key is, and no OPEN waits behind more than a few of them."""
+    with House(workers="1", keeper_queue="4", profiles="psk, key") as house:
+        house.put("cam1")
+        server = identityclient.public_bytes(os.path.join(house.site.store, "server.pub"))
+        client = house.keys.client(house.site, "cam1")
+        house.sockets.append(client.sock)
+        os.kill(house.pid("chv-registrar"), signal.SIGSTOP)
+        for _ in range(40):
+            stranger = identityclient.IdentityClient(house.site, identityclient.KEY,
+                                                     identityclient.X25519PrivateKey.generate(), server)
+            house.sockets.append(stranger.sock)
+            stranger.send_hello()
+            with house.keys.client(house.site, "cam1") as other:  # answered behind the stranger's
+                chv.check_equal(other.handshake(), None, "handshake of cam1")
+        chv.check_equal(client.handshake(), None, "handshake of cam1")
+        client.send_record(rawclient.OPEN, rawclient.open_map())
+        os.kill(house.pid("chv-registrar"), signal.SIGCONT)
+        chv.check_equal(rawclient.status_of(client.read_record()[1])[0], 200, "STATUS of OPEN of cam1")
+        client.close()
+
+
 def test_many_changes_at_once():
     with House() as house:
         house.tool("many", "cam", "300")
