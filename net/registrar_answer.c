@@ -305,5 +305,7 @@ void chv_registrar_answer(struct chv_registrar *r, uint64_t now, uint64_t time, 
         a.verdict = CHV_VERDICT_EPOCH;
     if (q.kind == CHV_REGISTRAR_OPEN && !r->failing && chv_registrar_complete(r))
         note_open(r, now, time, &claim, &a);
+    if (a.known)
+        chv_registry_client_release(&a.client, claim.issue);
     fill_answer(&a, answer);
 }

@@ -95,7 +95,8 @@ static void deny(struct chv_server_conn *c, const struct chv_registrar_answer *a
     if (answer->verdict == CHV_VERDICT_MALFORMED)
         chv_server_say(c, CHV_LOG_ERROR, "its row in the registry cannot be believed: %s", answer->reason);
     const bool told = answer->known != 0 && answer->reason[0] != '\0' &&
-                      (answer->verdict == CHV_VERDICT_SUSPENDED || answer->verdict == CHV_VERDICT_REVOKED);
+                      (answer->verdict == CHV_VERDICT_SUSPENDED || answer->verdict == CHV_VERDICT_REVOKED ||
+                       answer->verdict == CHV_VERDICT_REMOVED);
     snprintf(text, sizeof text, "%s%s%s", what, told ? ": " : "", told ? answer->reason : "");
     chv_server_cut(c, 403, text);
 }

@@ -93,10 +93,40 @@ enum chv_err chv_registry_client_add_scope(struct chv_registry_client *client, c
     if (client->scope_count >= CHV_SCOPES_MAX)
         return CHV_ERR_SPACE;
     memmove(client->scopes[at + 1], client->scopes[at], (client->scope_count - at) * sizeof client->scopes[0]);
+    memmove(client->held + at + 1, client->held + at, client->scope_count - at);
+    client->held[at] = false;
     memset(client->scopes[at], 0, sizeof client->scopes[at]);
     memcpy(client->scopes[at], scope, strlen(scope));
     client->scope_count++;
     return CHV_OK;
+}
+
+/* In front of a scope's name, which cannot have it. */
+static const char scope_held = '+';
+
+bool chv_registry_client_has_scope(const struct chv_registry_client *client, const char *scope, bool *held)
+{
+    for (size_t i = 0; i < client->scope_count; i++)
+        if (strcmp(client->scopes[i], scope) == 0) {
+            if (held != NULL)
+                *held = client->held[i];
+            return true;
+        }
+    return false;
+}
+
+void chv_registry_client_release(struct chv_registry_client *client, struct chv_issue issue)
+{
+    size_t kept = 0;
+    /* by the serial alone: a key update in band hands the same one on into the next epoch, with the rights it had */
+    if (client->profile == CHV_PROFILE_KEY || issue.serial >= client->latest.serial)
+        return;
+    for (size_t i = 0; i < client->scope_count; i++)
+        if (!client->held[i])
+            memmove(client->scopes[kept++], client->scopes[i], sizeof client->scopes[0]);
+    memset(client->scopes + kept, 0, (client->scope_count - kept) * sizeof client->scopes[0]);
+    memset(client->held, 0, sizeof client->held);
+    client->scope_count = kept;
 }
 
 void chv_registry_scopes_format(const struct chv_registry_client *client, char separator,
@@ -107,6 +137,8 @@ void chv_registry_scopes_format(const struct chv_registry_client *client, char s
         size_t len = strnlen(client->scopes[i], CHV_SCOPE_MAX);
         if (i > 0)
             out[at++] = separator;
+        if (client->held[i])
+            out[at++] = scope_held;
         memcpy(out + at, client->scopes[i], len);
         at += len;
     }
@@ -117,9 +149,12 @@ bool chv_registry_scopes_parse(const char *text, char separator, struct chv_regi
 {
     client->scope_count = 0;
     memset(client->scopes, 0, sizeof client->scopes);
+    memset(client->held, 0, sizeof client->held);
     if (text[0] == '\0')
         return true;
     for (size_t n = 0; n < CHV_SCOPES_MAX; n++) {
+        client->held[n] = text[0] == scope_held;
+        text += client->held[n];
         const char *end = strchrnul(text, separator);
         size_t len = (size_t)(end - text);
         if (len > CHV_SCOPE_MAX)
@@ -141,7 +176,8 @@ static bool scopes_valid(const struct chv_registry_client *c)
     if (c->scope_count > CHV_SCOPES_MAX)
         return false;
     for (size_t i = 0; i < c->scope_count; i++)
-        if (!chv_scope_valid(c->scopes[i]) || (i > 0 && strcmp(c->scopes[i - 1], c->scopes[i]) >= 0))
+        if (!chv_scope_valid(c->scopes[i]) || (i > 0 && strcmp(c->scopes[i - 1], c->scopes[i]) >= 0) ||
+            (c->held[i] && c->profile == CHV_PROFILE_KEY))
             return false;
     return true;
 }
@@ -172,8 +208,8 @@ static const char *wrong_field(const struct chv_registry_client *c)
         return "status";
     if (c->profile != CHV_PROFILE_PSK && c->profile != CHV_PROFILE_KEY && c->profile != CHV_PROFILE_KEY_PSK)
         return "profile";
-    if ((c->flags &
-         ~(unsigned)(CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED | CHV_CLIENT_PENDING | CHV_CLIENT_REPLACED)) != 0)
+    if ((c->flags & ~(unsigned)(CHV_CLIENT_NO_UPDATE | CHV_CLIENT_NARROWED | CHV_CLIENT_PENDING | CHV_CLIENT_REPLACED |
+                                CHV_CLIENT_NARROWED_OLD)) != 0)
         return "flags";
     if (!issue_valid(c->minimum))
         return "minimum";
@@ -218,6 +254,10 @@ bool chv_registry_client_confirm(struct chv_registry_client *client, struct chv_
         client->flags &= ~(unsigned)CHV_CLIENT_NO_UPDATE;
         client->flags |= CHV_CLIENT_REPLACED;
     }
+    if (issue.serial >= client->latest.serial) { /* what came before it is denied */
+        memset(client->held, 0, sizeof client->held);
+        client->flags &= ~(unsigned)CHV_CLIENT_NARROWED_OLD;
+    }
     if (chv_issue_compare(issue, client->latest) > 0) {
         /* its serial stays what it is where only the epoch is newer: serials never go back */
         client->latest.epoch = issue.epoch;
@@ -242,6 +282,7 @@ const char *chv_verdict_text(enum chv_verdict verdict)
         [CHV_VERDICT_UNKNOWN] = "client is not registered",
         [CHV_VERDICT_SUSPENDED] = "client is suspended",
         [CHV_VERDICT_REVOKED] = "client is revoked",
+        [CHV_VERDICT_REMOVED] = "client was removed",
         [CHV_VERDICT_SUPERSEDED] = "credential is superseded by a newer one",
         [CHV_VERDICT_CLONE] = "credential is older than one that was used already",
         [CHV_VERDICT_EXPIRED] = "client has expired",
@@ -268,8 +309,9 @@ enum chv_verdict chv_registry_judge(const struct chv_registry_client *client, co
     case CHV_CLIENT_SUSPENDED:
         return CHV_VERDICT_SUSPENDED;
     case CHV_CLIENT_REVOKED:
-    case CHV_CLIENT_REMOVED:
         return CHV_VERDICT_REVOKED;
+    case CHV_CLIENT_REMOVED:
+        return CHV_VERDICT_REMOVED;
     case CHV_CLIENT_MALFORMED:
     default:
         return CHV_VERDICT_MALFORMED;

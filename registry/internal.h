@@ -26,8 +26,8 @@ struct chv_registry_shown chv_registry_show(const char *text);
 /* Whether `text` is at most `max` bytes of UTF-8 (RFC 3629) without control characters. */
 bool chv_registry_text_valid(const char *text, size_t max);
 
-/* "a b c" of scopes in canonical order; the room is enough for every valid client. */
-enum { CHV_REGISTRY_SCOPES_TEXT = CHV_SCOPES_MAX * (CHV_SCOPE_MAX + 1) + 1 };
+/* "a +b c" of scopes in canonical order, + for one that is held back; the room is enough for every valid client. */
+enum { CHV_REGISTRY_SCOPES_TEXT = CHV_SCOPES_MAX * (CHV_SCOPE_MAX + 2) + 1 };
 void chv_registry_scopes_format(const struct chv_registry_client *client, char separator,
                                 char out[static CHV_REGISTRY_SCOPES_TEXT]);
 /* Strict: sorted, none twice, single separators.  False and no scopes otherwise. */

@@ -73,6 +73,7 @@ enum chv_client_flag {
     CHV_CLIENT_NO_UPDATE = 1, /* its key leaked, and the one in its place did not come in yet: no key update in band */
     CHV_CLIENT_NARROWED = 2,  /* `scopes` are fewer than its latest credential's: the deny snapshot has to say so */
     CHV_CLIENT_PENDING = 4,   /* its latest credential was numbered, and is not known to have been written out yet */
+    CHV_CLIENT_NARROWED_OLD = 16, /* the same of credentials before its latest, which was not used yet */
     CHV_CLIENT_REPLACED =
         8 /* the confirmed credential is in the place of one that leaked: no older one's session stays */
 };
@@ -89,6 +90,8 @@ struct chv_registry_client {
     /* Rights are the intersection of these with the credential's; profile key: these.  Sorted, none twice. */
     size_t scope_count;
     char scopes[CHV_SCOPES_MAX][CHV_SCOPE_MAX + 1];
+    /* Of those: not for credentials with a lower serial than the latest, which has them again; until it was used. */
+    bool held[CHV_SCOPES_MAX];
     bool has_identity; /* profile key: always */
     enum chv_curve identity_curve;
     uint8_t
@@ -101,13 +104,17 @@ struct chv_registry_client {
 
 /* Adds a scope in its place, as chv_credential_add_scope. */
 enum chv_err chv_registry_client_add_scope(struct chv_registry_client *client, const char *scope) CHV_MUST_CHECK;
+/* Whether the client has that scope; *held (or NULL): only by its latest credential. */
+bool chv_registry_client_has_scope(const struct chv_registry_client *client, const char *scope, bool *held);
+/* Takes out the scopes that are held back from that credential. */
+void chv_registry_client_release(struct chv_registry_client *client, struct chv_issue issue);
 /*
  * Whether a client is well-formed: what put() asks of one and get() promises.  CHV_ERR_ARGUMENT, and `why` names the id
  * (cleaned of control characters) and the field.  Times pass for numbers up to 2^63 - 1.
  */
 enum chv_err chv_registry_client_check(const struct chv_registry_client *client, struct chv_why *why) CHV_MUST_CHECK;
 /*
- * A credential that is newer than the confirmed one came in: confirmed, minimum, latest and flags become what
+ * A credential that is newer than the confirmed one came in: confirmed, minimum, latest, held and flags become what
  * chv_registry_seen makes of them.  Whether that is a change for others than this client's own record: a minimum that is
  * raised, or key update in band that is on again.
  */
@@ -414,13 +421,14 @@ enum chv_verdict {
     CHV_VERDICT_OK,
     CHV_VERDICT_UNKNOWN, /* not registered; never from a registry that is not COMPLETE */
     CHV_VERDICT_SUSPENDED,
-    CHV_VERDICT_REVOKED,    /* or removed */
+    CHV_VERDICT_REVOKED,
     CHV_VERDICT_SUPERSEDED, /* older than the minimum */
     CHV_VERDICT_CLONE,      /* older than one that was confirmed: somebody kept a copy */
     CHV_VERDICT_EXPIRED,
     CHV_VERDICT_PROFILE,   /* registered for identity keys only, or not for these */
     CHV_VERDICT_IDENTITY,  /* the identity key is not this client's */
     CHV_VERDICT_MALFORMED, /* its row cannot be believed */
+    CHV_VERDICT_REMOVED,
     CHV_VERDICT_EPOCH, /* the master of the credential's epoch leaked: the registrar's word, not chv_registry_lookup's */
     CHV_VERDICT_COUNT
 };
@@ -434,7 +442,7 @@ struct chv_registry_answer {
     bool known;          /* `client` is set: there is a row or line (MALFORMED: id and reason only) */
     bool has_scopes;     /* client.scopes limit the rights; false only for an OK without a COMPLETE registry */
     bool newer;          /* claim.issue is newer than the confirmed one: tell chv_registry_seen at once */
-    struct chv_registry_client client;
+    struct chv_registry_client client; /* chv_registry_client_release takes out what claim.issue does not have */
 };
 
 /*

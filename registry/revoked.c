@@ -126,7 +126,7 @@ static const char *parse_line(char *line, struct entry *e)
     line += strspn(line, " ");
     if (strncmp(line, scopes_are, strlen(scopes_are)) == 0) {
         char *scopes = next_word(&line) + strlen(scopes_are);
-        if (!chv_registry_scopes_parse(scopes, ',', &checked))
+        if (strchr(scopes, '+') != NULL || !chv_registry_scopes_parse(scopes, ',', &checked))
             return "has scopes that are unknown words or not in order";
         e->scopes = strdup(scopes);
         line += strspn(line, " ");
@@ -447,6 +447,8 @@ static bool write_reason(FILE *out, const struct chv_registry_client *c)
         return fprintf(out, " suspended%s%s", c->reason[0] != '\0' ? ": " : "", c->reason) > 0;
     if (c->status != CHV_CLIENT_ACTIVE && (bare_reason(c->reason) != c->reason || chv_revoked_is_suspended(c->reason)))
         return fprintf(out, " revoked: %s", c->reason) > 0;
+    if (c->status == CHV_CLIENT_REMOVED && c->reason[0] == '\0')
+        return fprintf(out, " removed") > 0;
     /* a reason that would be read as scopes is not worth its line */
     if (c->reason[0] == '\0' || strncmp(c->reason, "scopes=", strlen("scopes=")) == 0)
         return true;
@@ -464,8 +466,10 @@ static enum chv_err write_client(void *arg, const struct chv_registry_client *c)
         ok = fprintf(out, "%s 1.1", c->id) > 0; /* narrowed only */
     else
         ok = fprintf(out, "%s *", c->id) > 0;
-    if (ok && (c->flags & CHV_CLIENT_NARROWED) != 0) {
-        chv_registry_scopes_format(c, ',', scopes);
+    if (ok && (c->flags & (CHV_CLIENT_NARROWED | CHV_CLIENT_NARROWED_OLD)) != 0) {
+        struct chv_registry_client least = *c; /* a line does not tell one credential from another */
+        chv_registry_client_release(&least, (struct chv_issue){0, 0});
+        chv_registry_scopes_format(&least, ',', scopes);
         ok = fprintf(out, " scopes=%s", scopes) > 0;
     }
     if (ok)

@@ -17,12 +17,13 @@ static const char *const texts[CHV_SQL_COUNT] = {
     [CHV_SQL_CLIENT_GET] = "SELECT " CLIENT_COLUMNS " FROM clients WHERE id = $1",
     [CHV_SQL_CLIENT_BY_KEY] = "SELECT " CLIENT_COLUMNS " FROM clients WHERE identity = $1 AND identity_curve = $2",
     /* a status that is none is listed whatever is asked for: it has to be noticed */
-    [CHV_SQL_CLIENT_LIST] = "SELECT " CLIENT_COLUMNS " FROM clients WHERE id > $1"
-                            " AND (status IN ($2, $3, $4, $5) OR status NOT IN (1, 2, 3, 4))"
-                            " AND ($6 = 0 OR (not_after > 0 AND not_after < $6))"
-                            " AND ($7 = 0 OR $7 = " EPOCH_IN_USE ")"
-                            " AND ($8 = 0 OR status <> 1 OR flags % 4 >= 2 OR minimum_epoch > 1 OR minimum_serial > 1)"
-                            " ORDER BY id LIMIT $9",
+    [CHV_SQL_CLIENT_LIST] =
+        "SELECT " CLIENT_COLUMNS " FROM clients WHERE id > $1"
+        " AND (status IN ($2, $3, $4, $5) OR status NOT IN (1, 2, 3, 4))"
+        " AND ($6 = 0 OR (not_after > 0 AND not_after < $6))"
+        " AND ($7 = 0 OR $7 = " EPOCH_IN_USE ")"
+        " AND ($8 = 0 OR status <> 1 OR flags % 4 >= 2 OR flags % 32 >= 16 OR minimum_epoch > 1 OR minimum_serial > 1)"
+        " ORDER BY id LIMIT $9",
     /* nothing that must only grow goes back, whatever a caller made of an older copy */
     [CHV_SQL_CLIENT_PUT] =
         "INSERT INTO clients (" CLIENT_COLUMNS ")"

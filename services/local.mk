@@ -24,5 +24,7 @@ services_libservices_la_SOURCES = \
 	services/message.h \
 	services/message_client.c \
 	services/message_server.c \
+	services/scopes.c \
+	services/scopes.h \
 	$(NULL)
 services_libservices_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(CRYPTO_CFLAGS)

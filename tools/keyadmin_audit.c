@@ -143,6 +143,7 @@ int keyadmin_audit_seal(const struct chv_cli_args *args)
         err = audit_report(&report, &seal, chv_cli_given(args, "json"));
     keyadmin_registry_close(&reg);
     keyadmin_server_close(&server);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why); /* before a signal that came ends the program */
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }

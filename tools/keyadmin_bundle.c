@@ -134,8 +134,9 @@ int keyadmin_bundle_unpack(const struct chv_cli_args *args)
         err = unpack_print(args, &in, &entry, uri);
     chv_wipe(&entry, sizeof entry);
     chv_bundle_close(in.reader);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why); /* before a signal that came ends the program */
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }
 
 /* --- list ----------------------------------------------------------------------------------------------------------

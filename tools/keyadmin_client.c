@@ -355,8 +355,9 @@ static int client_issue(struct client_job *job)
         err = client_result(job, &why);
     keyadmin_registry_close(&job->registry);
     keyadmin_server_close(&job->server);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why); /* before a signal that came ends the program */
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }
 
 int keyadmin_client_add(const struct chv_cli_args *args)

@@ -38,12 +38,13 @@ json_t *keyadmin_client_json(const struct chv_registry_client *c)
 {
     struct chv_identity identity = {.curve = c->identity_curve};
     char fingerprint[CHV_FINGERPRINT_MAX];
-    json_t *o = json_object(), *scopes = json_array();
+    json_t *o = json_object(), *scopes = json_array(), *held = json_array();
     (void)json_object_set_new(o, "client", json_string(c->id));
     (void)json_object_set_new(o, "status", json_string(chv_client_status_name(c->status)));
     if (c->status == CHV_CLIENT_MALFORMED) {
         (void)json_object_set_new(o, "reason", json_string(c->reason));
         json_decref(scopes);
+        json_decref(held);
         return o;
     }
     if (c->profile != 0)
@@ -51,6 +52,12 @@ json_t *keyadmin_client_json(const struct chv_registry_client *c)
     for (size_t i = 0; i < c->scope_count; i++)
         (void)json_array_append_new(scopes, json_string(c->scopes[i]));
     (void)json_object_set_new(o, "scopes", scopes);
+    for (size_t i = 0; i < c->scope_count; i++)
+        if (c->held[i])
+            (void)json_array_append_new(held, json_string(c->scopes[i]));
+    if (json_array_size(held) > 0)
+        (void)json_object_set(o, "held_back", held);
+    json_decref(held);
     put_time(o, "expires", c->not_after, "never");
     if (c->latest.serial != 0) {
         (void)json_object_set_new(o, "epoch", json_integer(c->latest.epoch));

@@ -89,8 +89,11 @@ static enum chv_err state_scopes(struct state_change *change, struct chv_why *wh
     change->widened = !within && c->profile != CHV_PROFILE_KEY; /* profile key: there is no credential to say less */
     if (change->widened || (within && all))
         return CHV_OK;
+    for (size_t i = 0; i < wanted.scope_count; i++)
+        (void)chv_registry_client_has_scope(c, wanted.scopes[i], &wanted.held[i]); /* it stays held back */
     c->scope_count = wanted.scope_count;
     memcpy(c->scopes, wanted.scopes, sizeof c->scopes);
+    memcpy(c->held, wanted.held, sizeof c->held);
     if (c->profile != CHV_PROFILE_KEY)
         c->flags |= CHV_CLIENT_NARROWED;
     change->changed = true;
@@ -191,10 +194,11 @@ static int state_run(const struct chv_cli_args *args, const char *action, state_
     if (err == CHV_OK && !change.widened)
         err = state_print(&change, &reg);
     keyadmin_registry_close(&reg);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why); /* before a signal that came ends the program */
     chv_cli_release_signals();
     if (widened != NULL)
         *widened = change.widened;
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }
 
 int keyadmin_client_revoke(const struct chv_cli_args *args)

@@ -254,12 +254,14 @@ int keyadmin_epoch_new(const struct chv_cli_args *args)
         if (!written)
             epoch_tell_lines(&e->plan, e->server.config_file);
     }
+    if (err != CHV_OK)
+        code = chv_cli_why(err, &why); /* before a signal that came ends the program */
     chv_backup_free(e->backup);
     keyadmin_server_close(&e->server);
-    chv_cli_release_signals();
     chv_wipe(e, sizeof *e);
     free(e);
-    return err == CHV_OK ? code : chv_cli_why(err, &why);
+    chv_cli_release_signals();
+    return code;
 }
 
 /* --- epoch list, status ----------------------------------------------------------------------------------------------
@@ -497,6 +499,7 @@ int keyadmin_epoch_retire(const struct chv_cli_args *args)
         epoch_print_retired(args, &server, epoch, &plan);
     }
     keyadmin_server_close(&server);
+    int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why); /* before a signal that came ends the program */
     chv_cli_release_signals();
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+    return code;
 }

@@ -12,13 +12,9 @@
 
 bool keyadmin_scopes_within(const struct chv_registry_client *a, const struct chv_registry_client *b)
 {
-    for (size_t i = 0; i < a->scope_count; i++) {
-        bool found = false;
-        for (size_t k = 0; k < b->scope_count && !found; k++)
-            found = strcmp(a->scopes[i], b->scopes[k]) == 0;
-        if (!found)
+    for (size_t i = 0; i < a->scope_count; i++)
+        if (!chv_registry_client_has_scope(b, a->scopes[i], NULL))
             return false;
-    }
     return true;
 }
 
@@ -27,6 +23,29 @@ static void grant_scopes(struct chv_registry_client *client, const struct chv_cr
     _Static_assert(sizeof client->scopes == sizeof c->scopes, "both have room for the same");
     client->scope_count = c->scope_count;
     memcpy(client->scopes, c->scopes, sizeof client->scopes);
+    memset(client->held, 0, sizeof client->held);
+}
+
+/* What is taken from a credential stays taken from it: what a wider one has is held back from it until that was used. */
+static void grant_wider(struct chv_registry_client *client, const struct chv_registry_client *before,
+                        const struct chv_credential *c)
+{
+    grant_scopes(client, c);
+    for (size_t i = 0; i < client->scope_count; i++) {
+        bool held = false;
+        client->held[i] = !chv_registry_client_has_scope(before, client->scopes[i], &held) || held;
+    }
+    /* the one that it has may say more than that */
+    if ((before->flags & CHV_CLIENT_NARROWED) != 0 || !keyadmin_scopes_within(before, client))
+        client->flags |= CHV_CLIENT_NARROWED_OLD;
+    client->flags &= ~(unsigned)CHV_CLIENT_NARROWED;
+}
+
+/* Older credentials are denied: nothing has to be held back from them. */
+static void grant_only(struct chv_registry_client *client)
+{
+    memset(client->held, 0, sizeof client->held);
+    client->flags &= ~(unsigned)(CHV_CLIENT_NARROWED | CHV_CLIENT_NARROWED_OLD);
 }
 
 static bool grant_same_scopes(const struct chv_registry_client *client, const struct chv_credential *c)
@@ -208,18 +227,15 @@ static enum chv_err grant_reissue(struct keyadmin_registry *reg, struct keyadmin
         if (err != CHV_OK)
             return err;
         client->not_after = c->not_after;
-        grant_scopes(client, c);
+        grant_wider(client, &before, c);
         client->flags &= ~(unsigned)CHV_CLIENT_NO_UPDATE;
-        /* the one that it has may say more */
-        if (!keyadmin_scopes_within(&before, client))
-            client->flags |= CHV_CLIENT_NARROWED;
         if (client->profile == CHV_PROFILE_KEY_PSK)
             grant_identity(client, wish->has_identity ? &wish->identity : NULL);
     }
     if (wish->leaked && chv_issue_compare(client->minimum, client->latest) < 0) {
         client->minimum = client->latest;
         client->flags |= CHV_CLIENT_NO_UPDATE;
-        client->flags &= ~(unsigned)CHV_CLIENT_NARROWED;
+        grant_only(client);
     } else if (grant->again) {
         grant_take(wish, grant);
         return CHV_OK;

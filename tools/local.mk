@@ -74,7 +74,7 @@ tools_keyadmin_SOURCES = \
 	$(NULL)
 tools_keyadmin_CFLAGS = $(tool_cflags)
 tools_keyadmin_CPPFLAGS = $(tool_cppflags)
-tools_keyadmin_LDADD = tools/libserverconfig.la $(tool_libs)
+tools_keyadmin_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs)
 
 bin_PROGRAMS += tools/chaveiro
 tools_chaveiro_SOURCES = \

@@ -41,7 +41,7 @@ static void test_statuses(void)
     CU_ASSERT_EQUAL(verdict(r, "a", 1, 1), CHV_VERDICT_REVOKED);
     c.status = CHV_CLIENT_REMOVED;
     OK(put_client(r, &c, NULL));
-    CU_ASSERT_EQUAL(verdict(r, "a", 9, 9), CHV_VERDICT_REVOKED);
+    CU_ASSERT_EQUAL(verdict(r, "a", 9, 9), CHV_VERDICT_REMOVED);
     c.status = CHV_CLIENT_ACTIVE;
     c.not_after = NOW;
     OK(put_client(r, &c, NULL));
@@ -74,6 +74,42 @@ static void test_issues(void)
     OK(put_client(r, &c, NULL));
     CU_ASSERT_EQUAL(verdict(r, "a", 2, 3), CHV_VERDICT_SUPERSEDED);
     CU_ASSERT_EQUAL(verdict(r, "a", 2, 5), CHV_VERDICT_OK);
+    chv_registry_close(r);
+}
+
+/* What a wider credential has is not given back to the one before it, whose successor in band is the same one still. */
+static void test_held_back(void)
+{
+    struct chv_registry *r = open_mode(fresh_sqlite(), CHV_REGISTRY_CREATE);
+    struct chv_registry_client c = make_client("a", 1, 2), got;
+    CU_ASSERT_EQUAL(c.scope_count, 2);
+    c.minimum = (struct chv_issue){1, 1};
+    c.held[1] = true;
+    c.flags = CHV_CLIENT_NARROWED_OLD;
+    OK(put_client(r, &c, NULL));
+    OK(chv_registry_get(r, "a", &got, NULL));
+    CU_ASSERT(got.scope_count == 2 && !got.held[0] && got.held[1]);
+    const struct chv_issue issues[] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}};
+    for (size_t i = 0; i < 4; i++) {
+        struct chv_registry_answer answer =
+            ask(r, (struct chv_registry_claim){.id = "a", .profile = CHV_PROFILE_PSK, .issue = issues[i]});
+        CU_ASSERT_EQUAL(answer.verdict, CHV_VERDICT_OK);
+        chv_registry_client_release(&answer.client, issues[i]);
+        CU_ASSERT_EQUAL(answer.client.scope_count, i < 2 ? 1 : 2);
+        CU_ASSERT_STRING_EQUAL(answer.client.scopes[0], c.scopes[0]);
+    }
+    const struct chv_registry_seen older = {.id = "a", .issue = {2, 1}, .time = NOW},
+                                   newer = {.id = "a", .issue = {2, 2}, .time = NOW};
+    OK(chv_registry_seen(r, &older, 1, "test", NULL));
+    OK(chv_registry_get(r, "a", &got, NULL));
+    CU_ASSERT(got.held[1] && got.flags == CHV_CLIENT_NARROWED_OLD);
+    OK(chv_registry_seen(r, &newer, 1, "test", NULL));
+    OK(chv_registry_get(r, "a", &got, NULL));
+    CU_ASSERT(got.scope_count == 2 && !got.held[1] && got.flags == 0);
+    OK(chv_registry_client_add_scope(&c, "a"));
+    CU_ASSERT(!c.held[0] && !c.held[1] && c.held[2]);
+    c.profile = CHV_PROFILE_KEY;
+    CU_ASSERT_EQUAL(chv_registry_client_check(&c, NULL), CHV_ERR_ARGUMENT);
     chv_registry_close(r);
 }
 
@@ -149,4 +185,4 @@ static void test_names(void)
 }
 
 TEST_MAIN("registry lookup", {"status and expiry", test_statuses}, {"older and newer credentials", test_issues},
-          {"identity keys", test_identities}, {"names", test_names})
+          {"scopes that are held back", test_held_back}, {"identity keys", test_identities}, {"names", test_names})

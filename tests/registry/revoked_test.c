@@ -125,6 +125,7 @@ static void test_hostile_lines(void)
         "cam1 * scopes=,a\n",
         "cam1 * scopes=A\n",
         "cam1 * scopes=a*\n",
+        "cam1 * scopes=+a\n",
         "cam1 * \x01\n",
         "cam1 * bad \xff utf\n",
         "cam1 * \x1b[2Jhidden\n",
@@ -268,6 +269,10 @@ static void test_snapshot(void)
             c.flags = CHV_CLIENT_NARROWED;
             (void)snprintf(c.reason, sizeof c.reason, "%s", "only reading");
         }
+        if (i == 4) { /* the line is about the old credential, too */
+            c.flags = CHV_CLIENT_NARROWED_OLD;
+            c.held[0] = true;
+        }
         if (i == 6) {
             c.status = CHV_CLIENT_REVOKED;
             (void)snprintf(c.reason, sizeof c.reason, "%s", "scopes=tunnel:all");
@@ -280,8 +285,8 @@ static void test_snapshot(void)
     char *text = read_file(path);
     CU_ASSERT_STRING_EQUAL(text, "# deny snapshot of generation 7\n"
                                  "narrowed 1.1 scopes=files:ro,message only reading\n"
-                                 "raised 2.3\n"
-                                 "removed *\n"
+                                 "raised 2.3 scopes=message\n"
+                                 "removed * removed\n"
                                  "revoked * roubado em Évora # 3\n"
                                  "suspended * suspended\n"
                                  "tricky *\n");

@@ -130,7 +130,7 @@ def test_who_comes_in():
         house.refused("cam5", text="client has expired")
         house.refused("cam6", text="no scope 'message'")
         house.refused("cam7", text="registered for another profile")
-        house.refused("cam8", text="client is revoked")
+        house.refused("cam8", text="client was removed")
         log = house.site.log()
         chv.check(re.search(r"client 'cam3': refused 403: client is revoked: stolen", log), "a line in the log")
 

@@ -60,13 +60,56 @@ def test_live_sessions_are_cut_by_keyadmin():
         fleet.reissue("reissued", "reissued.new")
         fleet.cut(live["revoked"], "client is revoked: stolen")
         fleet.cut(live["suspended"], "client is suspended: in repair")
-        fleet.cut(live["removed"], "client is revoked")
+        fleet.cut(live["removed"], "403: client was removed")
+        fleet.site.server.wait_for("client 'removed': .*client was removed")
         fleet.cut(live["narrowed"], "scope 'message' was taken away")
         fleet.cut(live["leaked"], "credential is superseded")
         for name in ("reissued", "other"):
             fleet.says(live[name], "two")
             live[name].stdin.close()
             live[name].wait(0)
+
+
+def test_what_was_taken_comes_back_with_the_new_key_only():
+    """Narrowed, then widened by a new credential: the old one gets nothing back, also once the new one is known."""
+    with Running() as fleet:
+        fleet.add("cam1", "--scope", "message", "--scope", "files:ro")
+        fleet.site.start()
+        fleet.send("cam1")
+        fleet.state("set-scopes", "cam1", "files:ro")
+        chv.check_equal(fleet.show("cam1").get("narrowed"), True, "narrowed")
+        until(lambda: b"no scope 'message'" in fleet.send("cam1", code=None).stderr, "narrowed")
+        fleet.json("client", "set-scopes", "cam1", "message", "files:ro", *fleet.made(), "--out", fleet.path("wide.key"))
+        shown = fleet.show("cam1")
+        chv.check_equal(("narrowed" in shown, shown["scopes"], shown["held_back"]),
+                        (False, ["files:ro", "message"], ["message"]), "widened")
+        chv.check_in("held back:      message", chv.run("keyadmin", "client", "show", "cam1", *fleet.config()).stdout, "show")
+        live = fleet.chat("wide")  # the server has the change by now
+        chv.check_in("403", fleet.send("cam1", code=NOPERM).stderr, "the old key")
+        live.stdin.close()
+        live.wait(0)
+        shown = fleet.show("cam1")
+        chv.check_equal([name for name in ("narrowed", "held_back") if name in shown], [], "the new one was used")
+        # a scope that it never had, and one taken away meanwhile: the old key has neither
+        for name in ("cam2", "cam3"):
+            fleet.add(name, "--scope", "files:ro")
+        fleet.json("client", "set-scopes", "cam2", "message", "files:ro", *fleet.made(), "--out", fleet.path("two.key"))
+        fleet.state("set-scopes", "cam2", "message")
+        chv.check_equal(fleet.show("cam2")["held_back"], ["message"], "it stays held back")
+        fleet.send("two")
+        chv.check_in("no scope 'message'", fleet.send("cam3", code=NOPERM).stderr, "another client")
+
+
+def test_the_old_key_stays_narrow_while_the_new_one_waits():
+    with Running() as fleet:
+        fleet.add("cam1", "--scope", "message", "--scope", "files:ro")
+        fleet.state("set-scopes", "cam1", "files:ro")
+        fleet.json("client", "set-scopes", "cam1", "message", "files:ro", *fleet.made(), "--out", fleet.path("wide.key"))
+        fleet.site.start()
+        for _ in range(2):
+            chv.check_in("no scope 'message'", fleet.send("cam1", code=NOPERM).stderr, "the old key")
+        fleet.send("wide")
+        chv.check_in("older than one", fleet.send("cam1", code=NOPERM).stderr, "the old key, afterwards")
 
 
 def test_without_a_registry_the_reason_is_said_once():
