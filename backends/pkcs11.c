@@ -287,7 +287,7 @@ static enum chv_err check_useful(struct pkcs11_ctx *c, uint32_t capabilities, st
     for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++)
         if ((capabilities & needs[i].all) == 0)
             return chv_fail(why, CHV_ERR_UNSUPPORTED,
-                            "backend \"pkcs11\": the token has no %s that a suite could use: %.180s; %.180s",
+                            "backend \"pkcs11\": the token has no %s that a suite could use: %.470s; %.470s",
                             needs[i].what, c->lacks[needs[i].first].text, c->lacks[needs[i].first + 1].text);
     return CHV_OK;
 }

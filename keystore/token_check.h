@@ -15,7 +15,7 @@ enum chv_token_answer {
 };
 
 struct chv_token_check {
-    char name[256]; /* label, serial, module */
+    char name[512]; /* label, serial, module */
     struct chv_p11_token_info info;
     struct {
         const char *name; /* "CKM_SHA256_HMAC" */

@@ -68,13 +68,11 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
 
 static void note(struct chv_keeper *keeper, uint64_t now, enum chv_log_level level, const char *text)
 {
-    char beginning[sizeof keeper->complaint];
-    (void)snprintf(beginning, sizeof beginning, "%s", text);
     bool same_second = now == keeper->complained;
-    if (same_second && (keeper->complaints >= COMPLAINTS_MAX || strcmp(beginning, keeper->complaint) == 0))
+    if (same_second && (keeper->complaints >= COMPLAINTS_MAX || strcmp(text, keeper->complaint) == 0))
         return;
     keeper->complaints = same_second ? keeper->complaints + 1 : 1;
-    memcpy(keeper->complaint, beginning, sizeof beginning);
+    (void)snprintf(keeper->complaint, sizeof keeper->complaint, "%s", text);
     keeper->complained = now;
     chv_log(level, "%s", text);
 }

@@ -89,12 +89,12 @@ struct chv_keeper {
     enum chv_curve identity_curve;
     bool receipts; /* the configuration has them */
     struct chv_clockmark mark;
-    uint64_t complained; /* when a failure was last logged: the same one at most once a second */
-    unsigned complaints; /* in that second, if they differ: a few */
-    char complaint[256]; /* the last one's beginning */
-    uint64_t asked;      /* when it was last asked something */
-    bool failing;        /* the keystore did not answer the last time, */
-    bool refused;        /* for its PIN was wrong or is locked */
+    uint64_t complained;                    /* when a failure was last logged: the same one at most once a second */
+    unsigned complaints;                    /* in that second, if they differ: a few */
+    char complaint[sizeof(struct chv_why)]; /* the last one */
+    uint64_t asked;                         /* when it was last asked something */
+    bool failing;                           /* the keystore did not answer the last time, */
+    bool refused;                           /* for its PIN was wrong or is locked */
 };
 
 /*

@@ -261,7 +261,7 @@ enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, 
 {
     struct view v;
     PKCS11_SLOT *slot = NULL;
-    char padded[33], where[256];
+    char padded[33], where[512];
     size_t len = strlen(label);
     if (len == 0 || len > 32)
         return chv_fail(why, CHV_ERR_ARGUMENT, "a token's label has 1 to 32 bytes, this one %zu", len);
@@ -270,7 +270,7 @@ enum chv_err chv_p11_token_init(const char *module_path, const char *init_args, 
         return err;
     /* C_InitToken reads 32 bytes, whatever libp11 is given (PKCS #11 2.40, 5.5) */
     (void)snprintf(padded, sizeof padded, "%-32s", label);
-    (void)snprintf(where, sizeof where, "token \"%s\" in %.200s", label, v.path);
+    (void)snprintf(where, sizeof where, "token \"%s\" in %.384s", label, v.path);
     err = find_free(&v, label, &slot, why);
     if (err == CHV_OK && slot != NULL && PKCS11_init_token(slot->token, so_pin, padded) != 0)
         err = init_fail(where, why);

@@ -277,7 +277,7 @@ void chv_p11_observe(chv_p11_step_fn step)
 
 void chv_p11_tell(const char *where, const char *text)
 {
-    char line[512];
+    char line[1024];
     if (observer == NULL)
         return;
     (void)snprintf(line, sizeof line, "%s: %s", where, text);

@@ -202,7 +202,7 @@ static enum chv_err make_token(const struct chv_p11_uri *uri, struct chv_p11_mod
     t->located = true;
     t->limit = session_limit(&info);
     chv_p11_token_convert(&info, t->slot, &shown);
-    (void)snprintf(t->name, sizeof t->name, "token \"%s\" (serial %s) in %.128s", shown.label, shown.serial,
+    (void)snprintf(t->name, sizeof t->name, "token \"%s\" (serial %s) in %.384s", shown.label, shown.serial,
                    module->path);
     *token = t;
     return CHV_OK;

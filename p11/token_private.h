@@ -10,7 +10,7 @@
 struct chv_p11_token {
     struct chv_p11_module *module;
     struct chv_p11_uri uri;
-    char name[256];
+    char name[512];
 
     /* Under module->lock. */
     struct chv_p11_token *next; /* of the module */

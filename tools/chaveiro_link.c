@@ -20,7 +20,7 @@ enum {
     LINK_BACKOFF_MS = 250,      /* before the first retry; doubled each time */
     LINK_BACKOFF_MAX_MS = 4000, /* and never longer than this */
     LINK_POOL = 16 << 20,
-    LINK_TEXT_MAX = 512,
+    LINK_TEXT_MAX = 1024,
     LINK_SIGNAL_EXIT = 128 /* as a shell tells of a signal */
 };
 

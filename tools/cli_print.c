@@ -7,7 +7,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { CLI_LINE_MAX = 1024, CLI_NAME_COLUMN = 16 };
+enum { CLI_LINE_MAX = 2048, CLI_NAME_COLUMN = 16 };
 
 /* --- errors --------------------------------------------------------------------------------------------------------
  */

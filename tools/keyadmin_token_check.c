@@ -8,7 +8,7 @@
 
 #include "keystore/token_check.h"
 
-enum { TOKEN_ADVICE_MAX = 400 };
+enum { TOKEN_ADVICE_MAX = 1024 };
 
 static bool token_has(const struct chv_token_check *c, const char *mechanism)
 {

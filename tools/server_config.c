@@ -79,7 +79,7 @@ static void fail(struct parse *p, const char *format, ...)
     if (p->failed)
         return;
     p->failed = true;
-    char text[400];
+    char text[sizeof(struct chv_why)];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);

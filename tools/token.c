@@ -322,7 +322,7 @@ static void token_unwrite(struct chv_token_plan *plan)
 static enum chv_err token_left(struct chv_token_plan *plan, enum chv_err err, struct chv_why *why)
 {
     struct chv_why seen = {""};
-    char first[sizeof why->text / 2];
+    struct chv_why first;
     bool there = false, known = err == CHV_ERR_EXISTS || token_look(plan->uri, &there, &seen) == CHV_OK;
     const bool both = plan->pin_written && plan->so_pin_written;
     if (known && !there) {
@@ -331,9 +331,9 @@ static enum chv_err token_left(struct chv_token_plan *plan, enum chv_err err, st
     }
     if (why == NULL)
         return err;
-    (void)snprintf(first, sizeof first, "%.*s", (int)sizeof first - 1, why->text);
-    return chv_fail(why, err, "%s; token \"%s\" %s%s%s%s%s: remove it with the module's own tool", first, plan->label,
-                    known ? "was begun and stays" : "may have been begun",
+    first = *why;
+    return chv_fail(why, err, "%s; token \"%s\" %s%s%s%s%s: remove it with the module's own tool", first.text,
+                    plan->label, known ? "was begun and stays" : "may have been begun",
                     both || plan->pin_written || plan->so_pin_written ? ", what was made for it is in " : "",
                     plan->so_pin_written ? plan->so_pin_file : "", both ? " and " : "",
                     plan->pin_written ? plan->pin_file : "");

@@ -82,7 +82,7 @@ int chv_err_is_fatal(enum chv_err err);
  * untouched on success.  Every parameter of this type may be NULL.
  */
 struct chv_why {
-    char text[512];
+    char text[1024];
 };
 
 /* Formats into `why` (cut to its size; NULL is allowed) and returns `err`, so that a failing line is one line. */
