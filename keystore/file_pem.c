@@ -433,6 +433,22 @@ enum chv_err chv_pem_public(const struct chv_identity *identity, char out[CHV_PE
     return err;
 }
 
+enum chv_err chv_pem_verify(const struct chv_identity *identity, const uint8_t *message, size_t len,
+                            const uint8_t *signature, size_t signature_len, struct chv_why *why)
+{
+    EVP_PKEY *pkey = public_pkey(identity);
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    enum chv_err err = CHV_OK;
+    if (pkey == NULL || md == NULL || EVP_DigestVerifyInit_ex(md, NULL, "SHA256", NULL, NULL, pkey, NULL) != 1)
+        err = openssl_failed("public key", "cannot verify", why);
+    else if (EVP_DigestVerify(md, signature, signature_len, message, len) != 1)
+        err = chv_fail(why, CHV_ERR_DAMAGED, "the signature is not of this text by this key");
+    ERR_clear_error();
+    EVP_MD_CTX_free(md);
+    EVP_PKEY_free(pkey);
+    return err;
+}
+
 /* --- using -------------------------------------------------------------------------------------------------------- */
 
 static enum chv_err check_key(const struct pem_store *s, const char *label, struct chv_why *why)

@@ -16,5 +16,8 @@ bool chv_pem_is(const char *path);
 /* A public key as NUL-terminated PEM text. */
 enum chv_err chv_pem_public(const struct chv_identity *identity, char out[CHV_PEM_TEXT_MAX],
                             struct chv_why *why) CHV_MUST_CHECK;
+/* Whether a P-256 key's ECDSA signature with SHA-256, in DER, is one of `message`.  CHV_ERR_DAMAGED: it is none. */
+enum chv_err chv_pem_verify(const struct chv_identity *identity, const uint8_t *message, size_t len,
+                            const uint8_t *signature, size_t signature_len, struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

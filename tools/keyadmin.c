@@ -9,13 +9,14 @@ enum { EPOCHS = EPOCH_NEW | EPOCH_LIST | EPOCH_STATUS | EPOCH_RETIRE };
 enum { LIST = 1 << 16, REISSUE = 1 << 17, REVOKE = 1 << 18, SUSPEND = 1 << 19, RESUME = 1 << 20, REMOVE = 1 << 21 };
 enum { SCOPES = 1 << 22, AUDIT_LIST = 1 << 23, AUDIT_VERIFY = 1 << 24, AUDIT_SEAL = 1 << 25 };
 enum { UNPACK = 1 << 26, BUNDLE_LIST = 1 << 27 };
+enum { RECEIPT_NEW = 1 << 28, RECEIPT_KEY = 1 << 29, RECEIPT_VERIFY = 1 << 30 };
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
     STATE = REVOKE | SUSPEND | RESUME | REMOVE,
     AUDIT_KEY = AUDIT_VERIFY | AUDIT_SEAL,
     GIVEN = ADD | REISSUE | SCOPES, /* what writes a client's keystore */
     REGISTRY = GIVEN | SHOW | LIST | STATE | AUDIT_LIST | AUDIT_KEY,
-    SERVER = GIVEN | DERIVE | ID_NEW | RESTORE | AUDIT_KEY, /* what opens a server's */
+    SERVER = GIVEN | DERIVE | ID_NEW | RESTORE | AUDIT_KEY | RECEIPT_NEW | RECEIPT_KEY, /* what opens a server's */
     PIN_GIVEN = INIT | SHOW | CHECK | TOKEN_CHECK | ID_READ | SERVER | EPOCH_NEW | EPOCH_LIST | EPOCH_RETIRE
 };
 
@@ -258,6 +259,26 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin bundle list cameras.bundle\n",
      1, 1, keyadmin_bundle_list},
+    {"receipt new-key", "", "make the key that signs receipts of stored files",
+     "A P-256 key that can do nothing else, in the server's keystore: in a token it never leaves it.  Its public\n"
+     "half goes to receipt.pub beside the configuration, as PEM text, for those who check receipts.  Then\n"
+     "'receipts = on' in section [files] of the configuration, and a restart.  Nothing is overwritten.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin receipt new-key -c chaveirod.conf\n",
+     0, 0, keyadmin_receipt_new_key},
+    {"receipt public-key", "", "print the public half of that key as PEM text",
+     "Example:\n"
+     "  keyadmin receipt public-key -c chaveirod.conf > receipt.pub\n",
+     0, 0, keyadmin_receipt_public_key},
+    {"receipt verify", "FILE", "whether a receipt is the server's, and what it says",
+     "FILE and its signature FILE.sig are what 'chaveiro put --receipt FILE' wrote.  Needs no server and no\n"
+     "keystore.  Exit code 0: the server signed it, and --content is the file that it is about; 65: not so.\n"
+     "openssl(1) checks the signature too: openssl dgst -sha256 -verify receipt.pub -signature FILE.sig FILE\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin receipt verify img.receipt --key receipt.pub --content img.jpg\n",
+     1, 1, keyadmin_receipt_verify},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -269,7 +290,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     SERVER | REGISTRY | EPOCHS, false},
+     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY, false},
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
      false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
@@ -307,8 +328,11 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"from", 0, "FILE", "the backup, the list of clients, the bundle", RESTORE | ADD | UNPACK, false},
     {"recipient", 0, "CERT", "certificate (PEM or DER) to which a bundle is encrypted, instead of a passphrase", ADD,
      false},
-    {"key", 0, "KEY", "private key of the certificate that it was encrypted to (PEM)", RESTORE | UNPACK | BUNDLE_LIST,
-     false},
+    {"key", 0, "KEY",
+     "private key of the certificate that it was encrypted to (PEM);\nof a receipt: the server's public key (default: "
+     "receipt.pub beside the\nconfiguration)",
+     RESTORE | UNPACK | BUNDLE_LIST | RECEIPT_VERIFY, false},
+    {"content", 0, "FILE", "compare with the file that the receipt is about", RECEIPT_VERIFY, false},
     {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
      RESTORE | UNPACK | BUNDLE_LIST, false},
     {"compromised", 0, NULL, "old masters leaked: serve the new epoch only", EPOCH_NEW, false},

@@ -18,6 +18,8 @@ tools_libtools_la_SOURCES = \
 	tools/identity.h \
 	tools/provision.c \
 	tools/provision.h \
+	tools/receipt.c \
+	tools/receipt.h \
 	tools/secret.c \
 	tools/secret.h \
 	tools/times.c \
@@ -65,6 +67,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_grant.c \
 	tools/keyadmin_identity.c \
 	tools/keyadmin_init.c \
+	tools/keyadmin_receipt.c \
 	tools/keyadmin_registry.c \
 	tools/keyadmin_registry.h \
 	tools/keyadmin_restore.c \

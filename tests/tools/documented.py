@@ -12,7 +12,8 @@ COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["
                          ["identity", "show"], ["identity", "fingerprint"], ["restore"], ["client", "list"],
                          ["client", "reissue"], ["client", "revoke"], ["client", "suspend"], ["client", "resume"],
                          ["client", "remove"], ["client", "set-scopes"], ["audit", "list"], ["audit", "verify"],
-                         ["audit", "seal"], ["bundle", "unpack"], ["bundle", "list"], ["epoch", "new"], ["epoch", "list"], ["epoch", "status"],
+                         ["audit", "seal"], ["receipt", "new-key"],
+                         ["receipt", "public-key"], ["receipt", "verify"], ["bundle", "unpack"], ["bundle", "list"], ["epoch", "new"], ["epoch", "list"], ["epoch", "status"],
                          ["epoch", "retire"]],
             "chaveiro": [[], *([c] for c in "send chat ping get put ls stat checksum df mkdir rmdir rm mv".split())], "chaveirod": [[]]}
 SECTIONS = {"chaveirod": 8}
