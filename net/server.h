@@ -78,6 +78,11 @@ struct chv_server_files {
     struct chv_server_share shares[CHV_SHARES_MAX];
 };
 
+/* [push]: the service `push` */
+struct chv_server_push {
+    char outbox[PATH_MAX]; /* folder with what waits for each client; "": no pushes */
+};
+
 struct chv_server_limits {
     unsigned connections;        /* at a time, all loops together */
     unsigned client_connections; /* of them for one proven client id */
@@ -117,6 +122,7 @@ struct chv_server_config {
     unsigned backlog;
     struct chv_server_limits limits;
     struct chv_server_files files;
+    struct chv_server_push push;
     enum chv_log_level log_level;
     enum chv_log_target log_target;
 };

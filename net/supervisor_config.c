@@ -141,6 +141,7 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
                         a->files.durability != b->files.durability || a->files.share_count != b->files.share_count ||
                         memcmp(a->files.shares, b->files.shares, sizeof a->files.shares) != 0 ||
                         a->files.receipts != b->files.receipts},
+        {"[push]", strcmp(a->push.outbox, b->push.outbox) != 0},
         {"target", a->log_target != b->log_target},
     };
     size_t len = 0;

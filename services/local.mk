@@ -24,6 +24,12 @@ services_libservices_la_SOURCES = \
 	services/message.h \
 	services/message_client.c \
 	services/message_server.c \
+	services/push_outbox.c \
+	services/push_outbox.h \
+	services/push_outbox_internal.h \
+	services/push_spool.c \
+	services/push_wire.c \
+	services/push_wire.h \
 	services/scopes.c \
 	services/scopes.h \
 	$(NULL)

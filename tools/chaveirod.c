@@ -84,6 +84,10 @@ static enum chv_err check(const struct chv_server_config *config, struct chv_why
         return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", config->files.home, strerror(errno));
     if (config->files.home[0] != '\0' && !S_ISDIR(st.st_mode))
         return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s is no folder", config->files.home);
+    if (config->push.outbox[0] != '\0' && stat(config->push.outbox, &st) != 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "[push] outbox: %s: %s", config->push.outbox, strerror(errno));
+    if (config->push.outbox[0] != '\0' && !S_ISDIR(st.st_mode))
+        return chv_fail(why, CHV_ERR_CONFIG, "[push] outbox: %s is no folder", config->push.outbox);
     err = chv_backend_open(config->backend, &crypto, why);
     if (err != CHV_OK)
         return err;

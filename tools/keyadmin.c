@@ -10,6 +10,11 @@ enum { LIST = 1 << 16, REISSUE = 1 << 17, REVOKE = 1 << 18, SUSPEND = 1 << 19, R
 enum { SCOPES = 1 << 22, AUDIT_LIST = 1 << 23, AUDIT_VERIFY = 1 << 24, AUDIT_SEAL = 1 << 25 };
 enum { UNPACK = 1 << 26, BUNDLE_LIST = 1 << 27 };
 enum { RECEIPT_NEW = 1 << 28, RECEIPT_KEY = 1 << 29, RECEIPT_VERIFY = 1 << 30 };
+/* beyond an int */
+#define PUSH_STATUS (UINT64_C(1) << 31)
+#define PUSH_CANCEL (UINT64_C(1) << 32)
+#define PUSH (UINT64_C(1) << 33)
+#define PUSHES (PUSH_STATUS | PUSH_CANCEL | PUSH)
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
     STATE = REVOKE | SUSPEND | RESUME | REMOVE,
@@ -279,6 +284,29 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin receipt verify img.receipt --key receipt.pub --content img.jpg\n",
      1, 1, keyadmin_receipt_verify},
+    {"push status", "[ID...]", "what waits for clients, and what they got",
+     "Of each client; with ID also every entry that waits, and why a client refused it when it was offered.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin push status\n"
+     "  keyadmin push status cam1 --json\n",
+     0, SIZE_MAX, keyadmin_push_status},
+    {"push cancel", "ENTRY", "take back what waits for clients",
+     "For all clients, or those of --to.  What is on its way to a client at this moment still arrives.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin push cancel 18f0c3a1b2d4e5f60123456789abcdef --to cam1\n",
+     1, 1, keyadmin_push_cancel},
+    {"push", "FILE... {--to ID | --to-scope SCOPE}", "put files into clients' outboxes",
+     "Clients that run 'chaveiro watch' get them at once, others when they do.  Each file keeps its name, mode\n"
+     "and time, and waits until the client has confirmed that it is stored.  Printed is a line for each file\n"
+     "and client, once that is on the disk: what was printed is queued, whatever happens next.  The same file\n"
+     "is not queued for a client for which it already waits, so a command that was cut off can be run again.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin push firmware.bin --to cam1 --to cam2\n"
+     "  keyadmin push settings.json --to-scope push\n",
+     1, SIZE_MAX, keyadmin_push},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -290,7 +318,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY, false},
+     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES, false},
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
      false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
@@ -301,7 +329,7 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"pin-fd", 0, "N", "the token's PIN is the first line of descriptor N", PIN_GIVEN, false},
     {"so-pin-file", 0, "FILE", "likewise the PIN of a new token's security officer", TOKEN_MADE, false},
     {"ask-pin", 0, NULL, "ask for the PINs of a new token; nothing is written", TOKEN_MADE, false},
-    {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, tunnel:NAME\n(default: message)",
+    {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, push,\ntunnel:NAME (default: message)",
      ADD | DERIVE | ID_SHOW | REISSUE | LIST, CHV_CLI_ALL},
     {"expires", 0, "WHEN",
      "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never\n(default: 90d; of an identity key: never)",
@@ -311,7 +339,10 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", GIVEN | UNPACK | ID_NEW,
      false},
-    {"to", 0, "URI", "the client's token to write to: pkcs11:token=NAME", GIVEN | UNPACK | ID_NEW, false},
+    {"to", 0, "URI|ID",
+     "the client's token to write to: pkcs11:token=NAME; of a push:\nwhom it is for, may be given again",
+     GIVEN | UNPACK | ID_NEW | PUSH | PUSH_CANCEL, PUSH | PUSH_CANCEL},
+    {"to-scope", 0, "S", "every client of the registry that has this right (and push)", PUSH, false},
     {"profile", 0, "NAME",
      "psk (default); key: an identity key instead of a credential;\nkey+psk: both, bound together", ADD | DERIVE,
      false},
@@ -350,7 +381,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)",
      INIT | GIVEN | UNPACK | RESTORE, false},
     {"registry", 0, "URI",
-     "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)", REGISTRY,
+     "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)", REGISTRY | PUSH,
      false},
     {"status", 0, "STATUS", "only those that are active, suspended, revoked or removed; all", LIST, false},
     {"expiring", 0, "WHEN", "only those that expire by then: 30d, 2027-01-31", LIST, false},

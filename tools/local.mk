@@ -70,6 +70,11 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_receipt.c \
 	tools/keyadmin_registry.c \
 	tools/keyadmin_registry.h \
+	tools/chaveiro_files_progress.c \
+	tools/keyadmin_push.c \
+	tools/keyadmin_push.h \
+	tools/keyadmin_push_status.c \
+	tools/keyadmin_push_targets.c \
 	tools/keyadmin_restore.c \
 	tools/keyadmin_server.c \
 	tools/keyadmin_token.c \

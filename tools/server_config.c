@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [log]"
+#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [push], [log]"
 
 struct parse {
     const char *text;              /* the rest */
@@ -65,6 +65,7 @@ static const struct chv_config_key keys[] = {
     {"files", "part-keep", KIND_SECONDS64, AT(files.part_keep), 0, UINT64_C(86400) * 36525,
      "0 (nothing is kept) to 36525d, as in: 7d, 12h"},
     {"files", "receipts", KIND_SWITCH, AT(files.receipts), 0, 0, "on or off"},
+    {"push", "outbox", KIND_PATH, AT(push.outbox), 0, 0, "a folder"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
 };
