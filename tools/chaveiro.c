@@ -4,7 +4,7 @@
 
 #include <limits.h>
 
-enum { PING = 4 };
+enum { PING = 4, PUT = 16 };
 
 static const struct chv_cli_command chaveiro_commands[] = {
     {"send", "[TEXT...|-]", "send a message and show the answer",
@@ -44,8 +44,13 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "REMOTE is the name on the server, with a slash at its end a folder; without it LOCAL's own name.  A file\n"
      "of that name is replaced once all of the new one is there and its SHA-256 was verified.\n"
      "\n"
+     "--receipt: where the server signs receipts it states client, path, size, SHA-256 and time; FILE is that\n"
+     "statement, FILE.sig the signature ('keyadmin receipt verify').  Without a receipt the exit code is not 0,\n"
+     "and a line says whether the file is stored.\n"
+     "\n"
      "Examples:\n"
      "  chaveiro -k cam1.key put may.pdf\n"
+     "  chaveiro -k cam1.key put --receipt may.receipt --receipt-key receipt.pub may.pdf\n"
      "  chaveiro -k cam1.key put may.pdf reports/\n",
      1, 2, chaveiro_put},
     {"ls", "[PATH...]", "list files and folders",
@@ -127,6 +132,12 @@ static const struct chv_cli_option chaveiro_options[] = {
      false},
     {"retries", 0, "N", "attempts more when the server is too busy (429, 503), with\na growing pause (default: 4)",
      CHV_CLI_ALL, false},
+    {"receipt", 0, "FILE", "ask for a signed receipt; must not exist.  A folder: each file's\nis in it, PATH.receipt",
+     PUT, false},
+    {"receipt-key", 0, "KEY",
+     "the server's public key that a receipt must be signed by: its\nreceipt.pub, or p256 BASE64 (default: the "
+     "configuration's)",
+     PUT, false},
     {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
     {"json", 0, NULL, "print the result as JSON", CHV_CLI_ALL, false},
     {"verbose", 'v', NULL, "tell about the handshake on standard error", CHV_CLI_ALL, false},

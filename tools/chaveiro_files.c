@@ -55,6 +55,7 @@ static int exit_of(unsigned code)
     case 507:
         return EX_CANTCREAT;
     case 500:
+    case 501:
     case 503:
         return EX_UNAVAILABLE;
     default:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chaveiro put: one file to the server. */
 #include "tools/chaveiro_files.h"
+#include "tools/chaveiro_receipt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ struct put_job {
     struct chv_files_digest *digest;
     uint8_t sum[CHV_FILES_DIGEST_LEN];
     struct chaveiro_progress progress;
+    struct chaveiro_receipts receipts;
 };
 
 static bool unchanged(const struct put_job *job)
@@ -109,6 +111,10 @@ static void on_answer(void *arg, const struct chv_files_answer *answer)
         chaveiro_fail(link, EX_PROTOCOL, "%s: the server confirms another file than was sent", job->request.path);
         return;
     } else {
+        const int code =
+            chaveiro_receipts_take(&job->receipts, link, job->request.path, job->request.size, job->sum, answer);
+        if (link->code == EX_OK)
+            link->code = code;
         chaveiro_files_summary(link, "put", job->request.path, job->local, job->request.size, job->progress.started,
                                job->sum);
     }
@@ -135,6 +141,12 @@ static void put_ready(struct chaveiro_link *link)
 {
     struct put_job *job = link->state;
     job->link = link;
+    const int code = chaveiro_receipts_plan(&job->receipts, link, job->request.path);
+    if (code != EX_OK) {
+        link->code = code;
+        chaveiro_finish(link);
+        return;
+    }
     chv_files_client_init(&job->client, chv_message_conn(link->message), &put_events, job);
     chaveiro_progress_begin(&job->progress, link->args, chv_files_path_name(job->request.path), job->request.size);
     (void)uv_idle_init(&link->loop.uv, &job->idle);
@@ -212,6 +224,9 @@ int chaveiro_put(const struct chv_cli_args *args)
 {
     struct put_job job = {.fd = -1, .local = args->operands[0], .request = {.op = CHV_FILES_PUT}};
     int code = put_name(args, &job);
+    if (code == EX_OK)
+        code = chaveiro_receipts_init(&job.receipts, args, false);
+    job.request.receipt = job.receipts.where != NULL;
     if (code == EX_OK)
         code = put_open(&job);
     if (code == EX_OK)

@@ -34,6 +34,7 @@ static const struct key keys[] = {
     {"identity", KIND_STORE, AT(identity), "the name of a PEM file or a URI (pkcs11:token=NAME)"},
     {"identity-passphrase-file", KIND_FILE, AT(identity_passphrase_file), "a file name"},
     {"server-key", KIND_PUBLIC, AT(server_key), "the name of a PEM file, or a key: x25519 BASE64, p256 BASE64"},
+    {"receipt-key", KIND_PUBLIC, AT(receipt_key), "the name of a PEM file, or a key: p256 BASE64"},
     {"address", KIND_ADDRESS, AT(address), "HOST:PORT, [V6]:PORT or unix:/PATH"},
     {"suite", KIND_SUITE, AT(suite), "x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256"},
 };
@@ -129,7 +130,7 @@ static int handle(void *arg, const char *section, const char *name, const char *
     if (i == KEY_COUNT)
         return fail(p,
                     "unknown key '%.64s'; known are: keystore, passphrase-file, profile, identity, "
-                    "identity-passphrase-file, server-key, address, suite",
+                    "identity-passphrase-file, server-key, receipt-key, address, suite",
                     name);
     if ((p->seen & 1u << i) != 0)
         return fail(p, "key '%s' is given twice", name);

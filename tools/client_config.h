@@ -15,7 +15,8 @@ struct chv_client_config {
     char passphrase_file[PATH_MAX];
     char identity[PATH_MAX];
     char identity_passphrase_file[PATH_MAX];
-    char server_key[PATH_MAX]; /* "x25519 BASE64" or a path */
+    char server_key[PATH_MAX];  /* "x25519 BASE64" or a path */
+    char receipt_key[PATH_MAX]; /* "p256 BASE64" or a path */
     char address[256];
     char suite[64];
     enum chv_profile profile;

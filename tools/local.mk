@@ -97,6 +97,8 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_key.c \
 	tools/chaveiro_link.c \
 	tools/chaveiro_ping.c \
+	tools/chaveiro_receipt.c \
+	tools/chaveiro_receipt.h \
 	tools/chaveiro_reply.c \
 	tools/chaveiro_send.c \
 	tools/chaveiro_update.c \
