@@ -26,7 +26,7 @@ void chv_keeper_client_receipt(struct chv_keeper_client *client, struct chv_keep
 {
     struct chv_keeper_receipts *r = &client->receipts;
     ask->done = done;
-    ask->deadline = uv_now(client->loop) + CHV_KEEPER_RECEIPT_MS;
+    ask->deadline = uv_now(client->loop) + client->receipt_ms;
     ask->next = NULL;
     ask->prev = r->last;
     *(r->last != NULL ? &r->last->next : &r->first) = ask;

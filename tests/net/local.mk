@@ -13,11 +13,13 @@ net_tests = \
 	tests/net/filemark_test \
 	tests/net/keeper_client_test \
 	tests/net/keeper_process_test \
+	tests/net/keeper_receipt_test \
 	tests/net/keeper_test \
 	tests/net/keyqueue_test \
 	tests/net/listener_test \
 	tests/net/log_test \
 	tests/net/ratelimit_test \
+	tests/net/receipt_test \
 	tests/net/registrar_client_test \
 	tests/net/registrar_process_test \
 	tests/net/registrar_test \
@@ -76,6 +78,14 @@ tests_net_keeper_process_test_LDADD = $(net_test_libs)
 tests_net_keeper_test_SOURCES = tests/net/keeper_test.c $(keeper_support)
 tests_net_keeper_test_CFLAGS = $(net_test_cflags)
 tests_net_keeper_test_LDADD = $(net_test_libs)
+
+tests_net_keeper_receipt_test_SOURCES = tests/net/keeper_receipt_test.c $(keeper_support) $(conn_support)
+tests_net_keeper_receipt_test_CFLAGS = $(net_test_cflags)
+tests_net_keeper_receipt_test_LDADD = $(net_test_libs)
+
+tests_net_receipt_test_SOURCES = tests/net/receipt_test.c
+tests_net_receipt_test_CFLAGS = $(net_test_cflags)
+tests_net_receipt_test_LDADD = $(net_test_libs)
 
 tests_net_keyqueue_test_SOURCES = tests/net/keyqueue_test.c
 tests_net_keyqueue_test_CFLAGS = $(net_test_cflags)
