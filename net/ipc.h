@@ -11,9 +11,10 @@ enum chv_ipc_kind {
     CHV_IPC_SERVES, /* keeper -> supervisor, after each CHV_IPC_CONFIG, and with an identity key before READY: what is in effect */
     CHV_IPC_KEEPERS,    /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
     CHV_IPC_REGISTRARS, /* the same for net and registrar */
-    CHV_IPC_CONFIG,     /* supervisor -> all: take over what can change while running */
-    CHV_IPC_ALLOWED,    /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
-    CHV_IPC_LOST, /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
+    CHV_IPC_AUDIT,  /* supervisor -> keeper and registrar: an end of the socket between them; replaces the one before */
+    CHV_IPC_CONFIG, /* supervisor -> all: take over what can change while running */
+    CHV_IPC_ALLOWED, /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
+    CHV_IPC_LOST,    /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
     CHV_IPC_SILENT, /* net -> supervisor: the keeper or registrar of this generation lets a loop wait long for an answer */
     CHV_IPC_PING, /* supervisor -> keeper, registrar: answer with CHV_IPC_PONG and this generation, between two packets */
     CHV_IPC_PONG,    /* keeper, registrar -> supervisor */

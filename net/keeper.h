@@ -25,6 +25,7 @@ enum chv_keeper_kind {
     CHV_KEEPER_PSK = 1,
     CHV_KEEPER_DH = 2,
     CHV_KEEPER_UPDATE = 3, /* keeper_update.h */
+    CHV_KEEPER_AUDIT = 4,  /* keeper_audit.h: the registrar's */
     CHV_KEEPER_RECEIPT = 5 /* keeper_receipt.h */
 };
 

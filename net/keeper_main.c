@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "net/ipc.h"
+#include "net/keeper_audit.h"
 #include "net/keeper_receipt.h"
 #include "net/keeper_update.h"
 #include "net/sandbox.h"
@@ -24,6 +25,7 @@ struct keeper_process {
     int control;
     size_t net_count;
     int nets[CHV_WORKERS_MAX];
+    int registrar;   /* its socket, -1: none */
     unsigned sets;   /* of sockets, that came so far */
     uint64_t looked; /* at the supervisor's socket: ms */
     bool refused;    /* as the supervisor knows it */
@@ -73,6 +75,13 @@ static void close_nets(struct keeper_process *p)
     p->net_count = 0;
 }
 
+static void lose_registrar(struct keeper_process *p)
+{
+    if (p->registrar >= 0)
+        close(p->registrar);
+    p->registrar = -1;
+}
+
 /* Answers each one, in order, so that the supervisor knows what is in effect however many are on their way. */
 static void configure(struct keeper_process *p, struct chv_ipc_message *message)
 {
@@ -117,6 +126,10 @@ static void on_control(struct keeper_process *p)
         p->net_count = fd_count;
         p->sets++;
         return;
+    }
+    if (message.kind == CHV_IPC_AUDIT && fd_count > 0) {
+        lose_registrar(p);
+        p->registrar = fds[--fd_count];
     }
     while (fd_count > 0)
         close(fds[--fd_count]);
@@ -178,6 +191,22 @@ static bool serve(struct keeper_process *p, int net)
     return sent >= 0;
 }
 
+static void serve_registrar(struct keeper_process *p)
+{
+    struct chv_keeper_audit_request question;
+    struct chv_keeper_audit_answer answer;
+    ssize_t n = recv(p->registrar, &question, sizeof question, MSG_DONTWAIT | MSG_TRUNC);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    bool good = n > 0 && chv_keeper_audit(&p->keeper, now(), &question, (size_t)n, &answer) == CHV_OK;
+    if (n > 0 && !good)
+        chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the registrar is no question: its socket is closed", n);
+    if (good)
+        tell_refused(p);
+    if (!good || send(p->registrar, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        lose_registrar(p);
+}
+
 static void serve_all(struct keeper_process *p, const struct pollfd *polls, size_t n)
 {
     const unsigned sets = p->sets;
@@ -193,13 +222,14 @@ static void serve_all(struct keeper_process *p, const struct pollfd *polls, size
 
 static void loop(struct keeper_process *p)
 {
-    struct pollfd polls[1 + CHV_WORKERS_MAX];
+    struct pollfd polls[2 + CHV_WORKERS_MAX];
     while (!p->over) {
         size_t n = p->net_count;
         polls[0] = (struct pollfd){.fd = p->control, .events = POLLIN};
+        polls[1] = (struct pollfd){.fd = p->registrar, .events = POLLIN};
         for (size_t i = 0; i < n; i++)
-            polls[1 + i] = (struct pollfd){.fd = p->nets[i], .events = POLLIN};
-        int ready = poll(polls, 1 + n, CHV_CLOCKMARK_INTERVAL * 1000);
+            polls[2 + i] = (struct pollfd){.fd = p->nets[i], .events = POLLIN};
+        int ready = poll(polls, 2 + n, CHV_CLOCKMARK_INTERVAL * 1000);
         p->looked = now_ms();
         if (ready < 0) {
             if (errno == EINTR)
@@ -213,7 +243,9 @@ static void loop(struct keeper_process *p)
             on_control(p); /* first: what comes behind it is answered by it; the sockets may be others now */
             continue;
         }
-        serve_all(p, polls + 1, n);
+        serve_all(p, polls + 2, n);
+        if (polls[1].revents != 0 && p->registrar == polls[1].fd && !p->over) /* behind the clients */
+            serve_registrar(p);
     }
 }
 
@@ -244,7 +276,7 @@ static int exit_code(enum chv_err err)
 
 int chv_keeper_main(const struct chv_server_config *config, int control, chv_secret_fn secret, void *secret_arg)
 {
-    struct keeper_process p = {.control = control, .secret = secret, .secret_arg = secret_arg};
+    struct keeper_process p = {.control = control, .registrar = -1, .secret = secret, .secret_arg = secret_arg};
     struct chv_why why = {""};
     const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
     struct chv_ipc_message serves = {.kind = CHV_IPC_SERVES, .config = *config};
@@ -277,6 +309,7 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
         if (err == CHV_OK)
             loop(&p);
         close_nets(&p);
+        lose_registrar(&p);
         chv_keeper_close(&p.keeper);
     }
     if (err != CHV_OK)

@@ -28,6 +28,8 @@ net_libnet_la_SOURCES = \
 	net/filemark.h \
 	net/keeper.c \
 	net/keeper.h \
+	net/keeper_audit.c \
+	net/keeper_audit.h \
 	net/keeper_client.c \
 	net/keeper_client.h \
 	net/keeper_client_receipt.c \
@@ -61,6 +63,7 @@ net_libnet_la_SOURCES = \
 	net/registrar_client.h \
 	net/registrar_internal.h \
 	net/registrar_main.c \
+	net/registrar_seal.c \
 	net/sandbox.c \
 	net/sandbox.h \
 	net/server.c \

@@ -65,7 +65,7 @@ bool chv_registrar_complete(const struct chv_registrar *r)
     return r->registry != NULL && (chv_registry_traits(r->registry) & CHV_REGISTRY_COMPLETE) != 0;
 }
 
-static bool writable(const struct chv_registrar *r)
+bool chv_registrar_writable(const struct chv_registrar *r)
 {
     return r->registry != NULL && (chv_registry_traits(r->registry) & CHV_REGISTRY_WRITABLE) != 0;
 }
@@ -75,11 +75,12 @@ static enum chv_err check_mark(struct chv_registrar *r, struct chv_why *why)
 {
     bool older = false;
     struct chv_why text = {""};
-    if (r->setup.state[0] == '\0' || !writable(r))
+    if (r->setup.state[0] == '\0' || !chv_registrar_writable(r))
         return CHV_OK;
     enum chv_err err = chv_registry_mark_check(r->registry, r->setup.state, &older, &text);
     if (err == CHV_OK && older)
         chv_log(CHV_LOG_ERROR, "%s", text.text);
+    r->older |= err == CHV_OK && older;
     if (err == CHV_ERR_CONFIG) { /* the mark is no reason not to serve */
         chv_log(CHV_LOG_ERROR, "%s", text.text);
         err = CHV_OK;
@@ -115,10 +116,10 @@ static enum chv_err take_epoch(void *arg, const struct chv_registry_epoch *epoch
 static enum chv_err load_epochs(struct chv_registrar *r, struct chv_why *why)
 {
     r->compromised_count = 0;
-    return writable(r) ? chv_registry_epoch_list(r->registry, take_epoch, r, why) : CHV_OK;
+    return chv_registrar_writable(r) ? chv_registry_epoch_list(r->registry, take_epoch, r, why) : CHV_OK;
 }
 
-static enum chv_err open_registry(struct chv_registrar *r, struct chv_why *why)
+static enum chv_err open_registry(struct chv_registrar *r, uint64_t now, struct chv_why *why)
 {
     const bool deny_list = strncmp(r->uri, deny_scheme, strlen(deny_scheme)) == 0;
     const struct chv_registry_options options = {.mode = deny_list ? CHV_REGISTRY_READ : CHV_REGISTRY_WRITE,
@@ -144,6 +145,8 @@ static enum chv_err open_registry(struct chv_registrar *r, struct chv_why *why)
     }
     r->generation = info.generation;
     r->snapshot_due = !r->setup.required;
+    r->seal = (struct chv_registrar_seal){.tags = r->seal.tags};
+    chv_registrar_seal_due(r, now);
     return CHV_OK;
 }
 
@@ -161,7 +164,7 @@ enum chv_err chv_registrar_open(const struct chv_registrar_setup *setup, uint64_
     r->setup.state = r->state;
     chv_registrar_set_epochs(r, setup->epochs, setup->epoch_count);
     struct chv_why detail = {""};
-    enum chv_err err = open_registry(r, &detail);
+    enum chv_err err = open_registry(r, now, &detail);
     const bool elsewhere = err == CHV_ERR_UNAVAILABLE || err == CHV_ERR_BUSY || err == CHV_ERR_IO;
     if (err != CHV_OK && !setup->again && (setup->required || !elsewhere)) {
         chv_registrar_close(r);
@@ -222,7 +225,7 @@ static enum chv_err take_change(void *arg, const char *id, uint64_t generation)
 }
 
 /* Tells of all since the generation that is known; an epoch's change has no client, and means everybody. */
-static enum chv_err tell_changes(struct chv_registrar *r, chv_registrar_changed_fn changed, void *arg,
+static enum chv_err tell_changes(struct chv_registrar *r, uint64_t now, chv_registrar_changed_fn changed, void *arg,
                                  struct chv_why *why)
 {
     struct chv_registry_info info;
@@ -249,6 +252,7 @@ static enum chv_err tell_changes(struct chv_registrar *r, chv_registrar_changed_
         return err;
     r->generation = info.generation;
     r->mark_due = r->snapshot_due = true;
+    chv_registrar_seal_due(r, now);
     if (all) {
         chv_registrar_cache_clear(r);
         changed(arg, NULL);
@@ -267,7 +271,7 @@ void chv_registrar_poll(struct chv_registrar *r, uint64_t now, chv_registrar_cha
     bool moved = false;
     if (r->failing && now < r->retry_at)
         return;
-    enum chv_err err = r->registry == NULL ? open_registry(r, &why) : CHV_OK;
+    enum chv_err err = r->registry == NULL ? open_registry(r, now, &why) : CHV_OK;
     if (err == CHV_OK && r->missing) {
         r->failing = false;
         return;
@@ -288,7 +292,7 @@ void chv_registrar_poll(struct chv_registrar *r, uint64_t now, chv_registrar_cha
         changed(arg, NULL);
     }
     if (err == CHV_OK && moved)
-        err = tell_changes(r, changed, arg, &why);
+        err = tell_changes(r, now, changed, arg, &why);
     if (err != CHV_OK)
         chv_registrar_failed(r, now, err, &why);
 }
@@ -304,11 +308,13 @@ void chv_registrar_settle(struct chv_registrar *r, uint64_t now)
 void chv_registrar_write_seen(struct chv_registrar *r, uint64_t now)
 {
     struct chv_why why = {""};
-    if (r->seen_count == 0 || now < r->seen_retry || r->failing || !writable(r))
+    if (r->seen_count == 0 || now < r->seen_retry || r->failing || !chv_registrar_writable(r))
         return;
     enum chv_err err = chv_registry_seen(r->registry, r->seen, r->seen_count, CHV_REGISTRAR_ACTOR, &why);
     r->seen_at = now + CHV_REGISTRAR_SEEN_MS;
     if (err == CHV_OK) {
+        if (r->seen_newer)
+            chv_registrar_seal_due(r, now);
         r->seen_count = 0;
         r->seen_newer = false;
         r->seen_retry = 0;
@@ -328,7 +334,7 @@ static void write_files(struct chv_registrar *r)
 {
     struct chv_why why = {""};
     enum chv_err err = CHV_OK;
-    if (r->setup.state[0] == '\0' || r->failing || !writable(r))
+    if (r->setup.state[0] == '\0' || r->failing || !chv_registrar_writable(r))
         return;
     if (r->mark_due) {
         r->mark_due = false;

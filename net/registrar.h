@@ -113,6 +113,17 @@ void chv_registrar_answer(struct chv_registrar *registrar, uint64_t now, uint64_
                           struct chv_registrar_answer *answer);
 /* After a batch of questions, before the answers go out: newer credentials become the oldest that are taken. */
 void chv_registrar_settle(struct chv_registrar *registrar, uint64_t now);
+/*
+ * The seal of the audit trail, by steps: a question for the keeper that is due, and its answer. One is out at a time; what
+ * was out at a keeper that is gone is asked of the next one. `now`: monotonic ms; `time`: Unix seconds.
+ */
+struct chv_keeper_audit_request;
+struct chv_keeper_audit_answer;
+bool chv_registrar_seal_ask(struct chv_registrar *registrar, uint64_t now, uint64_t time,
+                            struct chv_keeper_audit_request *question);
+void chv_registrar_seal_answer(struct chv_registrar *registrar, uint64_t now,
+                               const struct chv_keeper_audit_answer *answer);
+void chv_registrar_seal_lost(struct chv_registrar *registrar);
 /* About once a second: writes who was seen, the mark, the deny snapshot. */
 void chv_registrar_tick(struct chv_registrar *registrar, uint64_t now);
 

@@ -83,7 +83,7 @@ static void note_seen(struct chv_registrar *r, uint64_t now, uint64_t time, cons
 }
 
 /* Somebody uses a key that its owner has let go: a copy. */
-static void note_clone(struct chv_registrar *r, uint64_t time, const struct chv_registry_claim *claim,
+static void note_clone(struct chv_registrar *r, uint64_t now, uint64_t time, const struct chv_registry_claim *claim,
                        const struct chv_registry_client *client)
 {
     struct chv_registrar_clone *told = &r->clones[hash_of(client->id) % (sizeof r->clones / sizeof r->clones[0])];
@@ -106,6 +106,8 @@ static void note_clone(struct chv_registrar *r, uint64_t time, const struct chv_
         err = chv_registry_audit(r->registry, &row, &why);
     if (err == CHV_OK)
         err = chv_registry_commit(r->registry, &why);
+    if (err == CHV_OK)
+        chv_registrar_seal_due(r, now);
     if (err != CHV_OK) {
         chv_registry_rollback(r->registry);
         chv_log(CHV_LOG_ERROR, "%s: the copy of client '%s' is not in the audit trail", why.text, client->id);
@@ -260,13 +262,34 @@ static bool is_served(struct chv_registrar *r, const struct chv_registry_claim *
     return false;
 }
 
+/*
+ * Whether keyadmin can have handed it out: a serial is written down before its credential leaves, and a key update keeps it.
+ * One beyond them, written down on the net process's word, would leave the client without a serial that is newer.
+ */
+static bool is_issued(struct chv_registrar *r, const struct chv_registry_claim *claim,
+                      const struct chv_registry_client *client)
+{
+    if (claim->profile == CHV_PROFILE_KEY || client->latest.serial == 0 || r->older ||
+        claim->issue.serial <= client->latest.serial)
+        return true;
+    if (!r->unissued_told)
+        chv_log(CHV_LOG_WARNING,
+                "client '%s': the net process has it come in with serial %" PRIu32
+                ", and the registry has handed out no more than %" PRIu32
+                ": that is not written down (nor are others like it)",
+                client->id, claim->issue.serial, client->latest.serial);
+    r->unissued_told = true;
+    return false;
+}
+
 /* What comes of an answer at OPEN. */
 static void note_open(struct chv_registrar *r, uint64_t now, uint64_t time, const struct chv_registry_claim *claim,
                       const struct chv_registry_answer *a)
 {
     if (a->known && a->verdict == CHV_VERDICT_CLONE) {
-        note_clone(r, time, claim, &a->client);
-    } else if (a->known && a->verdict == CHV_VERDICT_OK && is_served(r, claim, a->client.id)) {
+        note_clone(r, now, time, claim, &a->client);
+    } else if (a->known && a->verdict == CHV_VERDICT_OK && is_served(r, claim, a->client.id) &&
+               is_issued(r, claim, &a->client)) {
         struct chv_registrar_cached *cached = cache_find(r, a->client.id);
         if (a->newer && cached != NULL) /* what a write under way will have made of it */
             (void)chv_registry_client_confirm(&cached->client, claim->issue);

@@ -18,6 +18,21 @@ struct chv_registrar_clone {
     char id[CHV_CLIENT_ID_MAX + 1];
 };
 
+/* What is known of the audit trail, and what is under way to seal it. */
+struct chv_registrar_seal {
+    bool due;    /* there are, or may be, rows behind the seal */
+    bool broken; /* the trail, or its seal, is not what it was: nothing is sealed until the registry is opened anew */
+    bool unable; /* said that the keeper does not have the master */
+    uint64_t at; /* ms: not before */
+    unsigned pause_ms;                  /* after a failure */
+    uint64_t tag;                       /* of the question that is out, 0: none, */
+    bool checking;                      /* which is for the MAC of the seal that stands */
+    uint64_t tags;                      /* so far */
+    struct chv_audit_seal known;        /* the head as it was last seen; n = 0: not yet */
+    struct chv_audit_seal good;         /* a seal whose MAC is right; likewise */
+    struct chv_audit_seal stands, next; /* of the question */
+};
+
 struct chv_registrar {
     struct chv_registrar_setup setup;
     char *uri, *state, *snapshot_path;
@@ -35,6 +50,8 @@ struct chv_registrar {
     size_t served_count;
     uint32_t served[CHV_EPOCHS_MAX]; /* epochs */
     bool unserved_told;              /* that one of another epoch came, since they are these */
+    bool unissued_told;              /* that one of a serial came which was not handed out */
+    bool older; /* an old backup was restored: serials may have been handed out that it does not know */
 
     size_t seen_count;
     bool seen_newer;     /* one of them raises a minimum */
@@ -43,6 +60,8 @@ struct chv_registrar {
     struct chv_registry_seen seen[CHV_REGISTRAR_SEEN_MAX];
     uint16_t seen_index[2 * CHV_REGISTRAR_SEEN_MAX]; /* by hash of the id: place + 1 of the last one put there */
 
+    struct chv_registrar_seal seal;
+
     struct chv_registrar_clone clones[256];                  /* by hash of the id */
     struct chv_registrar_cached *cache[CHV_REGISTRAR_CACHE]; /* by hash of the id: the last one put there */
 };
@@ -50,9 +69,14 @@ struct chv_registrar {
 /* registrar.c */
 /* The registry has failed: it is left alone for a while. */
 void chv_registrar_failed(struct chv_registrar *r, uint64_t now, enum chv_err err, const struct chv_why *why);
+bool chv_registrar_writable(const struct chv_registrar *r);
 bool chv_registrar_complete(const struct chv_registrar *r);
 /* If it cannot be written they go on waiting. */
 void chv_registrar_write_seen(struct chv_registrar *r, uint64_t now);
+
+/* registrar_seal.c */
+/* Rows were added to the audit trail. */
+void chv_registrar_seal_due(struct chv_registrar *r, uint64_t now);
 
 /* registrar_answer.c */
 void chv_registrar_cache_clear(struct chv_registrar *r);

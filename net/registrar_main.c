@@ -4,6 +4,7 @@
 #include "net/registrar.h"
 
 #include "net/ipc.h"
+#include "net/keeper_audit.h"
 #include "net/sandbox.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ struct registrar_process {
     struct chv_registrar *registrar;
     struct chv_crypto crypto;
     int control;
+    int keeper; /* -1: none */
     size_t peer_count;
     struct peer peers[CHV_WORKERS_MAX];
     size_t reply_count;
@@ -74,6 +76,14 @@ static void close_peers(struct registrar_process *p)
     p->peer_count = 0;
 }
 
+static void lose_keeper(struct registrar_process *p)
+{
+    if (p->keeper >= 0)
+        close(p->keeper);
+    p->keeper = -1;
+    chv_registrar_seal_lost(p->registrar);
+}
+
 static void take_config(struct registrar_process *p, const struct chv_server_config *config)
 {
     chv_log_set_level(config->log_level);
@@ -107,6 +117,10 @@ static void on_control(struct registrar_process *p)
             p->peers[i] = (struct peer){.fd = fds[i]};
         p->peer_count = fd_count;
         return;
+    }
+    if (message.kind == CHV_IPC_AUDIT && fd_count > 0) {
+        lose_keeper(p);
+        p->keeper = fds[--fd_count];
     }
     while (fd_count > 0)
         close(fds[--fd_count]);
@@ -209,6 +223,23 @@ static void send_answers(struct registrar_process *p)
     p->reply_count = 0;
 }
 
+/* The seal of the audit trail: takes the keeper's answer, asks the next question. */
+static void seal(struct registrar_process *p)
+{
+    struct chv_keeper_audit_request question;
+    struct chv_keeper_audit_answer answer;
+    if (p->keeper < 0)
+        return;
+    ssize_t n = recv(p->keeper, &answer, sizeof answer, MSG_DONTWAIT | MSG_TRUNC);
+    if (n == (ssize_t)sizeof answer)
+        chv_registrar_seal_answer(p->registrar, now_ms(), &answer);
+    else if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+        lose_keeper(p);
+    if (p->keeper >= 0 && chv_registrar_seal_ask(p->registrar, now_ms(), unix_time(), &question) &&
+        send(p->keeper, &question, sizeof question, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        lose_keeper(p);
+}
+
 static bool serve(struct registrar_process *p)
 {
     const uint64_t now = now_ms();
@@ -217,6 +248,7 @@ static bool serve(struct registrar_process *p)
     const bool full = p->reply_count == BATCH;
     chv_registrar_settle(p->registrar, now_ms());
     send_answers(p);
+    seal(p);
     if (now - p->ticked >= TICK_MS) {
         p->ticked = now;
         chv_registrar_tick(p->registrar, now_ms());
@@ -226,18 +258,19 @@ static bool serve(struct registrar_process *p)
 
 static void loop(struct registrar_process *p)
 {
-    struct pollfd polls[2 + CHV_WORKERS_MAX];
+    struct pollfd polls[3 + CHV_WORKERS_MAX];
     bool more = false;
     while (!p->over) {
         polls[0] = (struct pollfd){.fd = p->control, .events = POLLIN};
         polls[1] = (struct pollfd){.fd = chv_registrar_fd(p->registrar), .events = POLLIN};
+        polls[2] = (struct pollfd){.fd = p->keeper, .events = POLLIN};
         for (size_t i = 0; i < p->peer_count; i++) {
             const struct peer *peer = &p->peers[i];
-            polls[2 + i] = (struct pollfd){
+            polls[3 + i] = (struct pollfd){
                 .fd = peer->fd,
                 .events = (short)((peer->unsent ? 0 : POLLIN) | (peer->unsent || peer->all ? POLLOUT : 0))};
         }
-        if (poll(polls, 2 + p->peer_count, more ? 0 : POLL_MS) < 0 && errno != EINTR) {
+        if (poll(polls, 3 + p->peer_count, more ? 0 : POLL_MS) < 0 && errno != EINTR) {
             chv_log(CHV_LOG_ERROR, "poll: %s", strerror(errno));
             return;
         }
@@ -245,7 +278,7 @@ static void loop(struct registrar_process *p)
             on_control(p); /* the sockets may be others now: serve() finds what there is */
         else
             for (size_t i = 0; i < p->peer_count; i++)
-                if ((polls[2 + i].revents & (POLLOUT | POLLERR)) != 0)
+                if ((polls[3 + i].revents & (POLLOUT | POLLERR)) != 0)
                     send_rest(&p->peers[i]);
         if (!p->over)
             more = serve(p);
@@ -286,6 +319,7 @@ int chv_registrar_main(const struct chv_server_config *config, int control, bool
     if (p == NULL)
         return EX_OSERR;
     p->control = control;
+    p->keeper = -1;
     struct chv_registrar_setup setup = {.uri = config->registry,
                                         .state = config->state,
                                         .required = config->registry_required,
@@ -309,6 +343,8 @@ int chv_registrar_main(const struct chv_server_config *config, int control, bool
     else
         chv_log(CHV_LOG_ERROR, "%s", why.text[0] != '\0' ? why.text : chv_err_text(err));
     close_peers(p);
+    if (p->keeper >= 0)
+        close(p->keeper);
     chv_registrar_close(p->registrar);
     chv_backend_close(&p->crypto);
     free(p);

@@ -86,6 +86,28 @@ static void introduce(struct supervisor *s, struct child *child)
     }
 }
 
+/* The registrar asks the keeper for seals by a socket that the net process has no end of. */
+static void introduce_auditor(struct supervisor *s)
+{
+    const struct child *keeper = &s->children[CHILD_KEEPER], *registrar = &s->children[CHILD_REGISTRAR];
+    const struct chv_ipc_message message = {.kind = CHV_IPC_AUDIT};
+    int ends[2];
+    struct chv_why why = {""};
+    if (!keeper->ready || !registrar->ready)
+        return;
+    enum chv_err err = chv_ipc_pair(ends, &why);
+    if (err == CHV_OK) {
+        err = chv_ipc_send(keeper->control, &message, &ends[0], 1);
+        if (err == CHV_OK)
+            err = chv_ipc_send(registrar->control, &message, &ends[1], 1);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    if (err != CHV_OK)
+        chv_log(CHV_LOG_ERROR, "cannot connect the registrar to the keeper: the audit trail is not sealed: %s",
+                why.text[0] != '\0' ? why.text : chv_err_text(err));
+}
+
 /* Both live, but a socket between them was lost. */
 static void introduce_due(struct supervisor *s, struct child *child)
 {
@@ -114,6 +136,8 @@ static void child_ready(struct supervisor *s, struct child *child)
     if (child == net)
         chv_supervisor_send_allowed(s); /* before it accepts */
     child->start_by = 0;
+    if (child != net)
+        introduce_auditor(s);
     if (!s->announced && child != net) {
         struct child *next = child + 1;
         while (!next->wanted) /* the net process is the last, and always */

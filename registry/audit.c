@@ -232,3 +232,82 @@ out:
     chv_registry_rollback(r);
     return err;
 }
+
+/* --- in steps ----------------------------------------------------------------------------------------------------- */
+
+/* Beside a walk that begins at the row of the seal that stands. */
+struct walk_on {
+    struct walk walk;
+    const struct chv_audit_seal *known;
+    bool sealed_row_seen;
+};
+
+static enum chv_err walk_on_row(void *arg, const struct chv_audit_row *row)
+{
+    struct walk_on *on = arg;
+    struct walk *w = &on->walk;
+    enum chv_err err = CHV_OK;
+    if (row->n == w->seal->n) {
+        on->sealed_row_seen = true;
+        if (!chv_equal(row->hash, w->seal->hash, sizeof row->hash))
+            return broken(w, row->n, "is not the one that was sealed");
+    } else {
+        err = walk_row(w, row);
+    }
+    if (err == CHV_OK && row->n == on->known->n && !chv_equal(row->hash, on->known->hash, sizeof row->hash))
+        err = broken(w, row->n, "is not the one that was there before");
+    return err;
+}
+
+enum chv_err chv_registry_seal_begin(struct chv_registry *r, uint32_t epoch, uint64_t time,
+                                     const struct chv_audit_seal *known, struct chv_audit_seal *stands,
+                                     struct chv_audit_seal *next, struct chv_why *why)
+{
+    struct chv_audit_report report;
+    struct chv_registry_info info;
+    struct chv_audit_seal seal = {.n = 0};
+    enum chv_err err = chv_registry_seal_get(r, &seal, why);
+    if (err == CHV_OK)
+        err = chv_registry_info(r, &info, why);
+    if (err != CHV_OK)
+        return err;
+    struct walk_on on = {.walk = {.head = chv_registry_head(r),
+                                  .seal = &seal,
+                                  .until = info.audit_n,
+                                  .n = seal.n,
+                                  .report = &report,
+                                  .why = why},
+                         .known = known};
+    struct walk *w = &on.walk;
+    memcpy(w->hash, seal.hash, sizeof w->hash);
+    err = chv_registry_audit_list(r, seal.n > 0 ? seal.n : 1, walk_on_row, &on, why);
+    if (err != CHV_OK && err != CHV_ERR_CANCELLED)
+        return err;
+    if (seal.n > 0 && !on.sealed_row_seen)
+        return broken(w, seal.n, "is missing");
+    if (w->n < info.audit_n || w->n < known->n)
+        return broken(w, w->n + 1, "is missing: the trail was cut off");
+    if (!chv_equal(w->hash, info.audit_hash, sizeof w->hash))
+        return broken(w, w->n, "is not the last one that was written");
+    *stands = seal;
+    *next = (struct chv_audit_seal){.n = w->n, .epoch = epoch, .time = time};
+    memcpy(next->hash, w->hash, sizeof next->hash);
+    return CHV_OK;
+}
+
+enum chv_err chv_registry_seal_put(struct chv_registry *r, const struct chv_audit_seal *stands,
+                                   const struct chv_audit_seal *next, struct chv_why *why)
+{
+    struct chv_audit_seal now = {.n = 0};
+    enum chv_err err = chv_registry_begin(r, why);
+    if (err == CHV_OK)
+        err = chv_registry_seal_get(r, &now, why);
+    if (err == CHV_OK && (now.n != stands->n || !chv_equal(now.mac, stands->mac, sizeof now.mac)))
+        err = chv_fail(why, CHV_ERR_EXISTS, "%s: somebody else has sealed the audit trail", chv_registry_name(r));
+    if (err == CHV_OK)
+        err = chv_registry_head(r)->ops->seal_put(r, next, why);
+    if (err == CHV_OK)
+        err = chv_registry_commit(r, why);
+    chv_registry_rollback(r);
+    return err;
+}

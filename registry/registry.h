@@ -400,6 +400,19 @@ enum chv_err chv_registry_seal_get(struct chv_registry *r, struct chv_audit_seal
 enum chv_err chv_registry_seal(struct chv_registry *r, uint32_t epoch, uint64_t time, chv_registry_mac_fn mac,
                                void *arg, struct chv_audit_seal *seal, struct chv_why *why) CHV_MUST_CHECK;
 /*
+ * The same in steps, for who gets the MAC from another process and must not wait for it inside a transaction.  _begin says
+ * which seal `stands` (n = 0: none; its MAC is the caller's to check) and, where there are rows behind it, what the `next`
+ * one has to say but for its MAC; next->n = stands->n: there are none.  Only the rows behind the standing seal are walked:
+ * the hash that it vouches for covers the others.  `known`, if its n is not 0: a row and its hash that the caller has seen,
+ * which has to be there still.  CHV_ERR_AUTH as chv_registry_verify.
+ * _put stores it in a transaction of its own.  CHV_ERR_EXISTS: another seal than `stands` is there by now.
+ */
+enum chv_err chv_registry_seal_begin(struct chv_registry *r, uint32_t epoch, uint64_t time,
+                                     const struct chv_audit_seal *known, struct chv_audit_seal *stands,
+                                     struct chv_audit_seal *next, struct chv_why *why) CHV_MUST_CHECK;
+enum chv_err chv_registry_seal_put(struct chv_registry *r, const struct chv_audit_seal *stands,
+                                   const struct chv_audit_seal *next, struct chv_why *why) CHV_MUST_CHECK;
+/*
  * Walks the whole trail.  CHV_ERR_AUTH: a row was changed, removed, moved or cut off, or the seal does not fit; `why` and
  * report->first_bad name the first such row.  `mac` NULL: the seal's MAC is not checked (its place in the chain is).
  * *report is always set.

@@ -2,7 +2,9 @@
 /* The keeper as a process of its own, sandboxed, over its sockets; and the sandbox itself. */
 #include "config.h"
 
+#include "core/hkdf.h"
 #include "net/ipc.h"
+#include "net/keeper_audit.h"
 #include "net/sandbox.h"
 #include "tests/net/keeper_support.h"
 
@@ -148,6 +150,81 @@ static void test_garbage(void)
     CU_ASSERT_EQUAL(end(), 0);
 }
 
+/* A seal's question, and by hand its MAC. */
+static void audit_question(uint32_t epoch, struct chv_keeper_audit_request *question, uint8_t mac[CHV_AUDIT_MAC_LEN])
+{
+    struct chv_audit_seal seal = {.n = 7, .epoch = epoch, .time = NOW};
+    struct chv_crypto crypto;
+    uint8_t info[CHV_INFO_MAX], key[CHV_KEY_LEN], text[CHV_AUDIT_SEAL_MESSAGE_LEN];
+    const struct chv_part part = {text, sizeof text};
+    size_t len;
+    memset(seal.hash, 0x5a, sizeof seal.hash);
+    *question = (struct chv_keeper_audit_request){
+        .tag = 99, .kind = CHV_KEEPER_AUDIT, .epoch = epoch, .n = seal.n, .time = seal.time};
+    memcpy(question->hash, seal.hash, sizeof question->hash);
+    chv_audit_seal_message(&seal, text);
+    memset(key, (int)(epoch * 0x11), sizeof key);
+    CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, NULL), CHV_OK);
+    CU_ASSERT_EQUAL(chv_info_audit(info, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_hkdf_expand(&crypto, CHV_HASH_SHA256, key, 32, info, len, key, 32), CHV_OK);
+    CU_ASSERT_EQUAL(chv_crypto_hmac(&crypto, CHV_HASH_SHA256, key, sizeof key, &part, 1, mac), CHV_OK);
+    chv_backend_close(&crypto);
+}
+
+static int connect_registrar(void)
+{
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(chv_ipc_pair(ends, NULL), CHV_OK);
+    const struct chv_ipc_message audit = {.kind = CHV_IPC_AUDIT};
+    CU_ASSERT_EQUAL(chv_ipc_send(control, &audit, &ends[1], 1), CHV_OK);
+    close(ends[1]);
+    return ends[0];
+}
+
+/* The registrar's socket has answers about seals and no others; on the net process's there is none about a seal. */
+static void test_audit(void)
+{
+    struct chv_keeper_audit_request question;
+    struct chv_keeper_audit_answer answer;
+    struct chv_keeper_request psk;
+    struct chv_keeper_answer answers[CHV_KEEPER_BATCH];
+    uint8_t mac[CHV_AUDIT_MAC_LEN];
+    static uint8_t padded[sizeof(struct chv_keeper_request)];
+    keeper_config(&config);
+    start();
+    CU_ASSERT_EQUAL(receive_kind(), CHV_IPC_READY);
+    connect_net();
+    int registrar = connect_registrar();
+    for (uint32_t epoch = 1; epoch <= 2; epoch++) { /* 2 is not served: a seal of that epoch is checked all the same */
+        audit_question(epoch, &question, mac);
+        CU_ASSERT_EQUAL(send(registrar, &question, sizeof question, MSG_NOSIGNAL), (ssize_t)sizeof question);
+        CU_ASSERT_TRUE(readable(registrar));
+        CU_ASSERT_EQUAL(recv(registrar, &answer, sizeof answer, MSG_DONTWAIT), (ssize_t)sizeof answer);
+        CU_ASSERT(answer.tag == 99 && answer.status == CHV_KEEPER_OK);
+        CU_ASSERT_EQUAL(memcmp(answer.mac, mac, sizeof mac), 0);
+    }
+    question.epoch = 3;
+    CU_ASSERT_EQUAL(send(registrar, &question, sizeof question, MSG_NOSIGNAL), (ssize_t)sizeof question);
+    CU_ASSERT_TRUE(readable(registrar));
+    CU_ASSERT_EQUAL(recv(registrar, &answer, sizeof answer, MSG_DONTWAIT), (ssize_t)sizeof answer);
+    CU_ASSERT_EQUAL(answer.status, CHV_KEEPER_MALFORMED);
+    keeper_request(&psk, 5, 1, (uint64_t)time(NULL) + DAY);
+    CU_ASSERT_EQUAL(send(registrar, &psk, sizeof psk, MSG_NOSIGNAL), (ssize_t)sizeof psk);
+    CU_ASSERT_TRUE(readable(registrar));
+    CU_ASSERT_EQUAL(recv(registrar, &answer, sizeof answer, MSG_DONTWAIT), 0); /* no session for the registrar */
+    close(registrar);
+    audit_question(1, &question, mac);
+    memcpy(padded, &question, sizeof question);
+    CU_ASSERT_EQUAL(exchange(padded, sizeof padded, answers), (ssize_t)sizeof answers[0]);
+    CU_ASSERT_EQUAL(answers[0].status, CHV_KEEPER_MALFORMED);
+    CU_ASSERT_EQUAL(exchange(&question, sizeof question, answers), 0); /* and the net process's socket is gone */
+    close(net);
+    connect_net();
+    check_good();
+    close(net);
+    CU_ASSERT_EQUAL(end(), 0);
+}
+
 static void test_configuration(void)
 {
     struct chv_keeper_request request;
@@ -240,5 +317,5 @@ static void test_sandbox(void)
 #endif
 }
 
-TEST_MAIN("keeper process", {"serves", test_serves}, {"garbage", test_garbage}, {"configuration", test_configuration},
-          {"bad start", test_bad_start}, {"sandbox", test_sandbox})
+TEST_MAIN("keeper process", {"serves", test_serves}, {"garbage", test_garbage}, {"audit", test_audit},
+          {"configuration", test_configuration}, {"bad start", test_bad_start}, {"sandbox", test_sandbox})

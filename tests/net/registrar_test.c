@@ -197,6 +197,41 @@ static struct chv_registry_client row_of(const char *id)
 }
 
 /* Nobody can have proven a credential of an epoch that is not served: to say so shuts no client out. */
+static struct chv_issue confirmed(const char *id)
+{
+    struct chv_registry *r = open_registry(CHV_REGISTRY_READ);
+    struct chv_registry_client c = {.confirmed = {0, 0}};
+    CU_ASSERT_EQUAL(chv_registry_get(r, id, &c, &why), CHV_OK);
+    chv_registry_close(r);
+    return c.confirmed;
+}
+
+/* A serial that was never handed out locks nobody out; unless the registry forgot that it was, for it is an old backup. */
+static void test_unissued(void)
+{
+    char path[128];
+    begin();
+    put("cam1", CHV_CLIENT_ACTIVE, first, second);
+    CU_ASSERT_EQUAL_FATAL(start(true, false), CHV_OK);
+    expect("cam1", UINT32_MAX, CHV_VERDICT_OK);
+    expect("cam1", 3, CHV_VERDICT_OK);
+    expect("cam1", 1, CHV_VERDICT_OK);
+    CU_ASSERT_EQUAL(chv_issue_compare(confirmed("cam1"), first), 0);
+    expect("cam1", 2, CHV_VERDICT_OK);
+    CU_ASSERT_EQUAL(chv_issue_compare(confirmed("cam1"), second), 0);
+    chv_registrar_close(registrar);
+    registrar = NULL;
+    snprintf(path, sizeof path, "%s/" CHV_REGISTRY_MARK_FILE, folder);
+    FILE *f = fopen(path, "we");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fprintf(f, "99 99 %064d\n", 0);
+    fclose(f);
+    CU_ASSERT_EQUAL_FATAL(start(true, false), CHV_OK);
+    expect("cam1", 3, CHV_VERDICT_OK);
+    CU_ASSERT_EQUAL(confirmed("cam1").serial, 3);
+    end();
+}
+
 static void test_unserved(void)
 {
     static const uint32_t served[] = {1, 2};
@@ -392,6 +427,7 @@ static void test_deny_file(void)
 }
 
 TEST_MAIN("registrar", {"answers", test_answers}, {"newer", test_newer}, {"leaked", test_leaked},
-          {"epochs that are not served", test_unserved}, {"changes", test_changes},
-          {"malformed questions", test_malformed}, {"answers on the wire", test_answer_valid}, {"away", test_away},
-          {"snapshot", test_snapshot}, {"deny file", test_deny_file})
+          {"epochs that are not served", test_unserved}, {"serials that were not handed out", test_unissued},
+          {"changes", test_changes}, {"malformed questions", test_malformed},
+          {"answers on the wire", test_answer_valid}, {"away", test_away}, {"snapshot", test_snapshot},
+          {"deny file", test_deny_file})

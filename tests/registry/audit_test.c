@@ -81,6 +81,99 @@ static void test_seal(void)
     }
 }
 
+static const struct chv_audit_seal unknown = {.n = 0};
+
+/* What who has no key does: the MAC comes from elsewhere. */
+static enum chv_err seal_in_steps(struct chv_registry *r, const struct chv_audit_seal *known,
+                                  struct chv_audit_seal *next, struct chv_why *why)
+{
+    struct chv_audit_seal stands;
+    uint8_t message[CHV_AUDIT_SEAL_MESSAGE_LEN];
+    enum chv_err err = chv_registry_seal_begin(r, 1, 5, known, &stands, next, why);
+    if (err != CHV_OK || next->n == stands.n)
+        return err;
+    chv_audit_seal_message(next, message);
+    OK(test_mac(NULL, 1, message, sizeof message, next->mac, NULL));
+    return chv_registry_seal_put(r, &stands, next, why);
+}
+
+static void test_seal_in_steps(void)
+{
+    FOR_EACH_KIND
+    {
+        struct chv_registry *r = open_mode(uri, CHV_REGISTRY_CREATE);
+        struct chv_audit_report report;
+        struct chv_audit_seal stands, next, again;
+        struct chv_registry_info before, after;
+        struct chv_why why;
+        OK(chv_registry_seal_begin(r, 1, 5, &unknown, &stands, &next, NULL));
+        CU_ASSERT(stands.n == 0 && next.n == 0);
+        chv_registry_close(r);
+        r = with_rows(uri, 3);
+        OK(chv_registry_info(r, &before, NULL));
+        OK(seal_in_steps(r, &unknown, &next, NULL));
+        CU_ASSERT(next.n == 3 && next.epoch == 1 && next.time == 5);
+        OK(chv_registry_verify(r, test_mac, NULL, &report, NULL));
+        CU_ASSERT(report.rows == 3 && report.sealed == 3);
+        OK(chv_registry_info(r, &after, NULL));
+        CU_ASSERT_EQUAL(after.generation, before.generation); /* nobody was changed */
+        struct chv_registry_client c = make_client("x", 1, 1);
+        OK(put_client(r, &c, NULL));
+        OK(chv_registry_seal_begin(r, 1, 6, &next, &stands, &again, NULL));
+        CU_ASSERT(stands.n == 3 && memcmp(stands.mac, next.mac, sizeof next.mac) == 0 && again.n == 4);
+        OK(put_client(r, &c, NULL)); /* what comes meanwhile is sealed the next time */
+        OK(chv_registry_seal_put(r, &stands, &again, NULL));
+        FAILS(chv_registry_verify(r, test_mac, NULL, &report, &why), AUTH); /* nobody has made its MAC */
+        OK(seal_in_steps(r, &again, &next, NULL));
+        OK(chv_registry_verify(r, test_mac, NULL, &report, NULL));
+        CU_ASSERT(report.rows == 5 && report.sealed == 5);
+        FAILS(chv_registry_seal_put(r, &stands, &again, &why), EXISTS); /* another one stands by now */
+        check_why(&why, "somebody else has sealed");
+        chv_registry_close(r);
+    }
+}
+
+/* Rows behind the seal, the seal itself, and what was seen before. */
+static void test_steps_vouch_for_no_broken_trail(void)
+{
+    static const struct tampering {
+        const char *sql, *text;
+    } tamperings[] = {
+        {"UPDATE audit SET actor = 'mallory' WHERE n = 7", "audit row 7 was changed"},
+        {"DELETE FROM audit WHERE n = 7", "audit row 7 is missing"},
+        {"DELETE FROM audit WHERE n = 5", "audit row 5 is missing"},
+        {"DELETE FROM audit WHERE n > 4", "is missing"},
+        {"UPDATE audit SET hash = '00' WHERE n = 5", "audit row 5"},
+        {"UPDATE seal SET hash = (SELECT hash FROM audit WHERE n = 4)", "not the one that was sealed"},
+        {"UPDATE meta SET audit_hash = '0000000000000000000000000000000000000000000000000000000000000001'",
+         "not the last one"},
+        {"DELETE FROM audit WHERE n = 8; UPDATE meta SET audit_n = 7, audit_hash = (SELECT hash FROM audit WHERE n = "
+         "7)",
+         "cut off"},
+        /* a trail of other rows that fits in itself, with no seal: only who saw it before knows */
+        {"DELETE FROM seal; UPDATE audit SET n = n + 100; DELETE FROM audit WHERE n <> 101; UPDATE audit SET n = 1;"
+         "UPDATE meta SET audit_n = 1, audit_hash = (SELECT hash FROM audit WHERE n = 1)",
+         "cut off"},
+    };
+    for (size_t i = 0; i < sizeof tamperings / sizeof tamperings[0]; i++)
+        for (size_t kind = 0; kind < (have_postgresql() ? 2 : 1); kind++) {
+            const char *uri = fresh_registry(kind);
+            struct chv_registry *r = with_rows(uri, 5);
+            struct chv_audit_seal known, stands, next;
+            struct chv_why why;
+            OK(chv_registry_seal(r, 1, 5, test_mac, NULL, NULL, NULL));
+            struct chv_registry_client c = make_client("x", 1, 1);
+            for (unsigned n = 0; n < 3; n++)
+                OK(put_client(r, &c, NULL));
+            OK(chv_registry_seal_begin(r, 1, 5, &unknown, &stands, &known, NULL));
+            CU_ASSERT_EQUAL(known.n, 8);
+            run_sql(uri, tamperings[i].sql);
+            FAILS(chv_registry_seal_begin(r, 1, 5, &known, &stands, &next, &why), AUTH);
+            check_why(&why, tamperings[i].text);
+            chv_registry_close(r);
+        }
+}
+
 static const struct tampering {
     const char *name, *sql;
     uint64_t first_bad;
@@ -278,6 +371,7 @@ static void test_mark(void)
     }
 }
 
-TEST_MAIN("registry audit", {"hash of a row", test_hash}, {"seal", test_seal}, {"tampering is found", test_tampering},
-          {"a trail written anew", test_rewritten}, {"list", test_list}, {"an overlong row", test_overlong},
-          {"mark against old backups", test_mark})
+TEST_MAIN("registry audit", {"hash of a row", test_hash}, {"seal", test_seal}, {"seal in steps", test_seal_in_steps},
+          {"steps vouch for no broken trail", test_steps_vouch_for_no_broken_trail},
+          {"tampering is found", test_tampering}, {"a trail written anew", test_rewritten}, {"list", test_list},
+          {"an overlong row", test_overlong}, {"mark against old backups", test_mark})

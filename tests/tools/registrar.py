@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry while a server runs: who may come in, who is ended, and what happens when the registry is away."""
 import contextlib
+import json
 import os
 import re
 import select
@@ -228,6 +229,113 @@ def test_an_older_credential_behind_a_newer_one_is_a_clone():
         chv.check_equal(clones, ['chaveirod clone cam1 {"came":"1.1","confirmed":"1.2"}'], "audit rows")
         serves(live)  # it came in before: its owner's, as far as anybody knows
         live.close()
+
+
+# --- the seal of the audit trail ------------------------------------------------------------------------------------------
+
+
+def seal_of(house):
+    """(rows, sealed), as keyadmin finds them; it seals nothing here."""
+    done = chv.run("keyadmin", "audit", "verify", "-c", house.site.config, "--passphrase-file",
+                   house.site.passphrase_file, "--json")
+    found = json.loads(done.stdout)
+    return found["rows"], found["sealed"]
+
+
+def is_sealed(house):
+    rows, sealed = seal_of(house)
+    return rows == sealed
+
+
+def clone_comes(house, client_id):
+    """A row that the server writes by itself."""
+    old, new = house.keys.client(house.site, client_id), house.keys.client(house.site, client_id, serial=2)
+    house.sockets += [old.sock, new.sock]
+    for client in (new, old):
+        chv.check_equal(client.handshake(), None, "handshake")
+    yield
+    chv.check_equal(new.open()[0], 200, "the new one")
+    chv.check_equal(old.open()[0], 403, "the copy")
+    until(lambda: f" clone {client_id} " in house.tool("audit"), "the row")
+    yield
+
+
+def test_the_server_seals_what_it_writes():
+    with House() as house:
+        house.put("cam1", "latest=1.2")
+        until(lambda: is_sealed(house), "what was there is sealed")
+        before = seal_of(house)[0]
+        coming = clone_comes(house, "cam1")
+        next(coming)
+        next(coming)
+        until(lambda: is_sealed(house), "the clone is sealed")
+        chv.check(seal_of(house)[0] > before, "rows were written")
+        house.put("cam2")
+        until(lambda: is_sealed(house), "what somebody else has written is sealed")
+        house.site.stop()
+        chv.check(is_sealed(house), "after the end")
+
+
+def test_what_is_written_without_a_keeper_is_sealed_later():
+    """One that hangs, one that is killed, one that comes."""
+    with House() as house:
+        for name in ("cam1", "cam2"):
+            house.put(name, "latest=1.2")
+        until(lambda: is_sealed(house), "what was there is sealed")
+        coming = clone_comes(house, "cam1")
+        next(coming)
+        os.kill(house.pid("chv-keeper"), signal.SIGSTOP)
+        next(coming)
+        rows, sealed = seal_of(house)
+        chv.check(sealed < rows, f"{sealed} of {rows} rows are sealed without a keeper")
+        os.kill(house.pid("chv-keeper"), signal.SIGKILL)
+        house.server.wait_for("the keeper process serves again")
+        until(lambda: is_sealed(house), "the clone is sealed by the next keeper")
+        coming = clone_comes(house, "cam2")
+        next(coming)
+        os.kill(house.pid("chv-registrar"), signal.SIGKILL)
+        house.server.wait_for("the registrar process serves again")
+        next(coming)
+        until(lambda: is_sealed(house), "by the next registrar")
+
+
+def test_the_server_seals_no_trail_that_was_changed():
+    with House() as house:
+        house.put("cam1", "latest=1.2")
+        until(lambda: is_sealed(house), "what was there is sealed")
+        with sqlite3.connect(house.file) as db:
+            db.execute("UPDATE seal SET mac = ?", ("00" * 32,))
+        db.close()
+        coming = clone_comes(house, "cam1")
+        next(coming)
+        next(coming)
+        house.server.wait_for(r"error registrar\[\d+\]: .*the seal on audit row \d+ is none that this master made; this server "
+                              "seals the audit trail no more")
+        house.comes_in("cam1", serial=2)
+        with sqlite3.connect(house.file) as db:
+            chv.check_equal(db.execute("SELECT mac FROM seal").fetchall(), [("00" * 32,)], "the seal")
+        db.close()
+
+
+def test_two_servers_seal_one_trail():
+    with postgres.Cluster() as pg:
+        os.chmod(pg.folder, 0o711)
+        with House(pg.uri("sealed")) as house:
+            other = House(pg.uri("sealed"), create=False, start=False)
+            with other:
+                chv.write(os.path.join(other.site.store, "server.keys"),
+                          chv.read(os.path.join(house.site.store, "server.keys")))
+                chv.write(other.site.passphrase_file, chv.read(house.site.passphrase_file))
+                other.keys = house.keys
+                other.start()
+                for i, at in enumerate((house, other, house, other)):
+                    house.put(f"cam{i}", "latest=1.2")
+                    coming = clone_comes(at, f"cam{i}")
+                    next(coming)
+                    next(coming)
+                until(lambda: is_sealed(house), "all of it is sealed")
+                for server in (house, other):
+                    chv.check_not_in("seals the audit trail no more", server.site.log(), "log")
 
 
 def test_who_was_seen_is_written():

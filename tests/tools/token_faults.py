@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens that fail while a server uses them: a clear line in the log, 503 for clients, and service when they are back."""
 import ctypes
+import json
 import os
 import pwd
 import re
 import signal
+import sqlite3
+import time
 
 import chv
+import faulty
 import softhsm
 
 
@@ -77,6 +81,46 @@ def test_keeper_killed_while_the_token_is_gone():
         site.tokens.show()
         site.server.wait_for("the keeper process serves again")
         site.send_until_served(key, "after")
+
+
+def seal_of(file):
+    """(rows of the audit trail, how many of them are sealed)."""
+    db = sqlite3.connect(file)
+    try:
+        return (db.execute("SELECT COUNT(*) FROM audit").fetchone()[0],
+                (db.execute("SELECT n FROM seal").fetchone() or (0,))[0])
+    finally:
+        db.close()
+
+
+def wait_until_sealed(file):
+    end = time.monotonic() + chv.DEADLINE
+    while len(set(seal_of(file))) != 1:
+        chv.check(time.monotonic() < end, f"rows and sealed: {seal_of(file)}")
+        time.sleep(0.1)
+
+
+def test_the_seal_of_the_audit_trail_waits_for_the_token():
+    with faulty.FaultySite() as site:
+        site.init()
+        file = site.path("clients.db")
+        uri = f"sqlite:{file}"
+        tool = os.path.join(chv.TOP_BUILDDIR, "tests", "registry", "registry_tool")
+        chv.run(tool, uri, "create")
+        chv.run(tool, uri, "put", "cam1")
+        site.configure(registry=uri)
+        site.start()
+        wait_until_sealed(file)
+        site.tokens.fail("C_Sign", "CKR_DEVICE_ERROR")
+        chv.run(tool, uri, "put", "cam2")
+        site.server.wait_for(r"error keeper\[\d+\]: .*CKR_DEVICE_ERROR")
+        rows, sealed = seal_of(file)
+        chv.check(sealed < rows, f"{sealed} of {rows} rows are sealed without the token")
+        site.tokens.heal()
+        wait_until_sealed(file)
+        done = site.keyadmin("audit", "verify", "-c", site.config, "--json")
+        found = json.loads(done.stdout)
+        chv.check_equal((found["rows"], found["sealed"]), seal_of(file), "what keyadmin finds")
 
 
 def test_token_initialised_again_is_noticed():
