@@ -60,6 +60,7 @@ tools_test_scripts = \
 	tests/tools/token_pin.py \
 	tests/tools/token_site.py \
 	tests/tools/token_warnings.py \
+	tests/tools/receipts.py \
 	tests/tools/registrar.py \
 	tests/tools/registry_faults.py \
 	tests/tools/registry_site.py \
