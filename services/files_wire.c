@@ -39,10 +39,11 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
     struct chv_map_writer w = {.out = out, .cap = *len};
     const bool put = request->op == CHV_FILES_PUT, renames = request->op == CHV_FILES_RENAME;
     const bool receipt = put && request->receipt, resume = put && request->resume;
-    const bool size = put || (request->op == CHV_FILES_CHECKSUM && request->has_size);
+    const bool size = (put && !request->no_size) || (request->op == CHV_FILES_CHECKSUM && request->has_size);
     const bool offset = (put || request->op == CHV_FILES_GET) && request->has_offset;
-    chv_map_begin(&w, 3U + (size ? 1U : 0U) + (put ? 2U : 0U) + (renames ? 1U : 0U) + (offset ? 2U : 0U) +
-                          (resume ? 1U : 0U) + (receipt ? 1U : 0U));
+    const bool prefix = offset && (put || !request->no_prefix);
+    chv_map_begin(&w, 3U + (size ? 1U : 0U) + (put ? 2U : 0U) + (renames ? 1U : 0U) + (offset ? 1U : 0U) +
+                          (prefix ? 1U : 0U) + (resume ? 1U : 0U) + (receipt ? 1U : 0U));
     chv_map_put_uint(&w, "id", request->id);
     chv_map_put_text(&w, "op", op_names[request->op]);
     chv_map_put_text(&w, "path", request->path);
@@ -54,10 +55,10 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
         chv_map_put_uint(&w, "mode", request->mode);
         chv_map_put_uint(&w, "mtime", request->mtime);
     }
-    if (offset) {
+    if (offset)
         chv_map_put_uint(&w, "offset", request->offset);
+    if (prefix)
         chv_map_put_bytes(&w, "sha256", request->prefix, sizeof request->prefix);
-    }
     if (resume)
         chv_map_put_true(&w, "resume");
     if (receipt)
@@ -139,8 +140,9 @@ static const char *get_offset(const struct cbor_item_t *map, struct chv_files_re
     r->has_offset = chv_map_has(map, "offset") || chv_map_has(map, "sha256");
     if (!r->has_offset)
         return NULL;
+    r->no_prefix = r->op == CHV_FILES_GET && !chv_map_has(map, "sha256");
     if (chv_map_uint(map, "offset", &r->offset) != CHV_OK ||
-        chv_map_bytes(map, "sha256", r->prefix, sizeof r->prefix) != CHV_OK)
+        (!r->no_prefix && chv_map_bytes(map, "sha256", r->prefix, sizeof r->prefix) != CHV_OK))
         return "offset without the SHA-256 of what is before it, or one of them malformed";
     return r->offset <= INT64_MAX ? NULL : "offset is too large";
 }
@@ -148,8 +150,9 @@ static const char *get_offset(const struct cbor_item_t *map, struct chv_files_re
 static const char *get_put(const struct cbor_item_t *map, struct chv_files_request *r)
 {
     uint64_t mode = 0;
-    if (chv_map_uint(map, "size", &r->size) != CHV_OK || chv_map_uint(map, "mtime", &r->mtime) != CHV_OK ||
-        chv_map_uint(map, "mode", &mode) != CHV_OK)
+    r->no_size = !chv_map_has(map, "size");
+    if ((!r->no_size && chv_map_uint(map, "size", &r->size) != CHV_OK) ||
+        chv_map_uint(map, "mtime", &r->mtime) != CHV_OK || chv_map_uint(map, "mode", &mode) != CHV_OK)
         return "size, mode or mtime is missing or no number";
     if (r->size > INT64_MAX || r->mtime > INT64_MAX || mode > CHV_FILES_MODE)
         return "size, mode or mtime is too large";
@@ -157,7 +160,7 @@ static const char *get_put(const struct cbor_item_t *map, struct chv_files_reque
     if (chv_map_flag(map, "receipt", &r->receipt) != CHV_OK || chv_map_flag(map, "resume", &r->resume) != CHV_OK)
         return "receipt or resume is neither true nor false";
     const char *wrong = get_offset(map, r);
-    return wrong != NULL ? wrong : r->offset <= r->size ? NULL : "offset is larger than size";
+    return wrong != NULL ? wrong : r->no_size || r->offset <= r->size ? NULL : "offset is larger than size";
 }
 
 static const char *get_arguments(const struct cbor_item_t *map, struct chv_files_request *r)

@@ -50,8 +50,10 @@ struct chv_files_request {
     bool receipt;                    /* put: the answer is to bring one */
     bool has_size;                   /* checksum */
     bool resume;                     /* put: what is left if it is interrupted is kept, to be gone on with */
+    bool no_size;                    /* put: the end of the content tells it; ANSWER 100 comes first */
     bool has_offset;                 /* get, put: only what is behind the first `offset` bytes, */
     uint64_t offset;                 /* whose SHA-256 is `prefix` */
+    bool no_prefix;                  /* get: it is not compared, and the END's digest is of what is sent */
     uint8_t prefix[CHV_FILES_DIGEST_LEN];
 };
 

@@ -4,7 +4,7 @@
 
 #include <limits.h>
 
-enum { PING = 4, PUT = 16 };
+enum { PING = 4, FTP = 8, PUT = 32 }; /* bits of commands, in the order of the table */
 
 static const struct chv_cli_command chaveiro_commands[] = {
     {"send", "[TEXT...|-]", "send a message and show the answer",
@@ -32,6 +32,15 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "Example:\n"
      "  chaveiro -k cam1.key ping -c 5\n",
      0, 0, chaveiro_ping},
+    {"ftp", "", "let FTP programs of this machine in",
+     "A plain FTP server on the loopback interface: what its clients ask for goes over the channel.  Without\n"
+     "--listen it is on 127.0.0.1:2121.  Prints where it listens and, without --password-file, the password\n"
+     "that it has made for this run; the user name does not matter.  Ends by SIGTERM or Control-C.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key ftp\n"
+     "  chaveiro -k cam1.key ftp --listen '[::1]:2121' --listen unix:/run/user/1000/ftp --password-file ftp.pass\n",
+     0, 0, chaveiro_ftp},
     {"get", "REMOTE [LOCAL]", "fetch a file",
      "LOCAL is a file or a folder; without it the file comes here, under its own name.  It has that name only\n"
      "when all of it has come and its SHA-256 was verified.  Mode and time are kept.\n"
@@ -139,6 +148,14 @@ static const struct chv_cli_option chaveiro_options[] = {
      "configuration's)",
      PUT, false},
     {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
+    {"listen", 0, "ADDR",
+     "where FTP clients come in: 127.0.0.1:PORT (0: a free one),\n[::1]:PORT or unix:/PATH; may be given up to 16 "
+     "times",
+     FTP, FTP},
+    {"password-file", 0, "FILE",
+     "their password from FILE, '-': a line of standard input\n(default: one is made and printed)", FTP, 0},
+    {"max-clients", 0, "N", "FTP connections at a time (default: 32)", FTP, 0},
+    {"unsafe-listen", 0, NULL, "let --listen be any address, though FTP is in clear", FTP, 0},
     {"json", 0, NULL, "print the result as JSON", CHV_CLI_ALL, false},
     {"verbose", 'v', NULL, "tell about the handshake on standard error", CHV_CLI_ALL, false},
 };

@@ -25,6 +25,8 @@ int chaveiro_rmdir(const struct chv_cli_args *args);
 int chaveiro_rm(const struct chv_cli_args *args);
 int chaveiro_mv(const struct chv_cli_args *args);
 
+int chaveiro_ftp(const struct chv_cli_args *args);
+
 struct chaveiro_link;
 
 /* What a command does with the connection: as chv_message_events, once the server has let us in. Optional members are

@@ -94,6 +94,16 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_files_get.c \
 	tools/chaveiro_files_progress.c \
 	tools/chaveiro_files_put.c \
+	tools/chaveiro_ftp.c \
+	tools/chaveiro_ftp.h \
+	tools/chaveiro_ftp_commands.c \
+	tools/chaveiro_ftp_control.c \
+	tools/chaveiro_ftp_data.c \
+	tools/chaveiro_ftp_files.c \
+	tools/chaveiro_ftp_session.c \
+	tools/chaveiro_ftp_text.c \
+	tools/chaveiro_ftp_text.h \
+	tools/chaveiro_ftp_transfer.c \
 	tools/chaveiro_key.c \
 	tools/chaveiro_link.c \
 	tools/chaveiro_ping.c \
