@@ -5,6 +5,7 @@ registry_test_support = tests/registry/support.c tests/registry/support.h
 registry_tests = \
 	tests/registry/audit_test \
 	tests/registry/contract \
+	tests/registry/contract_tables \
 	tests/registry/documented \
 	tests/registry/lookup_test \
 	tests/registry/revoked_set_test \
@@ -24,6 +25,10 @@ tests_registry_audit_test_LDADD = $(registry_test_libs)
 tests_registry_contract_SOURCES = tests/registry/contract.c $(registry_test_support)
 tests_registry_contract_CFLAGS = $(registry_test_cflags)
 tests_registry_contract_LDADD = $(registry_test_libs)
+
+tests_registry_contract_tables_SOURCES = tests/registry/contract_tables.c $(registry_test_support)
+tests_registry_contract_tables_CFLAGS = $(registry_test_cflags)
+tests_registry_contract_tables_LDADD = $(registry_test_libs)
 
 tests_registry_lookup_test_SOURCES = tests/registry/lookup_test.c $(registry_test_support)
 tests_registry_lookup_test_CFLAGS = $(registry_test_cflags)

@@ -15,7 +15,7 @@ def run(name, pg):
 
 def test_contract():
     with postgres.Cluster() as pg:
-        for name in ("contract", "audit_test", "writers"):
+        for name in ("contract", "contract_tables", "audit_test", "writers"):
             run(name, pg)
 
 

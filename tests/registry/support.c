@@ -267,3 +267,21 @@ int wait_child(int pid)
     CU_ASSERT_EQUAL_FATAL(waitpid(pid, &status, 0), pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+enum chv_err add_id(void *arg, const struct chv_registry_client *c)
+{
+    struct id_list *ids = arg;
+    size_t len = strlen(ids->text);
+    ids->n++;
+    (void)snprintf(ids->text + len, sizeof ids->text - len, "%s%s ", c->status == CHV_CLIENT_MALFORMED ? "!" : "",
+                   c->id);
+    return CHV_OK;
+}
+
+void see_client(struct chv_registry *r, const char *id, uint32_t epoch, uint32_t serial, uint64_t time)
+{
+    struct chv_registry_seen seen[2] = {{.id = "nobody", .issue = {1, 1}, .time = 1},
+                                        {.issue = {epoch, serial}, .time = time}};
+    (void)snprintf(seen[1].id, sizeof seen[1].id, "%s", id);
+    OK(chv_registry_seen(r, seen, 2, "chaveirod", NULL));
+}

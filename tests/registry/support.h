@@ -41,6 +41,16 @@ enum chv_err put_client(struct chv_registry *r, const struct chv_registry_client
 size_t count_clients(struct chv_registry *r);
 enum chv_err count_client(void *arg, const struct chv_registry_client *client);
 
+/* Ids of a listing, a blank behind each; '!' before one that is malformed. */
+struct id_list {
+    size_t n;
+    char text[4096];
+};
+/* A chv_registry_client_fn. */
+enum chv_err add_id(void *arg, const struct chv_registry_client *client);
+/* It came in with that credential at that time, and so did one who is not registered. */
+void see_client(struct chv_registry *r, const char *id, uint32_t epoch, uint32_t serial, uint64_t time);
+
 /* A MAC for seals by a key that stands here for the master of `epoch`. */
 enum chv_err test_mac(void *arg, uint32_t epoch, const uint8_t *message, size_t len, uint8_t mac[CHV_AUDIT_MAC_LEN],
                       struct chv_why *why);
