@@ -32,6 +32,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/credential.h"
 
@@ -217,6 +218,7 @@ struct chv_registry_options {
     unsigned busy_ms;                /* how long to wait for other writers; 0: 5000 */
     unsigned connect_seconds;        /* PostgreSQL, how long to wait for a connection; 0: 3 */
     const struct chv_crypto *crypto; /* for SHA-256; must outlive the registry.  revoked: may be NULL */
+    uid_t owner; /* revoked: who may own the file besides root, this user and the owner of its folder; 0: nobody */
 };
 
 /* What a kind of registry is like. */

@@ -36,6 +36,7 @@ struct entries {
 struct revoked_registry {
     struct chv_registry_head head;
     char *path;
+    uid_t owner;            /* may own the file besides root and who reads it; 0: nobody */
     struct entries entries; /* sorted, no id twice */
     struct stat file;       /* as it was read or tried last */
     uint64_t generation;
@@ -244,11 +245,22 @@ static enum chv_err parse_file(FILE *in, const char *path, struct entries *entri
     return err;
 }
 
-static enum chv_err check_file(const char *path, const struct stat *st, struct chv_why *why)
+/* Who owns the folder can take the file away altogether, and then nobody is denied. */
+static bool owns_folder(const char *path, uid_t uid)
+{
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
+    bool owns = folder != NULL && stat(folder, &st) == 0 && st.st_uid == uid;
+    free(folder);
+    return owns;
+}
+
+static enum chv_err check_file(const char *path, uid_t owner, const struct stat *st, struct chv_why *why)
 {
     if (!S_ISREG(st->st_mode))
         return chv_fail(why, CHV_ERR_CONFIG, "%s: is not a file", path);
-    if (st->st_uid != 0 && st->st_uid != geteuid())
+    if (st->st_uid != 0 && st->st_uid != geteuid() && st->st_uid != owner && !owns_folder(path, st->st_uid))
         return chv_fail(why, CHV_ERR_STORE_MODE,
                         "%s: belongs to user %lu, who could let anybody in: give it to root or to user %lu", path,
                         (unsigned long)st->st_uid, (unsigned long)geteuid());
@@ -276,7 +288,7 @@ static enum chv_err load(struct revoked_registry *r, struct chv_why *why)
     if (fstat(fd, &r->file) != 0)
         err = chv_fail(why, CHV_ERR_IO, "%s: %s", r->path, strerror(errno));
     if (err == CHV_OK)
-        err = check_file(r->path, &r->file, why);
+        err = check_file(r->path, r->owner, &r->file, why);
     if (err == CHV_OK)
         err = parse_file(in, r->path, &entries, why);
     (void)fclose(in);
@@ -332,7 +344,6 @@ static enum chv_err revoked_open(const char *uri, const struct chv_registry_opti
 {
     static const char scheme[] = "revoked:";
     const char *path = uri + strlen(scheme);
-    (void)options;
     if (path[0] == '\0')
         return chv_fail(why, CHV_ERR_CONFIG, "registry '%s': no path stands behind the scheme: write revoked:PATH",
                         uri);
@@ -345,6 +356,7 @@ static enum chv_err revoked_open(const char *uri, const struct chv_registry_opti
     }
     r->head.ops = &chv_registry_revoked_ops;
     r->head.name = r->path;
+    r->owner = options->owner;
     enum chv_err err = load(r, why);
     if (err != CHV_OK) {
         revoked_close((struct chv_registry *)(void *)r);

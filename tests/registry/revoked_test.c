@@ -175,6 +175,37 @@ static void test_hostile_lines(void)
     check_why(&why, "too long");
 }
 
+static bool opens_for(const char *path, uid_t owner)
+{
+    const struct chv_registry_options options = {.mode = CHV_REGISTRY_READ, .owner = owner};
+    struct chv_registry *r = NULL;
+    enum chv_err err = chv_registry_open(uri_of(path), &options, &r, NULL);
+    CU_ASSERT(err == CHV_OK || err == CHV_ERR_STORE_MODE);
+    chv_registry_close(r);
+    return err == CHV_OK;
+}
+
+/* The file is user 12345's, its folder root's; root reads it. */
+static void check_owners(const char *path)
+{
+    char folder[512], inside[600];
+    CU_ASSERT_TRUE(opens_for(path, 12345));
+    CU_ASSERT_FALSE(opens_for(path, 54321));
+    (void)snprintf(folder, sizeof folder, "%s.d", path);
+    (void)snprintf(inside, sizeof inside, "%s/revoked", folder);
+    CU_ASSERT_EQUAL_FATAL(mkdir(folder, 0755), 0);
+    write_file(inside, "a *\n");
+    CU_ASSERT_EQUAL(chmod(inside, 0644), 0);
+    CU_ASSERT_EQUAL(chown(inside, 12345, 12345), 0);
+    CU_ASSERT_FALSE(opens_for(inside, 0));
+    CU_ASSERT_EQUAL(chown(folder, 54321, 54321), 0);
+    CU_ASSERT_FALSE(opens_for(inside, 0));
+    CU_ASSERT_EQUAL(chown(folder, 12345, 12345), 0);
+    CU_ASSERT_TRUE(opens_for(inside, 0));
+    CU_ASSERT_EQUAL(chmod(inside, 0666), 0);
+    CU_ASSERT_FALSE(opens_for(inside, 12345));
+}
+
 static void test_files(void)
 {
     const char *path = test_path("files");
@@ -199,6 +230,7 @@ static void test_files(void)
         r = NULL;
         FAILS(try_open(uri_of(path), CHV_REGISTRY_READ, &r, &why), STORE_MODE);
         check_why(&why, "give it to root");
+        check_owners(path);
     }
     chv_registry_close(r);
 }
