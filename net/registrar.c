@@ -172,6 +172,8 @@ enum chv_err chv_registrar_open(const struct chv_registrar_setup *setup, uint64_
     }
     if (err != CHV_OK)
         chv_registrar_failed(r, now, err, &detail);
+    if (!setup->again && setup->state[0] == '\0' && strncmp(setup->uri, deny_scheme, strlen(deny_scheme)) != 0)
+        chv_log(CHV_LOG_WARNING, CHV_REGISTRAR_UNMARKED);
     *registrar = r;
     return CHV_OK;
 }

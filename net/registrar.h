@@ -74,6 +74,9 @@ enum {
 };
 
 #define CHV_REGISTRAR_SNAPSHOT_FILE "registry-deny"
+/* The warning of a server with a registry and without a state folder. */
+#define CHV_REGISTRAR_UNMARKED                                                                                         \
+    "there is a registry but no 'state' folder: an old backup of it that is put back goes unnoticed"
 
 struct chv_registrar_setup {
     const char *uri;

@@ -11,6 +11,10 @@ extern const struct chv_registry_ops chv_registry_sqlite_ops;
 extern const struct chv_registry_ops chv_registry_postgresql_ops;
 extern const struct chv_registry_ops chv_registry_revoked_ops;
 
+/* What is to be done about one that is not there: made anew it knows nobody who was revoked. */
+#define CHV_REGISTRY_MISSING_HELP                                                                                      \
+    "if it was lost, put its backup back; if there never was one, 'keyadmin registry new' makes it"
+
 /* The first member of every kind's struct. */
 static inline struct chv_registry_head *chv_registry_head(struct chv_registry *r)
 {

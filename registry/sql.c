@@ -110,7 +110,7 @@ enum chv_err chv_sql_setup(struct chv_sql *db, enum chv_registry_mode mode, stru
                         "%s: its schema is version %" PRId64 ", this program knows up to %d: upgrade this program",
                         db->head.name, version, CHV_REGISTRY_SCHEMA);
     if (version == VERSION_NONE && mode != CHV_REGISTRY_CREATE)
-        return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no registry in it yet: it has to be created first",
+        return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no registry in it: " CHV_REGISTRY_MISSING_HELP,
                         db->head.name);
     if (mode == CHV_REGISTRY_READ)
         return chv_fail(why, CHV_ERR_UNSUPPORTED,

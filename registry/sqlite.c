@@ -339,7 +339,7 @@ static enum chv_err check_owner(struct sqlite_registry *s, enum chv_registry_mod
         return chv_fail(why, CHV_ERR_CONFIG, "%s: is a database of another program, not a registry", s->path);
     return mode == CHV_REGISTRY_CREATE
                ? CHV_OK
-               : chv_fail(why, CHV_ERR_NOT_FOUND, "%s: is empty: the registry has to be created first", s->path);
+               : chv_fail(why, CHV_ERR_NOT_FOUND, "%s: is empty, no registry: " CHV_REGISTRY_MISSING_HELP, s->path);
 }
 
 static enum chv_err configure(struct sqlite_registry *s, enum chv_registry_mode mode, struct chv_why *why)
@@ -373,7 +373,7 @@ static enum chv_err open_database(struct sqlite_registry *s, const char *path, e
         return err;
     s->sql.head.name = s->path;
     if (!exists && mode != CHV_REGISTRY_CREATE)
-        return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no registry: it has to be created first", s->path);
+        return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no registry: " CHV_REGISTRY_MISSING_HELP, s->path);
     if (!exists)
         err = make_file(s->path, why);
     if (err == CHV_OK)

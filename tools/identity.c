@@ -122,3 +122,12 @@ enum chv_err chv_identity_write(const struct chv_identity *identity, const char 
     (void)close(fd);
     return err;
 }
+
+enum chv_err chv_identity_server_file(const char *config_file, char out[PATH_MAX], struct chv_why *why)
+{
+    const char *slash = strrchr(config_file, '/');
+    int dir = slash != NULL ? (int)(slash - config_file) + 1 : 0;
+    if (snprintf(out, PATH_MAX, "%.*s%s", dir, config_file, CHV_IDENTITY_SERVER_FILE) >= PATH_MAX)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", config_file);
+    return CHV_OK;
+}

@@ -8,6 +8,8 @@
 
 #include <chaveiro/keystore.h>
 
+#include <limits.h>
+
 /* Label of the identity key in every keystore. */
 #define CHV_IDENTITY_LABEL "identity"
 
@@ -31,5 +33,8 @@ enum chv_err chv_identity_digest(const struct chv_identity *identity, uint8_t ou
 /* Writes it as PEM text to a new file that everybody may read.  CHV_ERR_EXISTS: nothing was changed. */
 enum chv_err chv_identity_write(const struct chv_identity *identity, const char *path,
                                 struct chv_why *why) CHV_MUST_CHECK;
+/* A server's public identity key, in the folder of its configuration file. */
+#define CHV_IDENTITY_SERVER_FILE "server.pub"
+enum chv_err chv_identity_server_file(const char *config_file, char out[PATH_MAX], struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

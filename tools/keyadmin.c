@@ -14,6 +14,7 @@ enum { RECEIPT_NEW = 1 << 28, RECEIPT_KEY = 1 << 29, RECEIPT_VERIFY = 1 << 30 };
 #define PUSH_STATUS (UINT64_C(1) << 31)
 #define PUSH_CANCEL (UINT64_C(1) << 32)
 #define PUSH (UINT64_C(1) << 33)
+#define REGISTRY_NEW (UINT64_C(1) << 34)
 #define PUSHES (PUSH_STATUS | PUSH_CANCEL | PUSH)
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
@@ -27,8 +28,9 @@ enum {
 
 static const struct chv_cli_command keyadmin_commands[] = {
     {"init", "", "make a server: keystore, master secret, configuration file",
-     "Makes DIR/server.keys with the master secret of epoch 1 and DIR/chaveirod.conf, a commented\n"
-     "configuration.  Nothing that is there already is overwritten, and a failure leaves nothing but a\n"
+     "Makes DIR/server.keys with the master secret of epoch 1, DIR/registry.db, an empty registry, the folder\n"
+     "DIR/state for the server's marks, and DIR/chaveirod.conf, a commented configuration.  Nothing that is there "
+     "already is overwritten, and a failure leaves nothing but a\n"
      "token that was made, with its PINs: init uses it when it is run again.\n"
      "\n"
      "With --keystore pkcs11:token=NAME the master is made in that token, which it never leaves.  Where\n"
@@ -307,6 +309,18 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin push firmware.bin --to cam1 --to cam2\n"
      "  keyadmin push settings.json --to-scope push\n",
      1, SIZE_MAX, keyadmin_push},
+    {"registry new", "", "make the registry that the configuration names",
+     "An empty one, in a file or in a PostgreSQL database that is there.  'init' makes the first one itself;\n"
+     "this is for another 'registry' in the configuration.  One that is there is refused.\n"
+     "\n"
+     "A registry that was lost is put back from its backup instead: a new one has forgotten who was revoked\n"
+     "and which serials were given out.  Without a backup 'epoch new --compromised' comes before anybody is\n"
+     "added again.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin registry new -c chaveirod.conf\n"
+     "  keyadmin registry new --registry 'postgresql://keys@db.example/chaveiro?sslmode=verify-full'\n",
+     0, 0, keyadmin_registry_new},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -318,7 +332,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES, false},
+     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES | REGISTRY_NEW, false},
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
      false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
@@ -381,8 +395,8 @@ static const struct chv_cli_option keyadmin_options[] = {
      "cost of the passphrase of a new keystore: a power of two,\n16384 to 1048576 (default: 131072)",
      INIT | GIVEN | UNPACK | RESTORE, false},
     {"registry", 0, "URI",
-     "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)", REGISTRY | PUSH,
-     false},
+     "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)",
+     REGISTRY | PUSH | REGISTRY_NEW, false},
     {"status", 0, "STATUS", "only those that are active, suspended, revoked or removed; all", LIST, false},
     {"expiring", 0, "WHEN", "only those that expire by then: 30d, 2027-01-31", LIST, false},
     {"reason", 0, "TEXT", "why, for 'client show' and 'client list'", REVOKE | SUSPEND, false},

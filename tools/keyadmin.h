@@ -26,6 +26,7 @@ int keyadmin_client_set_scopes(const struct chv_cli_args *args);
 int keyadmin_audit_list(const struct chv_cli_args *args);
 int keyadmin_audit_verify(const struct chv_cli_args *args);
 int keyadmin_audit_seal(const struct chv_cli_args *args);
+int keyadmin_registry_new(const struct chv_cli_args *args);
 int keyadmin_check(const struct chv_cli_args *args);
 int keyadmin_derive(const struct chv_cli_args *args);
 int keyadmin_epoch_new(const struct chv_cli_args *args);
@@ -110,10 +111,6 @@ enum { CHV_ALLOWED_LINE_MAX = 2600 };
 /* The line of a server's allow-list: key, id, scopes and expiry of `c`. */
 enum chv_err keyadmin_allowed_line(const struct chv_identity *identity, const struct chv_credential *c, char *out,
                                    size_t size, struct chv_why *why) CHV_MUST_CHECK;
-/* The server's public identity key, in the folder of its configuration. */
-#define KEYADMIN_SERVER_PUBLIC "server.pub"
-enum chv_err keyadmin_server_public_file(const char *config_file, char out[PATH_MAX],
-                                         struct chv_why *why) CHV_MUST_CHECK;
 /* --scrypt-cost; 0: the default. */
 enum chv_err keyadmin_cost(const struct chv_cli_args *args, uint64_t *n, struct chv_why *why) CHV_MUST_CHECK;
 

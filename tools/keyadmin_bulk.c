@@ -388,7 +388,7 @@ static enum chv_err bulk_run(struct bulk *b, struct chv_why *why)
         err = chv_cli_number(b->args, "epoch", 1, UINT32_MAX, b->server.latest, &epoch, why);
     b->epoch = (uint32_t)epoch;
     if (err == CHV_OK)
-        err = keyadmin_registry_open(b->args, b->server.config, CHV_REGISTRY_CREATE, &b->registry, why);
+        err = keyadmin_registry_open(b->args, b->server.config, CHV_REGISTRY_WRITE, &b->registry, why);
     if (err == CHV_OK)
         err = bulk_look(b, why);
     if (err == CHV_OK)

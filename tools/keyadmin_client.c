@@ -117,7 +117,7 @@ static enum chv_err client_there(const struct client_job *job, struct chv_why *w
     if (!job->there)
         return CHV_OK;
     if (chv_cli_given(args, "registry") || chv_cli_given(args, "config") || !chv_cli_given(args, "keystore")) {
-        enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_WRITE, &registry, NULL);
+        enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_READ, &registry, NULL);
         ours = err == CHV_OK && registry.r != NULL &&
                chv_registry_get(registry.r, args->operands[0], &client, NULL) == CHV_OK &&
                client.status == CHV_CLIENT_ACTIVE && (!job->wish.reissue || (client.flags & CHV_CLIENT_PENDING) != 0);
@@ -187,7 +187,7 @@ static enum chv_err client_open(struct client_job *job, struct chv_why *why)
     if (err == CHV_OK)
         err = keyadmin_wish(args, &job->server, &job->wish, why);
     if (err == CHV_OK)
-        err = keyadmin_registry_open(args, job->server.config, CHV_REGISTRY_CREATE, &job->registry, why);
+        err = keyadmin_registry_open(args, job->server.config, CHV_REGISTRY_WRITE, &job->registry, why);
     if (err == CHV_OK && job->registry.r == NULL && job->wish.reissue)
         err = chv_fail(why, CHV_ERR_UNSUPPORTED,
                        "there is no registry that knows the client's serial: 'client add --serial N' makes the next "

@@ -99,7 +99,7 @@ void keyadmin_epoch_record(const struct chv_cli_args *args, const struct keyadmi
         if (err == CHV_OK && server->keystore != NULL)
             keyadmin_seal(&reg, server);
     }
-    if (err != CHV_OK && err != CHV_ERR_NOT_FOUND) /* nobody was added yet: there is nothing to keep up */
+    if (err != CHV_OK)
         (void)chv_cli_error(err, &why, "warning: the registry does not have it");
     keyadmin_registry_close(&reg);
 }

@@ -96,15 +96,6 @@ static enum chv_err identity_new_token(const struct chv_cli_args *args, enum chv
     return err;
 }
 
-enum chv_err keyadmin_server_public_file(const char *config_file, char out[PATH_MAX], struct chv_why *why)
-{
-    const char *slash = strrchr(config_file, '/');
-    int dir = slash != NULL ? (int)(slash - config_file) + 1 : 0;
-    if (snprintf(out, PATH_MAX, "%.*s%s", dir, config_file, KEYADMIN_SERVER_PUBLIC) >= PATH_MAX)
-        return chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", config_file);
-    return CHV_OK;
-}
-
 /* Into the keystore of a server that has none yet; its public key beside the configuration. */
 static enum chv_err identity_new_server(const struct chv_cli_args *args, enum chv_curve curve,
                                         char public_file[PATH_MAX], struct chv_identity *identity, struct chv_why *why)
@@ -113,7 +104,7 @@ static enum chv_err identity_new_server(const struct chv_cli_args *args, enum ch
     bool written = false, made = false;
     enum chv_err err = keyadmin_server_open_for(args, CHV_KEYSTORE_WRITE, &server, why);
     if (err == CHV_OK && server.config_file != NULL)
-        err = keyadmin_server_public_file(server.config_file, public_file, why);
+        err = chv_identity_server_file(server.config_file, public_file, why);
     if (err == CHV_OK)
         err = chv_keystore_generate_identity(server.keystore, CHV_IDENTITY_LABEL, CHV_USE_IDENTITY, curve, why);
     made = err == CHV_OK;

@@ -24,6 +24,7 @@ static const char init_backup_name[] = "master-1.cms";
 enum { INIT_HOST_MAX = 256 };
 
 #define REGISTRY_NAME "registry.db"
+#define STATE_NAME "state"
 
 struct init_plan {
     const char *dir;
@@ -46,6 +47,7 @@ struct init_plan {
     char backup_file[PATH_MAX];
     struct chv_backup *backup;    /* NULL: none is wanted */
     char registry_file[PATH_MAX]; /* made; "": not, or it was there */
+    char state[PATH_MAX];         /* likewise */
 };
 
 static enum chv_err init_path(char out[PATH_MAX], const char *dir, const char *name, struct chv_why *why)
@@ -181,6 +183,7 @@ static enum chv_err init_config_text(const struct init_plan *plan, const uint8_t
                                                     .keystore = plan->store_line,
                                                     .listen = plan->listen,
                                                     .registry = "sqlite:" REGISTRY_NAME,
+                                                    .state = STATE_NAME,
                                                     .key_check = init_keeps_check(plan) ? value : NULL};
     chv_hex_encode(check, CHV_CHECK_MASTER_LEN, value + strlen(value));
     enum chv_err err = chv_server_config_template(&values, text, len);
@@ -317,6 +320,23 @@ static enum chv_err init_registry(struct init_plan *plan, struct chv_why *why)
     return err;
 }
 
+/* The folder of the server's marks, beside the configuration; one that an earlier server has left is kept. */
+static enum chv_err init_state(struct init_plan *plan, struct chv_why *why)
+{
+    char folder[PATH_MAX];
+    struct stat st;
+    enum chv_err err = init_path(folder, plan->dir, STATE_NAME, why);
+    if (err != CHV_OK)
+        return err;
+    if (mkdir(folder, 0700) == 0)
+        memcpy(plan->state, folder, sizeof folder);
+    else if (errno != EEXIST || stat(folder, &st) != 0)
+        return chv_fail(why, CHV_ERR_IO, "%s: %s", folder, strerror(errno));
+    else if (!S_ISDIR(st.st_mode))
+        return chv_fail(why, CHV_ERR_EXISTS, "%s: is no folder, and will not be overwritten", folder);
+    return CHV_OK;
+}
+
 static enum chv_err init_place(struct init_plan *plan, struct chv_keystore *ks, const uint8_t check[CHV_SECRET_LEN],
                                struct chv_why *why)
 {
@@ -347,7 +367,7 @@ static enum chv_err init_identity(const struct chv_cli_args *args, struct init_p
     err = chv_identity_of(ks, &plan->identity, why);
     plan->has_identity = err == CHV_OK;
     if (err == CHV_OK)
-        err = keyadmin_server_public_file(plan->config, file, why);
+        err = chv_identity_server_file(plan->config, file, why);
     if (err == CHV_OK)
         err = chv_identity_write(&plan->identity, file, why);
     if (err == CHV_OK)
@@ -358,7 +378,7 @@ static enum chv_err init_identity(const struct chv_cli_args *args, struct init_p
 static enum chv_err init_refuse_public(const struct init_plan *plan, struct chv_why *why)
 {
     char file[PATH_MAX];
-    enum chv_err err = keyadmin_server_public_file(plan->config, file, why);
+    enum chv_err err = chv_identity_server_file(plan->config, file, why);
     return err == CHV_OK ? init_refuse(file, why) : err;
 }
 
@@ -411,6 +431,8 @@ static enum chv_err init_make(const struct chv_cli_args *args, struct init_plan 
     if (err == CHV_OK)
         err = init_registry(plan, why);
     if (err == CHV_OK)
+        err = init_state(plan, why);
+    if (err == CHV_OK)
         err = init_place(plan, ks, check, why);
     else if (ks != NULL)
         chv_provision_unmake(ks);
@@ -427,6 +449,8 @@ static void init_undo(struct init_plan *plan)
         (void)unlink(plan->public_file);
     if (plan->registry_file[0] != 0)
         (void)unlink(plan->registry_file);
+    if (plan->state[0] != 0)
+        (void)rmdir(plan->state);
     chv_backup_unmake(plan->backup);
     if (plan->dir_made)
         (void)rmdir(plan->dir); /* not with the PIN of a token in it, which stays */

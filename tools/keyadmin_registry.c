@@ -34,9 +34,18 @@ static void registry_actor(char out[CHV_AUDIT_ACTOR_MAX + 1])
         (void)snprintf(out, CHV_AUDIT_ACTOR_MAX + 1, "%s uid=%lu", chv_cli_program(), (unsigned long)uid);
 }
 
-static enum chv_err registry_open_uri(enum chv_registry_mode mode, struct keyadmin_registry *reg, struct chv_why *why)
+/* Root, too, believes the file of who is denied that belongs to the server's own user. */
+static uid_t registry_owner(const struct chv_server_config *config)
 {
-    struct chv_registry_options options = {.mode = mode, .crypto = &reg->crypto};
+    const struct passwd *user =
+        config != NULL && config->user[0] != '\0' && geteuid() == 0 ? getpwnam(config->user) : NULL;
+    return user != NULL ? user->pw_uid : 0;
+}
+
+static enum chv_err registry_open_uri(enum chv_registry_mode mode, uid_t owner, struct keyadmin_registry *reg,
+                                      struct chv_why *why)
+{
+    struct chv_registry_options options = {.mode = mode, .crypto = &reg->crypto, .owner = owner};
     const char *revoked = keyadmin_registry_revoked(reg->uri);
     registry_actor(reg->actor);
     if (reg->uri[0] == '\0' || (revoked != NULL && mode != CHV_REGISTRY_READ))
@@ -45,6 +54,22 @@ static enum chv_err registry_open_uri(enum chv_registry_mode mode, struct keyadm
         return CHV_OK; /* nobody is denied */
     enum chv_err err = chv_backend_open("openssl", &reg->crypto, why);
     return err == CHV_OK ? chv_registry_open(reg->uri, &options, &reg->r, why) : err;
+}
+
+/* Whoever changes a backup that is too old builds on what was taken back: said once by a run of this program. */
+static void registry_warn_older(const struct keyadmin_registry *reg, const char *state)
+{
+    static bool said;
+    bool older = false;
+    struct chv_why text = {""};
+    if (said || state[0] == '\0' || access(state, R_OK | X_OK) != 0) /* the server's user may keep it to itself */
+        return;
+    enum chv_err err = chv_registry_mark_check(reg->r, state, &older, &text);
+    said = older || err != CHV_OK;
+    if (older)
+        (void)chv_cli_fail(EX_OK, "warning: %s", text.text);
+    else if (err != CHV_OK)
+        (void)chv_cli_error(err, &text, "warning: whether the registry is an old backup is not known");
 }
 
 enum chv_err keyadmin_registry_open(const struct chv_cli_args *args, const struct chv_server_config *config,
@@ -57,7 +82,11 @@ enum chv_err keyadmin_registry_open(const struct chv_cli_args *args, const struc
     if (given != NULL &&
         snprintf(reg->uri, sizeof reg->uri, "%s", strcmp(given, "none") == 0 ? "" : given) >= (int)sizeof reg->uri)
         return chv_fail(why, CHV_ERR_ARGUMENT, "--registry: the URI is too long");
-    return registry_open_uri(mode, reg, why);
+    enum chv_err err = registry_open_uri(mode, registry_owner(config), reg, why);
+    if (err == CHV_OK && reg->r != NULL && mode == CHV_REGISTRY_WRITE && config != NULL &&
+        strcmp(reg->uri, config->registry) == 0)
+        registry_warn_older(reg, config->state);
+    return err;
 }
 
 enum chv_err keyadmin_registry_find(const struct chv_cli_args *args, enum chv_registry_mode mode,

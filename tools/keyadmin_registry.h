@@ -18,7 +18,7 @@ const char *keyadmin_registry_revoked(const char *uri);
 /*
  * Opens the registry that --registry names, else the one of the server's configuration (`config` NULL: none).  With
  * `registry = none` and in want of CREATE or WRITE there is none: r stays NULL, as it does in mode READ if its file is
- * missing.  `close` takes what a failed `open` left, and a zeroed struct.
+ * missing.  Mode WRITE warns of a registry that is older than the mark in the server's state folder.  `close` takes what a failed `open` left, and a zeroed struct.
  */
 enum chv_err keyadmin_registry_open(const struct chv_cli_args *args, const struct chv_server_config *config,
                                     enum chv_registry_mode mode, struct keyadmin_registry *reg,

@@ -75,6 +75,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_push.h \
 	tools/keyadmin_push_status.c \
 	tools/keyadmin_push_targets.c \
+	tools/keyadmin_registry_new.c \
 	tools/keyadmin_restore.c \
 	tools/keyadmin_server.c \
 	tools/keyadmin_token.c \

@@ -45,6 +45,7 @@ struct chv_server_config_values {
     const char *passphrase_file; /* NULL: none */
     const char *key_check;       /* "EPOCH:HEX"; NULL: none */
     const char *registry;        /* a URI; NULL: none */
+    const char *state;           /* a folder; NULL: none */
 };
 
 /*

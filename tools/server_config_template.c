@@ -86,10 +86,12 @@ static const char server_tail[] =
     "# Event loops; 0: one per processor.\n"
     "#workers = 0\n"
     "\n"
-    "# Whom to become when started as root.\n"
+    "# Whom to become when started as root; the registry and the state folder must be that user's.\n"
     "# user = chaveiro\n"
-    "# Folder for the keeper's clock mark, which notices a clock that was set back.\n"
-    "# state = /var/lib/chaveiro\n"
+    "# Folder of the server's user for marks by which a clock that was set back, and an old backup of the registry, "
+    "are\n"
+    "# noticed.\n"
+    "%sstate = %s\n"
     "# A credential that would live longer than this is refused; 0: no limit.\n"
     "#max-lifetime = 90d\n"
     "\n"
@@ -162,7 +164,8 @@ enum chv_err chv_server_config_template(const struct chv_server_config_values *v
                         values->listen != NULL ? values->listen : CHV_DEFAULT_LISTEN);
     if (head > 0 && (size_t)head < cap) {
         int tail = snprintf(out + head, cap - (size_t)head, server_tail, values->registry != NULL ? "" : "#",
-                            values->registry != NULL ? values->registry : "none");
+                            values->registry != NULL ? values->registry : "none", values->state != NULL ? "" : "# ",
+                            values->state != NULL ? values->state : "/var/lib/chaveiro");
         if (tail > 0 && (size_t)tail < cap - (size_t)head) {
             /* A value with a line end or a comment sign in it would say something else than was meant. */
             err = chv_server_config_parse(out, "", parsed, NULL) == CHV_OK ? CHV_OK : CHV_ERR_ARGUMENT;

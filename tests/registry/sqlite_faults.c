@@ -210,7 +210,7 @@ static void test_not_ours(void)
     struct chv_registry *r = NULL;
     struct chv_why why;
     FAILS(try_open(uri, CHV_REGISTRY_WRITE, &r, &why), NOT_FOUND);
-    check_why(&why, "created first");
+    check_why(&why, "put its backup back");
     chv_registry_close(with_client(uri)); /* an empty one is made */
 }
 

@@ -42,6 +42,7 @@ import traceback
 DEADLINE = float(os.environ.get("CHV_TEST_DEADLINE", "120"))
 SCRYPT_COST = "16384"
 SKIPPED = 77
+EXISTS = 73
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 TOP_SRCDIR = os.path.abspath(os.environ.get("top_srcdir") or os.path.join(_HERE, "..", ".."))
@@ -446,8 +447,9 @@ class Site:
                       "--out", out, *extra)
         return Key(client_id, out, passphrase)
 
-    def configure(self, **settings):
-        """Sets `name = value` lines in the configuration; an existing (or commented) line of that name is replaced."""
+    def configure(self, *, make_registry=True, **settings):
+        """Sets `name = value` lines in the configuration; an existing (or commented) line of that name is replaced.
+        A registry that they name is made if it is missing."""
         lines = read(self.config).decode().splitlines()
         for name, value in settings.items():
             name = name.replace("_", "-")
@@ -459,6 +461,9 @@ class Site:
             else:
                 lines.append(new)
         write(self.config, "\n".join(lines) + "\n")
+        if make_registry and settings.get("registry", "none").startswith(("sqlite:", "postgresql:")):
+            done = self.keyadmin("registry", "new", "-c", self.config, code=None)
+            check(done.code in (0, EXISTS), f"keyadmin registry new: {done.code}: {done.stderr}")
 
     def start(self, *extra, listening=1, env=None):
         """Starts chaveirod and returns once it has said `listening on ...` that many times."""

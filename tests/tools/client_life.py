@@ -230,6 +230,7 @@ def test_profiles_with_identity_keys():
 def test_without_a_registry():
     with Fleet() as fleet:
         fleet.site.configure(registry="none")
+        os.unlink(fleet.path("clients.db"))
         denied = os.path.join(fleet.site.store, "revoked")
         fleet.add("cam1")
         chv.check(not os.path.exists(fleet.path("clients.db")), "a registry was made")

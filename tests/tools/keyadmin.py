@@ -51,7 +51,7 @@ def secrets_of(site, *keys):
 def test_init_makes_a_server():
     with chv.Site("gate.example") as site:
         done = site.init("--address", "gate.example:7040")
-        chv.check_equal(tree(site.store), ["chaveirod.conf", "registry.db", "server.keys", "server.pub"], "files")
+        chv.check_equal(tree(site.store), ["chaveirod.conf", "registry.db", "server.keys", "server.pub", "state"], "files")
         chv.check_equal(os.stat(site.store).st_mode & 0o777, 0o700, "mode of the folder")
         chv.check_equal(os.stat(os.path.join(site.store, "server.keys")).st_mode & 0o777, 0o600, "mode of the keystore")
         config = chv.read(site.config).decode()
@@ -68,21 +68,21 @@ def test_init_makes_a_server():
 def test_init_refuses_to_overwrite():
     with chv.Site() as site:
         site.init()
-        before = {name: chv.read(os.path.join(site.store, name)) for name in tree(site.store)}
+        before = {name: chv.read(os.path.join(site.store, name)) for name in ("server.keys", "chaveirod.conf")}
         site.init(code=CANTCREAT)
         os.unlink(site.config)
         fails(CANTCREAT, "server.keys is there already", "keyadmin", "init", "--dir", site.store, "--name", "x",
               "--passphrase-file", site.passphrase_file)
-        chv.check_equal(tree(site.store), ["registry.db", "server.keys", "server.pub"], "files")
+        chv.check_equal(tree(site.store), ["registry.db", "server.keys", "server.pub", "state"], "files")
         chv.check_equal(chv.read(os.path.join(site.store, "server.keys")), before["server.keys"], "keystore")
         os.rename(os.path.join(site.store, "server.keys"), site.path("kept"))
         chv.write(site.config, before["chaveirod.conf"])
         site.init(code=CANTCREAT)
-        chv.check_equal(tree(site.store), ["chaveirod.conf", "registry.db", "server.pub"], "files")
+        chv.check_equal(tree(site.store), ["chaveirod.conf", "registry.db", "server.pub", "state"], "files")
         os.unlink(site.config)
         fails(CANTCREAT, "server.pub is there already", "keyadmin", "init", "--dir", site.store, "--name", "x",
               "--passphrase-file", site.passphrase_file)
-        chv.check_equal(tree(site.store), ["registry.db", "server.pub"], "files")
+        chv.check_equal(tree(site.store), ["registry.db", "server.pub", "state"], "files")
         chv.write(site.config, before["chaveirod.conf"])
         chv.check_equal(chv.read(site.config), before["chaveirod.conf"], "configuration")
 
@@ -144,7 +144,7 @@ def test_init_with_a_keystore_elsewhere():
     with chv.Site() as site:
         chv.run("keyadmin", "init", "--dir", "srv", "--name", "gate", "--keystore", "other.keys", "--passphrase-file",
                 site.passphrase_file, "--scrypt-cost", "16384", cwd=site.folder)
-        chv.check_equal(tree(site.path("srv")), ["chaveirod.conf", "registry.db", "server.pub"], "files")
+        chv.check_equal(tree(site.path("srv")), ["chaveirod.conf", "registry.db", "server.pub", "state"], "files")
         chv.check_in(f"keystore = file:{site.path('other.keys')}", chv.read(site.path("srv/chaveirod.conf")), "keystore")
         site.config = site.path("srv/chaveirod.conf")
         site.add_client("cam1")

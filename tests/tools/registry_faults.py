@@ -169,6 +169,7 @@ def test_keyadmin_and_a_damaged_file():
 def test_keyadmin_and_somebody_elses_file():
     with Fleet() as fleet:
         path = fleet.path("clients.db")
+        os.unlink(path)
         db = sqlite3.connect(path)
         db.execute("CREATE TABLE notes (text)")
         db.close()

@@ -2,6 +2,7 @@
 """chaveirod from start to end: configuration, signals, addresses, draining."""
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -319,7 +320,6 @@ def test_another_user():
         site.configure(user="nobody", state=state)
         done = chaveirod(site, "--passphrase-file", site.passphrase_file, code=CONFIG)
         chv.check_in("must belong to the server's user", done.stderr, "error")
-        import pwd
         uid = pwd.getpwnam("nobody").pw_uid
         os.chown(state, uid, -1)
         server = site.start()
@@ -344,8 +344,14 @@ def test_no_capabilities():
         site.init()
         key = site.add_client("cam1")
         os.chmod(site.folder, 0o711)
+        os.chmod(site.store, 0o711)
         for user in (None, "nobody"):
-            site.configure(workers="2", **({"user": user} if user else {}))
+            if user:
+                theirs = site.path("state")
+                os.mkdir(theirs, 0o700)
+                os.chown(theirs, pwd.getpwnam(user).pw_uid, -1)
+                site.configure(user=user, state=theirs)
+            site.configure(workers="2")
             server = site.start()
             site.client(key, "send", "ola")
             for pid in chv.processes_under(server.pid):

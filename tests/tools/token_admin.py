@@ -40,13 +40,13 @@ def tree(folder):
 def test_init_never_overwrites():
     with softhsm.TokenSite() as site:
         site.init()
-        before = {name: chv.read(os.path.join(site.store, name)) for name in tree(site.store)}
+        before = {name: chv.read(os.path.join(site.store, name)) for name in tree(site.store) if name != "state"}
         tokens = tree(site.tokens.folder)
         fails(site, CANTCREAT, "chaveirod.conf is there already", *init(site, "--keystore", "pkcs11:token=chaveiro"))
         fails(site, CANTCREAT, "holds a keystore \"chaveiro\" already",
               *init(site, "--keystore", site.uri, dir=site.path("other")))
         chv.check(not os.path.exists(site.path("other")), "a failure left a folder")
-        chv.check_equal({name: chv.read(os.path.join(site.store, name)) for name in tree(site.store)}, before, "files")
+        chv.check_equal({name: chv.read(os.path.join(site.store, name)) for name in tree(site.store) if name != "state"}, before, "files")
         chv.check_equal(tree(site.tokens.folder), tokens, "tokens")
         # beside it, under another name, it may
         site.keyadmin(*init(site, "--keystore", site.uri.replace("?", ";object=second?"), dir=site.path("other")))
@@ -90,7 +90,7 @@ def test_pins_of_a_new_token():
         site.init("--pin-file", pin, "--so-pin-file", so_pin)
         chv.check_equal(chv.read(pin), b"chosen by me\n", "a PIN file that was there")
         chv.check_equal(len(chv.read(so_pin)), 33, "a PIN file that was made")
-        chv.check_equal(sorted(os.listdir(site.store)), ["chaveirod.conf", "registry.db", "server.pub"], "files beside the configuration")
+        chv.check_equal(sorted(os.listdir(site.store)), ["chaveirod.conf", "registry.db", "server.pub", "state"], "files beside the configuration")
         chv.check_in(f"pin-source=file:{pin}&chaveiro-session-copy=yes\n", chv.read(site.config), "configuration")
         site.keyadmin("check", site.tokens.uri("chaveiro", pin))
 
@@ -117,7 +117,7 @@ def test_init_in_a_token_that_is_there():
             code=NOPERM).stderr, "wrong PIN")
         chv.check(not os.path.exists(site.store), "a failure leaves no folder")
         site.init("--pin-file", pin)
-        chv.check_equal(sorted(os.listdir(site.store)), ["chaveirod.conf", "registry.db", "server.pub"], "files")
+        chv.check_equal(sorted(os.listdir(site.store)), ["chaveirod.conf", "registry.db", "server.pub", "state"], "files")
         with open(pin, "rb") as f:
             site.keyadmin("check", "pkcs11:token=hsm", "--module", site.tokens.module, "--pin-fd", str(f.fileno()),
                           pass_fds=[f.fileno()])

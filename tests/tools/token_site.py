@@ -108,7 +108,7 @@ def test_init_says_all_in_the_configuration():
             chv.check_equal(os.stat(path).st_mode & 0o777, 0o600, f"mode of {name}")
             chv.check_equal(len(chv.read(path)), 33, f"length of {name}")
             chv.check_not_in(chv.read(path).strip().decode(), json.dumps(done), "what init prints")
-        chv.check_equal(sorted(os.listdir(site.store)), ["chaveiro.pin", "chaveiro.so-pin", "chaveirod.conf", "registry.db", "server.pub"], "files")
+        chv.check_equal(sorted(os.listdir(site.store)), ["chaveiro.pin", "chaveiro.so-pin", "chaveirod.conf", "registry.db", "server.pub", "state"], "files")
         shown = json.loads(site.keyadmin("check", site.uri, "--json").stdout)
         chv.check_equal((shown["kind"], shown["server"]), ("server", "gate.example"), "check")
         masters = [k for k in shown["keys"] if k["use"] == "secret"]
