@@ -5,9 +5,11 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/encode.h"
 #include "tools/backup.h"
+#include "tools/identity.h"
 
 /* What is put into the keystore, to be taken out again: a token keeps at once what it is given. */
 struct restore {
@@ -146,6 +148,24 @@ static void restore_undo(struct restore *r)
     (void)gone; /* the first failure is what is told */
 }
 
+/* An identity key is in no backup. */
+static void restore_print_identity(const struct restore *r)
+{
+    struct chv_identity identity;
+    char file[PATH_MAX];
+    if (chv_identity_of(r->ks, &identity, NULL) != CHV_ERR_NOT_FOUND ||
+        chv_identity_server_file(r->server.config_file, file, NULL) != CHV_OK)
+        return;
+    const bool there = access(file, F_OK) == 0;
+    printf(
+        "\nThe keystore has no identity key, which is in no backup.  Profiles key and key+psk need one; clients that "
+        "know the\n"
+        "server by the key that it had have to be told of the new one, which these make:\n");
+    if (there)
+        printf("  mv %s %s.old\n", file, file);
+    printf("  keyadmin identity new --server -c %s\n", r->server.config_file);
+}
+
 static void restore_print_next(const struct restore *r)
 {
     const struct chv_backup_info *info = chv_backup_info(r->backup);
@@ -166,13 +186,11 @@ static void restore_print_next(const struct restore *r)
         served = served || config->epochs[i] == info->epoch;
     if (!served)
         printf("\nEpoch %" PRIu32 " is not in epochs of %s: it is not served.\n", info->epoch, r->server.config_file);
-    printf(
-        "\nThe master has been outside of its keystore: keep the backup and the private key apart again.\n"
-        "A server's identity key is in no backup: if it is lost, 'keyadmin identity new --server' makes another, and\n"
-        "clients that know the server by it have to be told.\n"
-        "\nNext:\n"
-        "  chaveirod -c %s\n",
-        r->server.config_file);
+    printf("\nThe master has been outside of its keystore: keep the backup and the private key apart again.\n");
+    restore_print_identity(r);
+    printf("\nNext:\n"
+           "  chaveirod -c %s\n",
+           r->server.config_file);
 }
 
 static void restore_print(const struct restore *r, const char *file, bool json)

@@ -226,6 +226,50 @@ def test_a_restored_server_serves_who_was_there_before():
             chv.check_equal(site.client(client, "send", "ola").stdout, b"message received: 'ola'\n", "reply")
 
 
+def follow(site, text):
+    """Runs what it tells to run; the passphrase comes as from systemd."""
+    credentials = chv.folder()
+    shutil.copy(site.passphrase_file, os.path.join(credentials, "chaveiro.passphrase"))
+    path = os.path.dirname(chv.program("keyadmin")) + os.pathsep + os.environ.get("PATH", "")
+    told = [line.strip() for line in text.decode().splitlines() if line.startswith("  ")]
+    for line in told:
+        if not line.startswith("chaveirod "):
+            done = subprocess.run(["sh", "-c", line], capture_output=True, check=False, timeout=chv.DEADLINE,
+                                  env=dict(os.environ, CREDENTIALS_DIRECTORY=credentials, PATH=path))
+            chv.check_equal(done.returncode, 0, f"{line}: {done.stderr}")
+    return told
+
+
+def test_a_lost_identity_key_has_a_successor():
+    """It is in no backup; what restore says about it works as it stands."""
+    for lost in (["server.keys"], ["server.keys", "server.pub"]):
+        with BackedUp() as site:
+            site.init()
+            public = os.path.join(site.store, "server.pub")
+            before = chv.read(public)
+            for name in lost:
+                os.unlink(os.path.join(site.store, name))
+            told = follow(site, site.restore().stdout)
+            chv.check_equal(len(told), 4 - len(lost), f"what to do: {told}")
+            chv.check(chv.read(public) != before, "the public key is the old one's")
+            chv.check_equal(os.path.exists(public + ".old"), len(lost) == 1, "the old one is kept")
+            shown = chv.run("keyadmin", "identity", "show", "--pem", site.keys, "--passphrase-file", site.passphrase_file)
+            chv.check_equal(shown.stdout, chv.read(public), "the keystore's")
+            site.configure(profiles="psk, key+psk")
+            chv.run("chaveirod", "-t", "-c", site.config)
+            site.start()
+
+
+def test_an_identity_key_that_stayed():
+    with BackedUp() as site:
+        site.init()
+        site.keyadmin("epoch", "new", "-c", site.config, "--passphrase-file", site.passphrase_file)
+        site.keyadmin("epoch", "retire", "1", "--force", "--destroy", "--yes", "-c", site.config, "--passphrase-file",
+                      site.passphrase_file)
+        done = site.restore()
+        chv.check_not_in("identity", done.stdout, "nothing to do about it")
+
+
 def test_restore_without_a_configuration():
     with BackedUp() as site:
         site.init("--address", "gate.example:7040")
