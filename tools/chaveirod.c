@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chaveirod: the server. */
-#include "net/allowlist.h"
-#include "net/clockmark.h"
-#include "net/keycheck.h"
 #include "net/supervisor.h"
 #include "services/files.h"
 #include "services/message.h"
+#include "tools/chaveirod_check.h"
 #include "tools/cli.h"
 #include "tools/secret.h"
 #include "tools/server_config.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 
 static const char default_config[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
@@ -49,50 +45,6 @@ static enum chv_err load(void *arg, struct chv_server_config *config, struct chv
         err = chv_server_config_complete(config, why);
     if (err == CHV_OK && chv_cli_given(args, "verbose"))
         config->log_level = CHV_LOG_DEBUG;
-    return err;
-}
-
-static void warn(const char *text)
-{
-    (void)chv_cli_fail(EX_OK, "warning: %s", text);
-}
-
-/* What can be found out without a passphrase and without binding an address. */
-static enum chv_err check(const struct chv_server_config *config, struct chv_why *why)
-{
-    const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_READ};
-    struct chv_keystore *keystore = NULL;
-    struct chv_crypto crypto;
-    struct chv_clockmark mark;
-    enum chv_err err = chv_keystore_open(config->keystore, &options, &keystore, why);
-    if (err != CHV_OK)
-        return err;
-    chv_keystore_close(keystore);
-    err = chv_clockmark_open(&mark, config->state, why);
-    if (err != CHV_OK)
-        return err;
-    chv_clockmark_close(&mark);
-    if (config->allowed_keys[0] != '\0') {
-        struct chv_allowlist *allowed = NULL;
-        err = chv_allowlist_load(config->allowed_keys, &allowed, NULL, why);
-        chv_allowlist_unref(allowed);
-        if (err != CHV_OK)
-            return err;
-    }
-    struct stat st;
-    if (config->files.home[0] != '\0' && stat(config->files.home, &st) != 0)
-        return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", config->files.home, strerror(errno));
-    if (config->files.home[0] != '\0' && !S_ISDIR(st.st_mode))
-        return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s is no folder", config->files.home);
-    if (config->push.outbox[0] != '\0' && stat(config->push.outbox, &st) != 0)
-        return chv_fail(why, CHV_ERR_CONFIG, "[push] outbox: %s: %s", config->push.outbox, strerror(errno));
-    if (config->push.outbox[0] != '\0' && !S_ISDIR(st.st_mode))
-        return chv_fail(why, CHV_ERR_CONFIG, "[push] outbox: %s is no folder", config->push.outbox);
-    err = chv_backend_open(config->backend, &crypto, why);
-    if (err != CHV_OK)
-        return err;
-    err = chv_server_suites_check(&crypto, config->suites, why);
-    chv_backend_close(&crypto);
     return err;
 }
 
@@ -133,12 +85,9 @@ static int serve(const struct chv_cli_args *args)
         goto out;
     }
     if (chv_cli_given(args, "check")) {
-        err = check(config, &why);
-        if (err != CHV_OK)
-            (void)chv_cli_why(err, &why);
-        else
-            chv_keycheck_missing(config, warn);
-        code = err != CHV_OK ? EX_CONFIG : EX_OK;
+        const bool given =
+            chv_cli_given(args, "passphrase-file") || chv_cli_given(args, "pin-file") || chv_cli_given(args, "pin-fd");
+        code = chv_chaveirod_check(config, config_file(args), given) ? EX_OK : EX_CONFIG;
         goto out;
     }
     struct chv_secret_source secret;
@@ -203,7 +152,8 @@ static const struct chv_cli_option options[] = {
      "the PIN of the token that the keystore is in, likewise (systemd\ncredential " CHV_SECRET_PIN_CREDENTIAL ")",
      CHV_CLI_ALL, false},
     {"pin-fd", 0, "N", "the PIN is the first line of descriptor N", CHV_CLI_ALL, false},
-    {"check", 't', NULL, "check configuration, keystore file and folders, and end: 0 or 78", CHV_CLI_ALL, false},
+    {"check", 't', NULL, "check configuration, keystore, registry, keys and folders, and end: 0 or 78", CHV_CLI_ALL,
+     false},
     {"verbose", 'v', NULL, "log level debug", CHV_CLI_ALL, false},
 };
 

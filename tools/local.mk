@@ -118,7 +118,11 @@ tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
 tools_chaveiro_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs) $(EDIT_LIBS)
 
 sbin_PROGRAMS += tools/chaveirod
-tools_chaveirod_SOURCES = tools/chaveirod.c
+tools_chaveirod_SOURCES = \
+	tools/chaveirod.c \
+	tools/chaveirod_check.c \
+	tools/chaveirod_check.h \
+	$(NULL)
 tools_chaveirod_CFLAGS = $(tool_cflags)
 tools_chaveirod_CPPFLAGS = $(tool_cppflags)
 tools_chaveirod_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs)

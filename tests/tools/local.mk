@@ -41,6 +41,7 @@ tools_test_scripts = \
 	tests/tools/client_tokens.py \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
+	tests/tools/chaveirod_check.py \
 	tests/tools/chaveirod_processes.py \
 	tests/tools/chaveirod_strangers.py \
 	tests/tools/conf_manual.py \
