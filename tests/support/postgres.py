@@ -6,6 +6,7 @@
         pg.uri("one")         postgresql:///one?...; the database is made if it is not there
         pg.stop()             as for maintenance; pg.kill() as in a crash; pg.start() again
         pg.sql("one", "...")  runs SQL as the owner, gives its rows as text
+        with pg.holding("one", "LOCK ..."):    another session has done that, and keeps its transaction open
         pg.env                CHV_TEST_POSTGRES (the socket's folder), CHV_TEST_POSTGRES_CTL (start, stop, kill)
 
 The server refuses to run as root: it then runs as `postgres`, or `nobody`.
@@ -114,11 +115,30 @@ class Cluster:
         return self._run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-U", OWNER, "-d",
                          database, "-c", text).strip()
 
-    def uri(self, database, make=True):
+    @contextlib.contextmanager
+    def holding(self, database, sql):
+        """Another session that has run `sql` in a transaction, and does not end it before the `with` block does."""
+        command = self._argv("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.folder, "-U", OWNER, "-d",
+                             database)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.folder,
+                              env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}) as session:
+            session.stdin.write(f"BEGIN;\n{sql};\n\\echo held\n".encode())
+            session.stdin.flush()
+            try:
+                for line in session.stdout:
+                    if line == b"held\n":
+                        break
+                else:
+                    raise chv.Failure(f"psql did not run {sql}")
+                yield
+            finally:
+                session.stdin.close()
+
+    def uri(self, database, make=True, user=OWNER):
         """Of a database, which is made if it is not there."""
         if make and self.sql("postgres", f"SELECT COUNT(*) FROM pg_database WHERE datname = '{database}'") == "0":
             self.sql("postgres", f'CREATE DATABASE "{database}"')
-        return f"postgresql:///{database}?host={urllib.parse.quote(self.folder, safe='')}&user={OWNER}"
+        return f"postgresql:///{database}?host={urllib.parse.quote(self.folder, safe='')}&user={user}"
 
     def close(self):
         if os.path.exists(os.path.join(self.data, "postmaster.pid")):  # also one that a test started by `ctl`

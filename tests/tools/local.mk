@@ -65,6 +65,7 @@ tools_test_scripts = \
 	tests/tools/registrar.py \
 	tests/tools/registry_faults.py \
 	tests/tools/registry_life.py \
+	tests/tools/registry_postgresql.py \
 	tests/tools/registry_site.py \
 	tests/tools/server_expiry.py \
 	tests/tools/keyadmin_epoch.py \
