@@ -212,6 +212,7 @@ static void expire_sent(struct chv_keeper_client *client, uint64_t now)
         ask->slot = 0;
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper does not answer");
     }
+    silent |= client->receipts.out && now - client->receipts.sent >= CHV_KEEPER_SILENT_MS;
     if (silent && now - client->told >= TELL_MS) {
         client->told = now;
         client->events->silent(client);
@@ -230,7 +231,8 @@ static void on_timer(uv_timer_t *timer)
     chv_keeper_client_receipt_expire(client, uv_now(client->loop));
     flush(client);
     if (client->queue.count == 0 && client->packet_count == 0 && client->outstanding == 0 &&
-        client->updates.first == NULL && client->updates.sent == NULL && client->receipts.first == NULL)
+        client->updates.first == NULL && client->updates.sent == NULL && client->receipts.first == NULL &&
+        !client->receipts.out)
         (void)uv_timer_stop(timer);
 }
 

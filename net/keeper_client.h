@@ -91,6 +91,7 @@ struct chv_keeper_receipts {
     struct chv_keeper_receipt_ask *first, *last; /* the one that is out is the first */
     bool out;                                    /* a question is at the keeper, */
     bool unwanted;                               /* but nobody waits for its answer */
+    uint64_t sent;                               /* ms: when */
     uint64_t tag;                                /* of the last one */
 };
 
@@ -103,8 +104,8 @@ struct chv_keeper_client {
     struct chv_keyqueue queue;
     uint64_t wait_ms; /* how long a question may take, in the queue and at the keeper together */
     uint64_t receipt_ms;
-    uint64_t round;   /* makes tags differ */
-    uint64_t told;    /* ms: when `silent` was last told */
+    uint64_t round; /* makes tags differ */
+    uint64_t told;  /* ms: when `silent` was last told */
     size_t outstanding;
     struct chv_keeper_slot slots[CHV_KEEPER_OUTSTANDING];
     const struct chv_keeper_events *events;

@@ -51,6 +51,7 @@ void chv_keeper_client_receipt_flush(struct chv_keeper_client *client)
         return; /* the timer tries again; a socket that is lost is noticed by its reading side */
     r->tag++;
     r->out = true;
+    r->sent = uv_now(client->loop);
 }
 
 void chv_keeper_client_receipt_answer(struct chv_keeper_client *client, const void *packet)

@@ -192,5 +192,5 @@ enum chv_err chv_files_put_end(struct chv_files_session *s, const uint8_t *diges
         return chv_files_reply(s, 400, "%s: nothing was stored", wrong);
     }
     int failed = finish(s);
-    return failed == 0 ? chv_files_put_stored(s, &answer) : fail(s, failed);
+    return failed == 0 ? chv_files_put_stored(s, &answer, put->got) : fail(s, failed);
 }

@@ -7,11 +7,12 @@
 
 #include "services/files_session_internal.h"
 
-enum chv_err chv_files_put_stored(struct chv_files_session *s, struct chv_files_answer *answer)
+enum chv_err chv_files_put_stored(struct chv_files_session *s, struct chv_files_answer *answer, uint64_t size)
 {
     if (!s->request.receipt)
         return chv_files_reply_with(s, answer, 200, NULL);
     s->receipt_due = true;
+    s->receipt_size = size;
     memcpy(s->receipt_digest, answer->digest, sizeof s->receipt_digest);
     return CHV_OK;
 }
@@ -27,7 +28,7 @@ void chv_files_session_claim(const struct chv_files_session *session, struct chv
     memcpy(claim->client, session->id, strnlen(session->id, sizeof claim->client - 1));
     memcpy(claim->path, session->request.path, sizeof claim->path);
     memcpy(claim->sha256, session->receipt_digest, sizeof claim->sha256);
-    claim->size = session->request.size;
+    claim->size = session->receipt_size;
 }
 
 enum chv_err chv_files_session_receipt(struct chv_files_session *session, const char *why, const char *text,

@@ -36,6 +36,7 @@ struct chv_files_session {
     struct chv_files_digest *digest;
     struct chv_files_out *out; /* of the call under way */
     bool receipt_due;
+    uint64_t receipt_size;
     uint8_t receipt_digest[CHV_FILES_DIGEST_LEN];
 };
 
@@ -61,8 +62,9 @@ enum chv_err chv_files_put_end(struct chv_files_session *s, const uint8_t *diges
 void chv_files_put_undo(struct chv_files_session *s);
 
 /* files_receipt.c */
-/* The answer to a put that has stored its file: now, or once there is a receipt. */
-enum chv_err chv_files_put_stored(struct chv_files_session *s, struct chv_files_answer *answer) CHV_MUST_CHECK;
+/* The answer to the put under way, which has stored a file of `size` bytes: now, or once there is a receipt. */
+enum chv_err chv_files_put_stored(struct chv_files_session *s, struct chv_files_answer *answer,
+                                  uint64_t size) CHV_MUST_CHECK;
 
 /* files_stream.c */
 enum chv_err chv_files_stream_ls(struct chv_files_session *s) CHV_MUST_CHECK;

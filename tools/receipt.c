@@ -90,6 +90,8 @@ enum chv_err chv_receipt_absent(const char *file, struct chv_why *why)
             return chv_fail(why, CHV_ERR_ARGUMENT, "%.60s...: the name is too long", file);
         if (lstat(name, &st) == 0)
             return chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and will not be overwritten", name);
+        if (errno != ENOENT)
+            return chv_fail(why, CHV_ERR_IO, "%s: %s", name, strerror(errno));
     }
     return CHV_OK;
 }

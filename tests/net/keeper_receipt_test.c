@@ -225,7 +225,7 @@ static struct test_loop t;
 static struct chv_keeper_client client;
 static struct asked asks[ASKS];
 static int end; /* the keeper's */
-static unsigned losses;
+static unsigned losses, silences;
 
 static void on_lost(struct chv_keeper_client *c)
 {
@@ -248,7 +248,8 @@ static void on_refused(struct chv_conn *conn, unsigned code, const char *reason)
 
 static void on_silent(struct chv_keeper_client *c)
 {
-    (void)c;
+    CU_ASSERT_PTR_EQUAL(c, &client);
+    silences++;
 }
 
 static const struct chv_keeper_events events = {
@@ -268,7 +269,7 @@ static void start_client(void)
 {
     memset(asks, 0, sizeof asks);
     end = -1;
-    losses = 0;
+    losses = silences = 0;
     test_loop_open(&t, NULL, 0);
     CU_ASSERT_EQUAL_FATAL(chv_keeper_client_init(&client, &t.loop.uv, 8, 4711, &events), CHV_OK);
     introduce();
@@ -396,6 +397,29 @@ static void test_late(void)
     finish_client();
 }
 
+static bool is_silent(void *arg)
+{
+    (void)arg;
+    return silences > 0;
+}
+
+/* One that hangs over a receipt is told of, as over a handshake, also when nobody waits for it any more. */
+static void test_silent(void)
+{
+    start_client();
+    ask_for(0);
+    struct chv_keeper_receipt_request request = receive();
+    chv_keeper_client_receipt_cancel(&client, &asks[0].ask);
+    CU_ASSERT_TRUE(test_run(&t, is_silent, NULL));
+    answer_it(&request, 70);
+    ask_for(1);
+    request = receive();
+    answer_it(&request, 70);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &asks[1]));
+    CU_ASSERT_EQUAL(silences, 1);
+    finish_client();
+}
+
 /* A keeper that dies is no reason to go without: the next one is asked, and an answer of the old one is none. */
 static void test_another_keeper(void)
 {
@@ -423,4 +447,5 @@ static void test_another_keeper(void)
 
 TEST_MAIN("keeper receipts", {"signs", test_signs}, {"path with newline", test_path_with_newline},
           {"refuses", test_refuses}, {"key", test_key}, {"one after the other", test_one_after_the_other},
-          {"cancelled", test_cancelled}, {"late", test_late}, {"another keeper", test_another_keeper})
+          {"cancelled", test_cancelled}, {"late", test_late}, {"silent", test_silent},
+          {"another keeper", test_another_keeper})

@@ -6,6 +6,7 @@ tools_tests = \
 	tests/tools/cli_test \
 	tests/tools/config_edit_test \
 	tests/tools/csv_test \
+	tests/tools/receipt_test \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
 	tests/tools/times_test \
@@ -22,6 +23,9 @@ tests_tools_bundle_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS) $(CRYPTO_CFLA
 tests_tools_bundle_test_LDADD = tools/libtools.la net/libnet.la $(test_libs)
 tests_tools_csv_test_CFLAGS = $(tools_test_cflags)
 tests_tools_csv_test_LDADD = $(tools_test_libs)
+tests_tools_receipt_test_SOURCES = tests/tools/receipt_test.c tools/chaveiro_receipt.c tools/chaveiro_receipt.h $(keystore_test_support)
+tests_tools_receipt_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS) $(P11KIT_CFLAGS)
+tests_tools_receipt_test_LDADD = tools/libtools.la $(net_test_libs)
 tests_tools_cli_test_CFLAGS = $(tools_test_cflags)
 tests_tools_cli_test_LDADD = $(tools_test_libs)
 tests_tools_secret_test_CFLAGS = $(tools_test_cflags)
