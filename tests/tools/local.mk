@@ -75,6 +75,7 @@ tools_test_scripts = \
 	tests/tools/keyadmin_epoch.py \
 	tests/tools/rotation.py \
 	tests/tools/rotation_faults.py \
+	tests/tools/rotation_server.py \
 	tests/tools/server_hostile.py \
 	tests/tools/server_life.py \
 	tests/tools/server_processes.py \
