@@ -40,3 +40,21 @@ enum chv_err chv_files_digest_finish(struct chv_files_digest *digest, uint8_t ou
     unsigned len = CHV_FILES_DIGEST_LEN;
     return EVP_DigestFinal_ex(digest->ctx, out, &len) == 1 ? CHV_OK : CHV_ERR_UNSUPPORTED;
 }
+
+enum chv_err chv_files_digest_reset(struct chv_files_digest *digest)
+{
+    return EVP_DigestInit_ex(digest->ctx, NULL, NULL) == 1 ? CHV_OK : CHV_ERR_UNSUPPORTED;
+}
+
+enum chv_err chv_files_digest_peek(const struct chv_files_digest *digest, uint8_t out[static CHV_FILES_DIGEST_LEN])
+{
+    EVP_MD_CTX *copy = EVP_MD_CTX_new();
+    if (copy == NULL)
+        return CHV_ERR_MEMORY;
+    unsigned len = CHV_FILES_DIGEST_LEN;
+    enum chv_err err = EVP_MD_CTX_copy_ex(copy, digest->ctx) == 1 && EVP_DigestFinal_ex(copy, out, &len) == 1
+                           ? CHV_OK
+                           : CHV_ERR_UNSUPPORTED;
+    EVP_MD_CTX_free(copy);
+    return err;
+}

@@ -4,7 +4,7 @@
 
 #include <limits.h>
 
-enum { PING = 4, FTP = 8, PUT = 32 }; /* bits of commands, in the order of the table */
+enum { PING = 4, FTP = 8, GET = 16, PUT = 32 }; /* bits of commands, in the order of the table */
 
 static const struct chv_cli_command chaveiro_commands[] = {
     {"send", "[TEXT...|-]", "send a message and show the answer",
@@ -41,27 +41,28 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "  chaveiro -k cam1.key ftp\n"
      "  chaveiro -k cam1.key ftp --listen '[::1]:2121' --listen unix:/run/user/1000/ftp --password-file ftp.pass\n",
      0, 0, chaveiro_ftp},
-    {"get", "REMOTE [LOCAL]", "fetch a file",
-     "LOCAL is a file or a folder; without it the file comes here, under its own name.  It has that name only\n"
-     "when all of it has come and its SHA-256 was verified.  Mode and time are kept.\n"
+    {"get", "REMOTE... [LOCAL]", "fetch files",
+     "LOCAL is a file or a folder; without it files come here, under their own names; several need a folder.\n"
+     "REMOTE may be a pattern: * ? [...], quoted from the shell; \\ before a character takes its meaning.\n"
+     "A file has its name only when all of it has come and its SHA-256 was verified; one of that name is\n"
+     "replaced.  What has come of one when the transfer is interrupted is kept for --resume.\n"
      "\n"
      "Examples:\n"
      "  chaveiro -k cam1.key get reports/may.pdf\n"
-     "  chaveiro -k cam1.key get reports/may.pdf /tmp/\n",
-     1, 2, chaveiro_get},
-    {"put", "LOCAL [REMOTE]", "store a file",
-     "REMOTE is the name on the server, with a slash at its end a folder; without it LOCAL's own name.  A file\n"
-     "of that name is replaced once all of the new one is there and its SHA-256 was verified.\n"
-     "\n"
-     "--receipt: where the server signs receipts it states client, path, size, SHA-256 and time; FILE is that\n"
-     "statement, FILE.sig the signature ('keyadmin receipt verify').  Without a receipt the exit code is not 0,\n"
-     "and a line says whether the file is stored.\n"
+     "  chaveiro -k cam1.key get 'reports/*.pdf' notes.txt /tmp/\n"
+     "  chaveiro -k cam1.key get -r reports\n"
+     "  chaveiro -k cam1.key get -a film.mkv\n",
+     1, INT_MAX, chaveiro_get},
+    {"put", "LOCAL... [REMOTE]", "store files",
+     "REMOTE is the name on the server, or a folder there; without it files have their own names there.\n"
+     "Several need a folder.  A file of that name is replaced once all of the new one is there and its\n"
+     "SHA-256 was verified.\n"
      "\n"
      "Examples:\n"
      "  chaveiro -k cam1.key put may.pdf\n"
-     "  chaveiro -k cam1.key put --receipt may.receipt --receipt-key receipt.pub may.pdf\n"
-     "  chaveiro -k cam1.key put may.pdf reports/\n",
-     1, 2, chaveiro_put},
+     "  chaveiro -k cam1.key put *.pdf reports/\n"
+     "  chaveiro -k cam1.key put -rp reports\n",
+     1, INT_MAX, chaveiro_put},
     {"ls", "[PATH...]", "list files and folders",
      "Without PATH, and of '/', the client's home.\n"
      "\n"
@@ -147,6 +148,12 @@ static const struct chv_cli_option chaveiro_options[] = {
      "the server's public key that a receipt must be signed by: its\nreceipt.pub, or p256 BASE64 (default: the "
      "configuration's)",
      PUT, false},
+    {"recursive", 'r', NULL, "folders too, with all that is in them", GET | PUT, false},
+    {"preserve", 'p', NULL, "modes as they are, whatever the umask; get: of folders too, and\ntheir times", GET | PUT,
+     false},
+    {"resume", 'a', NULL, "go on where an interrupted transfer ended, once what is there was\nverified", GET | PUT,
+     false},
+    {"fsync", 'f', NULL, "each file is on the disk before it has its name", GET, false},
     {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
     {"listen", 0, "ADDR",
      "where FTP clients come in: 127.0.0.1:PORT (0: a free one),\n[::1]:PORT or unix:/PATH; may be given up to 16 "

@@ -73,8 +73,8 @@ struct chaveiro_link {
     struct chv_loop loop;
     uv_timer_t timer;            /* the answer that is due; between attempts, the back-off */
     struct chv_message *message; /* NULL between attempts and at the end */
-    bool ready, over;
-    int code; /* exit code, once it is over or chaveiro_fail was called */
+    bool ready, over;            /* over: the connection is gone */
+    int code;                    /* exit code, once it is over or chaveiro_fail was called */
     bool failed;
 };
 
@@ -85,6 +85,11 @@ enum chv_err chaveiro_open(const struct chv_cli_args *args, struct chaveiro_link
                            struct chv_why *why) CHV_MUST_CHECK;
 /* Closes what chaveiro_open has opened; what is on the loop is closed by its owners' callbacks meanwhile. */
 void chaveiro_close(struct chaveiro_link *link);
+/* One connection after another on such a link, whose job and state are set: EX_OK once the job is ready, or an exit code
+ * after one line. */
+int chaveiro_link_connect(struct chaveiro_link *link);
+/* Runs the loop until *until, or until the connection is over. */
+void chaveiro_link_wait(struct chaveiro_link *link, const bool *until);
 /* What ended a connection, when it was neither this program nor an orderly end: one line, and the exit code. */
 void chaveiro_report(struct chaveiro_link *link, enum chv_err err, const char *text, unsigned refusal, unsigned status,
                      bool unproven);

@@ -442,8 +442,25 @@ void chaveiro_close(struct chaveiro_link *link)
     free(link);
 }
 
+void chaveiro_link_wait(struct chaveiro_link *link, const bool *until)
+{
+    while (!*until && !link->over && uv_run(&link->loop.uv, UV_RUN_ONCE) != 0)
+        continue;
+}
+
+int chaveiro_link_connect(struct chaveiro_link *link)
+{
+    link->over = link->failed = link->ready = false;
+    link->attempt = 0;
+    link->code = EX_OK;
+    link_attempt(link);
+    chaveiro_link_wait(link, &link->ready);
+    return link->over ? link->code : EX_OK;
+}
+
 int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state)
 {
+    const bool never = false;
     struct chv_why why = {""};
     struct chaveiro_link *link = NULL;
     enum chv_err err = chaveiro_open(args, &link, &why);
@@ -451,10 +468,9 @@ int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job
         return chv_cli_why(err, &why);
     link->job = job;
     link->state = state;
-    link_attempt(link);
-    while (!link->over && uv_run(&link->loop.uv, UV_RUN_DEFAULT) != 0)
-        continue;
-    int code = link->code;
+    if (chaveiro_link_connect(link) == EX_OK)
+        chaveiro_link_wait(link, &never);
+    const int code = link->code;
     chaveiro_close(link);
     return code;
 }

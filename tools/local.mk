@@ -26,6 +26,8 @@ tools_libtools_la_SOURCES = \
 	tools/times.h \
 	tools/token.c \
 	tools/token.h \
+	tools/words.c \
+	tools/words.h \
 	$(NULL)
 tools_libtools_la_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(UV_CFLAGS) $(P11KIT_CFLAGS)
 tools_libtools_la_LIBADD = $(CRYPTO_LIBS) $(JANSSON_LIBS)
@@ -92,9 +94,16 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_chat.c \
 	tools/chaveiro_files.c \
 	tools/chaveiro_files.h \
+	tools/chaveiro_files_ask.c \
+	tools/chaveiro_files_command.c \
 	tools/chaveiro_files_get.c \
+	tools/chaveiro_files_list.c \
+	tools/chaveiro_files_local.c \
+	tools/chaveiro_files_names.c \
 	tools/chaveiro_files_progress.c \
 	tools/chaveiro_files_put.c \
+	tools/chaveiro_files_queue.c \
+	tools/chaveiro_files_tree.c \
 	tools/chaveiro_ftp.c \
 	tools/chaveiro_ftp.h \
 	tools/chaveiro_ftp_commands.c \
