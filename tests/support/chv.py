@@ -465,6 +465,15 @@ class Site:
             done = self.keyadmin("registry", "new", "-c", self.config, code=None)
             check(done.code in (0, EXISTS), f"keyadmin registry new: {done.code}: {done.stderr}")
 
+    def serve_as(self, name):
+        """For root: chaveirod becomes that user, and has what keyadmin init made for it."""
+        user = pwd.getpwnam(name)
+        self.configure(user=name)
+        os.chmod(self.folder, 0o711)
+        os.chmod(self.store, 0o711)
+        os.chown(os.path.join(self.store, "state"), user.pw_uid, user.pw_gid)
+        return user
+
     def start(self, *extra, listening=1, env=None):
         """Starts chaveirod and returns once it has said `listening on ...` that many times."""
         check(self.server is None, "the server of this site runs already")

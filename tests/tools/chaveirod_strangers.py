@@ -2,7 +2,6 @@
 """What those who have no key can take from chaveirod: lines of its log, connections, the unix socket."""
 import grp
 import os
-import pwd
 import re
 import socket
 import stat
@@ -64,10 +63,9 @@ def test_one_network_leaves_connections_to_others():
 def test_unix_socket_is_of_the_servers_group():
     if os.geteuid() != 0:
         raise chv.Skip("only root can give it to another group")
-    nobody = pwd.getpwnam("nobody")
     with chv.Site() as site:
         site.init()
-        site.configure(user="nobody")
+        nobody = site.serve_as("nobody")
         site.start("--listen", f"unix:{site.socket}", "--listen", "127.0.0.1:0", listening=2)
         found = os.stat(site.socket)
         chv.check_equal((grp.getgrgid(found.st_gid), stat.S_IMODE(found.st_mode)),

@@ -198,14 +198,11 @@ def test_root_and_the_deny_file_of_the_servers_user():
     with chv.Site() as site:
         site.init()
         user = pwd.getpwnam("nobody")
-        os.chmod(site.folder, 0o711)
-        os.chmod(site.store, 0o711)
-        os.chown(os.path.join(site.store, "state"), user.pw_uid, user.pw_gid)
         denied = chv.write(os.path.join(site.store, "revoked"), "cam1 * stolen\n", 0o600)
         os.chown(denied, user.pw_uid, user.pw_gid)
         who = ["client", "list", "-c", site.config, "--status", "all"]
         chv.check_in("give it to root", site.keyadmin(*who, code=CONFIG).stderr, "somebody's")
-        site.configure(user="nobody")
+        site.serve_as("nobody")
         chv.check_in("cam1", site.keyadmin(*who).stdout, "the server's user's")
         site.keyadmin("client", "revoke", "cam2", "-c", site.config)
         chv.check_equal((os.stat(denied).st_uid, os.stat(denied).st_mode & 0o777), (user.pw_uid, 0o600), "whose it is now")

@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-import pwd
 import re
 import signal
 import sqlite3
@@ -60,10 +59,7 @@ def test_folder_unreadable_and_back():
 
 def give_to_nobody(site):
     """The server becomes another user, who has what the token's module needs."""
-    site.configure(user="nobody")
-    nobody = pwd.getpwnam("nobody")
-    os.chmod(site.folder, 0o711)
-    os.chmod(site.store, 0o711)
+    nobody = site.serve_as("nobody")
     os.chmod(site.tokens.config, 0o644)
     os.chown(site.pin_file, nobody.pw_uid, nobody.pw_gid)
     for top, folders, files in os.walk(site.tokens.folder):
