@@ -24,9 +24,15 @@ services_libservices_la_SOURCES = \
 	services/message.h \
 	services/message_client.c \
 	services/message_server.c \
+	services/push.h \
+	services/push_claims.c \
+	services/push_claims.h \
 	services/push_outbox.c \
 	services/push_outbox.h \
 	services/push_outbox_internal.h \
+	services/push_server.c \
+	services/push_session.c \
+	services/push_session.h \
 	services/push_spool.c \
 	services/push_wire.c \
 	services/push_wire.h \

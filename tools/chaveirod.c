@@ -2,6 +2,7 @@
 /* chaveirod: the server. */
 #include "net/supervisor.h"
 #include "services/files.h"
+#include "services/push.h"
 #include "services/message.h"
 #include "tools/chaveirod_check.h"
 #include "tools/cli.h"
@@ -14,7 +15,7 @@
 
 static const char default_config[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
 
-static const struct chv_service *const services[] = {&chv_service_message, &chv_service_files, NULL};
+static const struct chv_service *const services[] = {&chv_service_message, &chv_service_files, &chv_service_push, NULL};
 
 static const char *config_file(const struct chv_cli_args *args)
 {
