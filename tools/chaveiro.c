@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* chaveiro: the client. */
+#include "services/push_wire.h"
 #include "tools/chaveiro.h"
 
 #include <limits.h>
 
-enum { PING = 4, FTP = 8, GET = 16, PUT = 32 }; /* bits of commands, in the order of the table */
+enum { PING = 4, FTP = 8, GET = 16, PUT = 32, WATCH = 1 << 14 }; /* bits of commands, in the order of the table */
 
 static const struct chv_cli_command chaveiro_commands[] = {
     {"send", "[TEXT...|-]", "send a message and show the answer",
@@ -101,6 +102,15 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "Example:\n"
      "  chaveiro -k cam1.key mv may.pdf reports/may-2026.pdf\n",
      2, 2, chaveiro_mv},
+    {"watch", "DIR", "receive the files that the server pushes, for ever",
+     "Each file gets its name in DIR when all of it is there, was verified and is on the disk, exactly once,\n"
+     "and the name is printed.  A name that is another file's is refused, and the server offers the file again\n"
+     "later.  A lost connection is made anew.  DIR/" CHV_PUSH_STATE " remembers what came: leave it where it is.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key watch /var/lib/cam1/incoming\n"
+     "  chaveiro -k cam1.key watch --once incoming\n",
+     1, 1, chaveiro_watch},
 };
 
 static const struct chv_cli_option chaveiro_options[] = {
@@ -154,6 +164,7 @@ static const struct chv_cli_option chaveiro_options[] = {
     {"resume", 'a', NULL, "go on where an interrupted transfer ended, once what is there was\nverified", GET | PUT,
      false},
     {"fsync", 'f', NULL, "each file is on the disk before it has its name", GET, false},
+    {"once", 0, NULL, "end when nothing more waits", WATCH, false},
     {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
     {"listen", 0, "ADDR",
      "where FTP clients come in: 127.0.0.1:PORT (0: a free one),\n[::1]:PORT or unix:/PATH; may be given up to 16 "
@@ -179,8 +190,8 @@ static const struct chv_cli chaveiro_cli = {
             "  chaveiro -k 'pkcs11:token=cam1?pin-source=file:/etc/cam1.pin' send ola\n"
             "\n"
             "Exit codes: 0 done, 64 usage, 65 data, 66 no such file, key file or passphrase, 69 server not reachable\n"
-            "or too busy, 73 a file cannot be stored, 74 input or output, 76 protocol, 77 refused or wrong key,\n"
-            "78 configuration.\n"
+            "or too busy, 73 a file cannot be stored, 74 input or output, 75 in use, 76 protocol, 77 refused or\n"
+            "wrong key, 78 configuration.\n"
             "'chaveiro COMMAND --help' says more about a command.\n",
     .commands = chaveiro_commands,
     .command_count = sizeof chaveiro_commands / sizeof chaveiro_commands[0],

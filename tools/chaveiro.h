@@ -24,6 +24,7 @@ int chaveiro_mkdir(const struct chv_cli_args *args);
 int chaveiro_rmdir(const struct chv_cli_args *args);
 int chaveiro_rm(const struct chv_cli_args *args);
 int chaveiro_mv(const struct chv_cli_args *args);
+int chaveiro_watch(const struct chv_cli_args *args);
 
 int chaveiro_ftp(const struct chv_cli_args *args);
 
@@ -37,9 +38,13 @@ struct chaveiro_job {
     void (*reply)(struct chaveiro_link *link, const uint8_t *data, size_t len); /* optional */
     void (*reply_end)(struct chaveiro_link *link);                              /* optional */
     void (*pong)(struct chaveiro_link *link, uint64_t microseconds);            /* optional */
-    /* Of the service files: its records, and room to send more. Both or none. */
+    /* Of another service than `message`: its name (NULL: files), its records, and room to send more. */
+    const char *service;
     enum chv_err (*record)(struct chaveiro_link *link, uint8_t type, const uint8_t *body, size_t len);
     void (*drained)(struct chaveiro_link *link);
+    /* It was lost, or could not be made, for a reason that may pass: true if another one shall be, after a pause.
+     * Optional. */
+    bool (*again)(struct chaveiro_link *link);
     void (*over)(struct chaveiro_link *link); /* the connection is gone, in whatever way; optional */
 };
 
@@ -71,10 +76,11 @@ struct chaveiro_link {
     struct chv_pool pool;
     bool has_loop;
     struct chv_loop loop;
-    uv_timer_t timer;            /* the answer that is due; between attempts, the back-off */
-    struct chv_message *message; /* NULL between attempts and at the end */
-    bool ready, over;            /* over: the connection is gone */
-    int code;                    /* exit code, once it is over or chaveiro_fail was called */
+    uv_timer_t timer;                 /* the answer that is due; between attempts, the back-off */
+    struct chv_message *message;      /* NULL between attempts and at the end */
+    struct chv_message_events events; /* of each connection */
+    bool ready, was_ready, over;      /* over: the connection is gone */
+    int code;                         /* exit code, once it is over or chaveiro_fail was called */
     bool failed;
 };
 

@@ -19,6 +19,8 @@ enum {
     LINK_RETRIES_MAX = 10,
     LINK_BACKOFF_MS = 250,      /* before the first retry; doubled each time */
     LINK_BACKOFF_MAX_MS = 4000, /* and never longer than this */
+    LINK_AGAIN_STEPS = 5,       /* pauses of a job that goes on: doubled so often, */
+    LINK_AGAIN_MORE = 14,       /* then longer by the last one each time, so often */
     LINK_POOL = 16 << 20,
     LINK_TEXT_MAX = 1024,
     LINK_SIGNAL_EXIT = 128 /* as a shell tells of a signal */
@@ -80,6 +82,11 @@ void chaveiro_finish(struct chaveiro_link *link)
 static void link_on_timer(uv_timer_t *timer)
 {
     struct chaveiro_link *link = timer->data;
+    if (link->job->again != NULL && link->message != NULL) {
+        chv_conn_explain(chv_message_conn(link->message), "%s: no answer", link->address);
+        chv_message_abort(link->message);
+        return;
+    }
     chaveiro_fail(link, EX_UNAVAILABLE, "%s: no answer within %" PRIu64 "%s", link->address,
                   link->timeout % 1000 == 0 ? link->timeout / 1000 : link->timeout,
                   link->timeout % 1000 == 0 ? " s" : " ms");
@@ -189,6 +196,34 @@ static bool link_retries(struct chaveiro_link *link, unsigned code)
     return true;
 }
 
+/*
+ * For a job that goes on: what a moment later may be better. A refusal in clear, which anyone can forge, ends it only
+ * before the server was ever there.
+ */
+static bool link_may_pass(const struct chaveiro_link *link, enum chv_err err, unsigned refusal, unsigned status,
+                          bool unproven)
+{
+    if (unproven)
+        return false;
+    if (refusal != 0)
+        return link->was_ready || refusal == CHV_REFUSE_RATE || refusal == CHV_REFUSE_UNAVAILABLE;
+    if (err == CHV_ERR_REFUSED)
+        return status == 408 || status == 409 || status == 429 || status >= 500;
+    return err != CHV_ERR_PROTOCOL && err != CHV_ERR_MALFORMED && err != CHV_ERR_MEMORY;
+}
+
+static void link_again(struct chaveiro_link *link, enum chv_err err, const char *text)
+{
+    if (link->ready)
+        link->attempt = 1; /* the pauses begin anew */
+    link->ready = false;
+    const unsigned steps = link->attempt < LINK_AGAIN_STEPS ? link->attempt : LINK_AGAIN_STEPS;
+    const unsigned more = link->attempt - steps < LINK_AGAIN_MORE ? link->attempt - steps : LINK_AGAIN_MORE;
+    const uint64_t ms = chaveiro_backoff(link, steps) * (1 + more);
+    (void)chv_cli_fail(EX_OK, "%s: trying again in %" PRIu64 " ms", text[0] != 0 ? text : chv_err_text(err), ms);
+    (void)uv_timer_start(&link->timer, link_on_backoff, ms, 0);
+}
+
 static void link_on_closed(struct chv_message *message, enum chv_err err, const char *text)
 {
     struct chaveiro_link *link = chv_message_owner(message);
@@ -208,6 +243,11 @@ static void link_on_closed(struct chv_message *message, enum chv_err err, const 
          ((unproven || status == CHV_REFUSE_UNKNOWN_KEY) && chaveiro_update_catch_up(link)))) {
         link->attempt--; /* no retry: another key */
         (void)uv_timer_start(&link->timer, link_on_backoff, 0, 0);
+        return;
+    }
+    if (err != CHV_OK && !link->failed && link->job->again != NULL &&
+        link_may_pass(link, err, refusal, status, unproven) && link->job->again(link) && !link->failed) {
+        link_again(link, err, text);
         return;
     }
     if (link->job->over != NULL)
@@ -248,7 +288,7 @@ static void link_tell(struct chaveiro_link *link)
 static void link_on_ready(struct chv_message *message)
 {
     struct chaveiro_link *link = chv_message_owner(message);
-    link->ready = true;
+    link->ready = link->was_ready = true;
     chaveiro_due(link, false);
     if (chv_cli_given(link->args, "verbose"))
         link_tell(link);
@@ -325,6 +365,7 @@ static const struct chv_message_events link_files_events = {
     .record = link_on_record,
     .drained = link_on_drained,
     .ready = link_on_ready,
+    .pong = link_on_pong,
     .update = link_on_update,
     .closed = link_on_closed,
 };
@@ -334,9 +375,11 @@ static void link_attempt(struct chaveiro_link *link)
     struct chv_why why = {""};
     link->attempt++;
     link->started = uv_hrtime();
+    link->events = link->job->record != NULL ? link_files_events : link_events;
+    if (link->job->service != NULL)
+        link->events.service = link->job->service;
     enum chv_err err =
-        chv_message_connect(&link->loop, link->address, &link->key,
-                            link->job->record != NULL ? &link_files_events : &link_events, link, &link->message, &why);
+        chv_message_connect(&link->loop, link->address, &link->key, &link->events, link, &link->message, &why);
     if (err != CHV_OK)
         chaveiro_fail_why(link, err, &why);
     else

@@ -122,6 +122,11 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_reply.c \
 	tools/chaveiro_send.c \
 	tools/chaveiro_update.c \
+	tools/chaveiro_watch.c \
+	tools/chaveiro_watch_journal.c \
+	tools/chaveiro_watch_journal.h \
+	tools/chaveiro_watch_state.c \
+	tools/chaveiro_watch_state.h \
 	$(NULL)
 tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
 tools_chaveiro_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs) $(EDIT_LIBS)

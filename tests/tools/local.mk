@@ -52,6 +52,7 @@ tools_test_scripts = \
 	tests/tools/documented.py \
 	tests/tools/files.py \
 	tests/tools/duplicates.py \
+	tests/tools/push.py \
 	tests/tools/identity_keys.py \
 	tests/tools/identity_site.py \
 	tests/tools/keyadmin.py \
