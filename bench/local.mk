@@ -8,7 +8,7 @@ bench_programs = \
 	$(NULL)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
-EXTRA_DIST += bench/bench.h
+EXTRA_DIST += bench/bench.h bench/files.py
 
 bench_handshake_SOURCES = \
 	bench/handshake.c \
@@ -41,5 +41,6 @@ bench_token_keystore_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(P11KIT_CFLAGS)
 bench_token_keystore_LDADD = tests/support/libtokens.la libchaveiro-testable.la $(CRYPTO_LIBS)
 
 .PHONY: bench
-bench: $(bench_programs)
+bench: $(bench_programs) $(bin_PROGRAMS) $(sbin_PROGRAMS)
 	@for program in $(bench_programs); do ./$$program || exit 1; done
+	@$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/bench/files.py
