@@ -4,13 +4,13 @@
 #include "net/keeper_client.h"
 
 #include "base/memory.h"
+#include "net/child_watch.h"
 #include "net/keeper_update.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 _Static_assert((CHV_KEEPER_OUTSTANDING & (CHV_KEEPER_OUTSTANDING - 1)) == 0, "the low bits of a tag are its slot");
 _Static_assert(offsetof(struct chv_keeper_ask, entry) == 0, "an entry is its ask");
@@ -262,19 +262,10 @@ enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t 
     return CHV_OK;
 }
 
-static void on_poll_closed(uv_handle_t *handle)
-{
-    free(handle);
-}
-
 static void disconnect(struct chv_keeper_client *client)
 {
-    if (client->poll == NULL)
-        return;
-    (void)uv_poll_stop(client->poll);
-    uv_close((uv_handle_t *)client->poll, on_poll_closed);
+    chv_child_unwatch(client->poll, client->fd);
     client->poll = NULL;
-    close(client->fd);
     client->fd = -1;
 }
 
@@ -290,26 +281,6 @@ void chv_keeper_client_free(struct chv_keeper_client *client)
     chv_keyqueue_free(&client->queue);
     free(client->packet);
     client->packet = NULL;
-}
-
-static bool watch(struct chv_keeper_client *client, int fd)
-{
-    uv_poll_t *poll = malloc(sizeof *poll);
-    if (poll == NULL)
-        return false;
-    if (uv_poll_init(client->loop, poll, fd) != 0) {
-        free(poll);
-        return false;
-    }
-    poll->data = client;
-    uv_unref((uv_handle_t *)poll);
-    if (uv_poll_start(poll, UV_READABLE, on_answers) != 0) {
-        uv_close((uv_handle_t *)poll, on_poll_closed);
-        return false;
-    }
-    client->poll = poll;
-    client->fd = fd;
-    return true;
 }
 
 void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
@@ -328,8 +299,8 @@ void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
     client->packet_count = 0;
     chv_keeper_client_update_drop(client);
     chv_keeper_client_receipt_drop(client);
-    if (fd >= 0 && !watch(client, fd))
-        close(fd);
+    client->poll = fd >= 0 ? chv_child_watch(client->loop, fd, on_answers, client) : NULL;
+    client->fd = client->poll != NULL ? fd : -1;
     struct chv_keyqueue_entry *entry;
     while (client->poll == NULL && (entry = chv_keyqueue_pop(&client->queue)) != NULL)
         refuse(client, (struct chv_keeper_ask *)(void *)entry, CHV_REFUSE_UNAVAILABLE, gone);

@@ -4,6 +4,7 @@
 #include "net/keeper.h"
 
 #include "base/memory.h"
+#include "net/clock.h"
 #include "net/ipc.h"
 #include "net/keeper_audit.h"
 #include "net/keeper_receipt.h"
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LOOK_MS = 100 }; /* how long packets may be answered before the supervisor is listened to again */
@@ -33,20 +33,6 @@ struct keeper_process {
     chv_secret_fn secret;
     void *secret_arg;
 };
-
-static uint64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* To the supervisor; a failure ends the loop. */
 static void say(struct keeper_process *p, enum chv_ipc_kind kind, unsigned generation)
@@ -110,7 +96,7 @@ static void on_control(struct keeper_process *p)
     struct chv_ipc_message message;
     int fds[CHV_WORKERS_MAX];
     size_t fd_count;
-    p->looked = now_ms();
+    p->looked = chv_clock_ms();
     switch (chv_ipc_receive(p->control, &message, fds, &fd_count)) {
     case CHV_OK:
         break;
@@ -150,7 +136,7 @@ static void tell_refused(struct keeper_process *p)
 static bool serve_update(struct keeper_process *p, int net, const uint8_t *packet)
 {
     struct chv_keeper_update_answer answer;
-    chv_keeper_update(&p->keeper, now(), packet, &answer);
+    chv_keeper_update(&p->keeper, chv_clock_time(), packet, &answer);
     tell_refused(p);
     return send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
@@ -158,7 +144,7 @@ static bool serve_update(struct keeper_process *p, int net, const uint8_t *packe
 static bool serve_receipt(struct keeper_process *p, int net, const uint8_t *packet)
 {
     struct chv_keeper_receipt_answer answer;
-    chv_keeper_receipt(&p->keeper, now(), packet, &answer);
+    chv_keeper_receipt(&p->keeper, chv_clock_time(), packet, &answer);
     tell_refused(p);
     return send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
@@ -179,7 +165,7 @@ static bool serve(struct keeper_process *p, int net)
         return serve_update(p, net, packet);
     if (chv_keeper_is_receipt(packet, (size_t)n))
         return serve_receipt(p, net, packet);
-    if (chv_keeper_answer(&p->keeper, now(), packet, (size_t)n, answers, &count) != CHV_OK) {
+    if (chv_keeper_answer(&p->keeper, chv_clock_time(), packet, (size_t)n, answers, &count) != CHV_OK) {
         chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is none of requests: its socket is closed",
                 n);
         return false;
@@ -198,7 +184,7 @@ static void serve_registrar(struct keeper_process *p)
     ssize_t n = recv(p->registrar, &question, sizeof question, MSG_DONTWAIT | MSG_TRUNC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    bool good = n > 0 && chv_keeper_audit(&p->keeper, now(), &question, (size_t)n, &answer) == CHV_OK;
+    bool good = n > 0 && chv_keeper_audit(&p->keeper, chv_clock_time(), &question, (size_t)n, &answer) == CHV_OK;
     if (n > 0 && !good)
         chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the registrar is no question: its socket is closed", n);
     if (good)
@@ -215,7 +201,8 @@ static void serve_all(struct keeper_process *p, const struct pollfd *polls, size
             close(p->nets[i]);
             p->nets[i] = -1; /* poll passes over it */
         }
-        if (now_ms() - p->looked >= LOOK_MS) /* a slow token: who asks whether this process lives is not to wait */
+        if (chv_clock_ms() - p->looked >=
+            LOOK_MS) /* a slow token: who asks whether this process lives is not to wait */
             on_control(p);
     }
 }
@@ -230,7 +217,7 @@ static void loop(struct keeper_process *p)
         for (size_t i = 0; i < n; i++)
             polls[2 + i] = (struct pollfd){.fd = p->nets[i], .events = POLLIN};
         int ready = poll(polls, 2 + n, CHV_CLOCKMARK_INTERVAL * 1000);
-        p->looked = now_ms();
+        p->looked = chv_clock_ms();
         if (ready < 0) {
             if (errno == EINTR)
                 continue;
@@ -238,7 +225,7 @@ static void loop(struct keeper_process *p)
             return;
         }
         if (ready == 0)
-            chv_keeper_watch_clock(&p->keeper, now());
+            chv_keeper_watch_clock(&p->keeper, chv_clock_time());
         if (polls[0].revents != 0) {
             on_control(p); /* first: what comes behind it is answered by it; the sockets may be others now */
             continue;
@@ -293,7 +280,7 @@ int chv_keeper_main(const struct chv_server_config *config, int control, chv_sec
         if (err == CHV_OK)
             err = chv_clockmark_open(&p.keeper.mark, config->state, &why);
         if (err == CHV_OK) {
-            err = chv_clockmark_check(&p.keeper.mark, now(), &why);
+            err = chv_clockmark_check(&p.keeper.mark, chv_clock_time(), &why);
             if (err == CHV_ERR_UNAVAILABLE) {
                 /* It may be set right while this runs: until then every answer is 503. */
                 chv_log(CHV_LOG_ERROR, "no client is served: %s", why.text);

@@ -5,12 +5,16 @@ net_libnet_la_SOURCES = \
 	net/allowlist.c \
 	net/allowlist.h \
 	net/allowlist_file.c \
+	net/child_watch.c \
+	net/child_watch.h \
 	net/client_key.c \
 	net/client_key.h \
 	net/client_update.c \
 	net/client_update.h \
 	net/clients.c \
 	net/clients.h \
+	net/clock.c \
+	net/clock.h \
 	net/clockmark.c \
 	net/clockmark.h \
 	net/conn.c \

@@ -3,11 +3,12 @@
 
 #include "net/registrar_client.h"
 
+#include "net/child_watch.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 _Static_assert((CHV_REGISTRAR_OUTSTANDING & (CHV_REGISTRAR_OUTSTANDING - 1)) == 0,
                "the low bits of a tag are its slot");
@@ -190,19 +191,10 @@ void chv_registrar_client_init(struct chv_registrar_client *client, uv_loop_t *l
     uv_unref((uv_handle_t *)&client->timer);
 }
 
-static void on_poll_closed(uv_handle_t *handle)
-{
-    free(handle);
-}
-
 static void disconnect(struct chv_registrar_client *client)
 {
-    if (client->poll == NULL)
-        return;
-    (void)uv_poll_stop(client->poll);
-    uv_close((uv_handle_t *)client->poll, on_poll_closed);
+    chv_child_unwatch(client->poll, client->fd);
     client->poll = NULL;
-    close(client->fd);
     client->fd = -1;
 }
 
@@ -220,31 +212,11 @@ void chv_registrar_client_close(struct chv_registrar_client *client)
     uv_close((uv_handle_t *)&client->timer, NULL);
 }
 
-static bool watch(struct chv_registrar_client *client, int fd)
-{
-    uv_poll_t *poll = malloc(sizeof *poll);
-    if (poll == NULL)
-        return false;
-    if (uv_poll_init(client->loop, poll, fd) != 0) {
-        free(poll);
-        return false;
-    }
-    poll->data = client;
-    uv_unref((uv_handle_t *)poll);
-    if (uv_poll_start(poll, UV_READABLE, on_ready) != 0) {
-        uv_close((uv_handle_t *)poll, on_poll_closed);
-        return false;
-    }
-    client->poll = poll;
-    client->fd = fd;
-    return true;
-}
-
 void chv_registrar_client_connect(struct chv_registrar_client *client, int fd)
 {
     disconnect(client);
-    if (fd >= 0 && !watch(client, fd))
-        close(fd);
+    client->poll = fd >= 0 ? chv_child_watch(client->loop, fd, on_ready, client) : NULL;
+    client->fd = client->poll != NULL ? fd : -1;
     struct chv_registrar_ask *asks[CHV_REGISTRAR_OUTSTANDING];
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
         asks[i] = client->slots[i].ask;

@@ -3,6 +3,7 @@
 
 #include "net/registrar.h"
 
+#include "net/clock.h"
 #include "net/ipc.h"
 #include "net/keeper_audit.h"
 #include "net/sandbox.h"
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -47,20 +47,6 @@ struct registrar_process {
     uint64_t ticked; /* ms */
     bool over;
 };
-
-static uint64_t unix_time(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void lose(struct peer *peer)
 {
@@ -232,26 +218,26 @@ static void seal(struct registrar_process *p)
         return;
     ssize_t n = recv(p->keeper, &answer, sizeof answer, MSG_DONTWAIT | MSG_TRUNC);
     if (n == (ssize_t)sizeof answer)
-        chv_registrar_seal_answer(p->registrar, now_ms(), &answer);
+        chv_registrar_seal_answer(p->registrar, chv_clock_ms(), &answer);
     else if (n >= 0 || (errno != EAGAIN && errno != EINTR))
         lose_keeper(p);
-    if (p->keeper >= 0 && chv_registrar_seal_ask(p->registrar, now_ms(), unix_time(), &question) &&
+    if (p->keeper >= 0 && chv_registrar_seal_ask(p->registrar, chv_clock_ms(), chv_clock_time(), &question) &&
         send(p->keeper, &question, sizeof question, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         lose_keeper(p);
 }
 
 static bool serve(struct registrar_process *p)
 {
-    const uint64_t now = now_ms();
+    const uint64_t now = chv_clock_ms();
     chv_registrar_poll(p->registrar, now, on_changed, p);
-    take_questions(p, now, unix_time());
+    take_questions(p, now, chv_clock_time());
     const bool full = p->reply_count == BATCH;
-    chv_registrar_settle(p->registrar, now_ms());
+    chv_registrar_settle(p->registrar, chv_clock_ms());
     send_answers(p);
     seal(p);
     if (now - p->ticked >= TICK_MS) {
         p->ticked = now;
-        chv_registrar_tick(p->registrar, now_ms());
+        chv_registrar_tick(p->registrar, chv_clock_ms());
     }
     return full;
 }
@@ -335,7 +321,7 @@ int chv_registrar_main(const struct chv_server_config *config, int control, bool
     if (err == CHV_OK)
         err = chv_sandbox_enter(CHV_SANDBOX_REGISTRAR, false, &why);
     if (err == CHV_OK)
-        err = chv_registrar_open(&setup, now_ms(), &p->registrar, &why);
+        err = chv_registrar_open(&setup, chv_clock_ms(), &p->registrar, &why);
     if (err == CHV_OK)
         err = chv_ipc_send(control, &ready, NULL, 0);
     if (err == CHV_OK)

@@ -11,18 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Beyond the limit of connections so many more are still told so; the rest is closed silently. */
 enum { REFUSED_AT_A_TIME = 64 };
-
-uint64_t chv_server_time(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
-}
 
 /* "client 'cam1' " once proven, "claimed client 'cam1' " before, "" while nothing is known. */
 static void who(const struct chv_server_conn *c, char *out, size_t size)
@@ -285,7 +277,7 @@ static enum chv_err start(struct chv_server_conn *c, int fd, const char *peer, s
     struct chv_session_config config = {.role = CHV_SERVER,
                                         .profiles = chv_server_profiles(&w->config),
                                         .suites = w->server->suites,
-                                        .now = chv_server_time(),
+                                        .now = chv_clock_time(),
                                         .limits = {.idle_seconds = (uint16_t)idle}};
     if (own->there)
         config.identity_public[own->curve] = own->public_key;

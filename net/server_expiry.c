@@ -3,20 +3,13 @@
 
 #include "net/server_expiry.h"
 
-#include <time.h>
+#include "net/clock.h"
 
 enum { TICK_MS = 1000 };
 
-static uint64_t unix_time(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return t.tv_sec > 0 ? (uint64_t)t.tv_sec : 0;
-}
-
 static void on_tick(uv_timer_t *timer)
 {
-    chv_server_expiry_tick(timer->data, unix_time());
+    chv_server_expiry_tick(timer->data, chv_clock_time());
 }
 
 void chv_server_expiry_init(struct chv_server_expiry *expiry, uv_loop_t *loop, chv_server_expire_fn expire)

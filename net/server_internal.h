@@ -5,6 +5,7 @@
 
 #include "net/allowlist.h"
 #include "net/clients.h"
+#include "net/clock.h"
 #include "net/keeper_client.h"
 #include "net/listener.h"
 #include "net/ratelimit.h"
@@ -144,8 +145,6 @@ void chv_server_refused(struct chv_conn *conn, unsigned code, const char *reason
 /* To the log, with who it is about. */
 void chv_server_say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
     CHV_PRINTF(3, 4);
-/* Unix seconds. */
-uint64_t chv_server_time(void);
 /* Its source has one unfinished handshake less. */
 void chv_server_proven(struct chv_server_conn *c);
 

@@ -126,8 +126,7 @@ static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
         memcpy(&parsed, c->registered, credential_size(c->registered));
     else
         *denied = chv_server_rights(c->worker->allowed, c->conn, &info, &parsed);
-    if (c->verdict == CHV_KEEPER_ACCEPTED && parsed.not_after != credential_end &&
-        parsed.not_after <= chv_server_time())
+    if (c->verdict == CHV_KEEPER_ACCEPTED && parsed.not_after != credential_end && parsed.not_after <= chv_clock_time())
         c->verdict = CHV_KEEPER_EXPIRED; /* the entry has; the credential is the keeper's to judge */
     size_t size = credential_size(&parsed);
     c->client = malloc(size);

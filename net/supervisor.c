@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -28,13 +27,6 @@ enum {
     INTRODUCE_MS = 1000,   /* a failed introduction is tried again */
     NEVER = -1
 };
-
-uint64_t chv_supervisor_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 void chv_supervisor_forget_pin(struct supervisor *s)
 {
@@ -76,7 +68,7 @@ static void introduce(struct supervisor *s, struct child *child)
     if (err == CHV_OK)
         err = chv_ipc_send(s->children[CHILD_NET].control, &message, nets, n);
     child->generation = message.generation;
-    child->introduce_at = err == CHV_OK ? 0 : chv_supervisor_now() + INTRODUCE_MS;
+    child->introduce_at = err == CHV_OK ? 0 : chv_clock_ms() + INTRODUCE_MS;
     if (err != CHV_OK)
         chv_log(CHV_LOG_ERROR, "cannot connect the net process to the %s: %s", child->name,
                 why.text[0] != '\0' ? why.text : chv_err_text(err));
@@ -111,7 +103,7 @@ static void introduce_auditor(struct supervisor *s)
 /* Both live, but a socket between them was lost. */
 static void introduce_due(struct supervisor *s, struct child *child)
 {
-    if (child->introduce_at == 0 || child->introduce_at > chv_supervisor_now())
+    if (child->introduce_at == 0 || child->introduce_at > chv_clock_ms())
         return;
     child->introduce_at = 0;
     if (!child->ready || !s->children[CHILD_NET].ready || s->draining)
@@ -169,7 +161,7 @@ static void on_lost(struct supervisor *s, unsigned generation)
     for (size_t i = 0; i < CHILDREN; i++) {
         struct child *child = &s->children[i];
         if (is_other(child) && child->generation == generation && child->introduce_at == 0)
-            child->introduce_at = chv_supervisor_now() + LOST_MS;
+            child->introduce_at = chv_clock_ms() + LOST_MS;
     }
 }
 
@@ -260,12 +252,12 @@ static void child_ended(struct supervisor *s, struct child *child, int status)
     }
     if (child == &s->children[CHILD_KEEPER] && s->renewing == RENEW_ENDS) {
         s->renewing = RENEW_STARTS;
-        child->restart_at = chv_supervisor_now();
+        child->restart_at = chv_clock_ms();
         return;
     }
     if (child == &s->children[CHILD_NET] && WIFEXITED(status) && WEXITSTATUS(status) == EX_OK) {
         chv_log(CHV_LOG_INFO, "the net process made way for a fresh one");
-        child->restart_at = chv_supervisor_now(); /* it was asked for: no back-off */
+        child->restart_at = chv_clock_ms(); /* it was asked for: no back-off */
         return;
     }
     chv_log(CHV_LOG_ERROR, "the %s process ended: %s", child->name, text);
@@ -284,7 +276,7 @@ static void on_terminate(struct supervisor *s)
     chv_log(CHV_LOG_INFO, "ending: no new clients; a second signal ends at once");
     (void)sd_notify(0, "STOPPING=1");
     s->draining = true;
-    s->drain_until = chv_supervisor_now() + UINT64_C(1000) * chv_server_drain_seconds(&s->config) + DRAIN_SLACK_MS;
+    s->drain_until = chv_clock_ms() + UINT64_C(1000) * chv_server_drain_seconds(&s->config) + DRAIN_SLACK_MS;
     chv_listeners_stop(&s->listeners);
     chv_listeners_close(&s->listeners, false);
     if (chv_ipc_send(s->children[CHILD_NET].control, &message, NULL, 0) != CHV_OK)
@@ -326,7 +318,7 @@ static void on_signals(struct supervisor *s)
 
 static int timeout_ms(const struct supervisor *s)
 {
-    uint64_t now = chv_supervisor_now(), next = UINT64_MAX;
+    uint64_t now = chv_clock_ms(), next = UINT64_MAX;
     for (size_t i = 0; i < CHILDREN; i++) {
         uint64_t wanted = chv_child_next(&s->children[i]);
         next = wanted < next ? wanted : next;
@@ -358,7 +350,7 @@ static void loop(struct supervisor *s)
             chv_child_due(s, &s->children[i]);
         for (size_t i = 0; i < CHILDREN; i++)
             introduce_due(s, &s->children[i]);
-        if (s->drain_until != 0 && chv_supervisor_now() >= s->drain_until && !s->over) {
+        if (s->drain_until != 0 && chv_clock_ms() >= s->drain_until && !s->over) {
             chv_log(CHV_LOG_WARNING, "the net process does not end: it is killed");
             s->over = true;
         }

@@ -144,7 +144,7 @@ void chv_child_start(struct supervisor *s, struct child *child)
 {
     int ends[2];
     struct chv_why why = {""};
-    const uint64_t now = chv_supervisor_now();
+    const uint64_t now = chv_clock_ms();
     child->restart_at = child->look_at = child->start_by = child->answer_by = 0;
     child->started = now;
     child->ready = child->refused = child->left_alone = false;
@@ -205,14 +205,14 @@ static void wait_for_secret(struct supervisor *s, struct child *child)
             child->name, files->noun, files->noun, child->name, file,
             child == &s->children[CHILD_KEEPER] ? "new clients get 503" : "no client is served");
     child->seen = child->tried;
-    child->look_at = chv_supervisor_now() + LOOK_MS;
+    child->look_at = chv_clock_ms() + LOOK_MS;
     child->backoff_ms = 0;
 }
 
 void chv_child_plan(struct supervisor *s, struct child *child, int status)
 {
     const bool refused = child->refused || (WIFEXITED(status) && WEXITSTATUS(status) == EX_NOPERM);
-    const uint64_t now = chv_supervisor_now();
+    const uint64_t now = chv_clock_ms();
     if (!chv_child_restartable(s, child)) {
         say_secret_is_gone(s, child);
         return;
@@ -266,7 +266,7 @@ void chv_child_ping(struct child *child)
     if (!child->ready || child->pid == 0)
         return; /* start_by holds */
     if (child->answer_by == 0)
-        child->answer_by = chv_supervisor_now() + ANSWER_MS;
+        child->answer_by = chv_clock_ms() + ANSWER_MS;
     if (chv_ipc_send(child->control, &message, NULL, 0) == CHV_OK) /* else it has enough that it does not answer */
         child->pings++;
 }
@@ -276,7 +276,7 @@ void chv_child_hangup(struct child *child)
     if (child->look_at == 0)
         return;
     child->look_at = 0;
-    child->restart_at = chv_supervisor_now();
+    child->restart_at = chv_clock_ms();
 }
 
 void chv_child_message(struct supervisor *s, struct child *child, const struct chv_ipc_message *message)
@@ -290,7 +290,7 @@ void chv_child_message(struct supervisor *s, struct child *child, const struct c
         break;
     case CHV_IPC_ASKS:
         if (s->announced && !child->ready && child->module)
-            child->start_by = message->generation != 0 ? 0 : chv_supervisor_now() + START_MS;
+            child->start_by = message->generation != 0 ? 0 : chv_clock_ms() + START_MS;
         break;
     case CHV_IPC_REFUSED:
         child->refused = message->generation != 0;
@@ -328,7 +328,7 @@ static void look(struct supervisor *s, struct child *child)
     take_marks(&child->files, &now);
     bool settled = same_marks(&now, &child->seen) && !same_marks(&now, &child->tried);
     child->seen = now;
-    child->look_at = chv_supervisor_now() + LOOK_MS;
+    child->look_at = chv_clock_ms() + LOOK_MS;
     if (!settled)
         return;
     chv_log(CHV_LOG_INFO, "the %s has changed: the %s process is started again", child->files.noun, child->name);
@@ -348,7 +348,7 @@ uint64_t chv_child_next(const struct child *child)
 
 static bool due(uint64_t time)
 {
-    return time != 0 && time <= chv_supervisor_now();
+    return time != 0 && time <= chv_clock_ms();
 }
 
 void chv_child_due(struct supervisor *s, struct child *child)

@@ -3,6 +3,7 @@
 #ifndef CHV_NET_SUPERVISOR_INTERNAL_H
 #define CHV_NET_SUPERVISOR_INTERNAL_H
 
+#include "net/clock.h"
 #include "net/filemark.h"
 #include "net/ipc.h"
 #include "net/listener.h"
@@ -81,8 +82,6 @@ struct supervisor {
     pid_t self;
 };
 
-/* Monotonic. */
-uint64_t chv_supervisor_now(void);
 void chv_supervisor_forget_pin(struct supervisor *s);
 
 /* supervisor_child.c */
