@@ -271,6 +271,9 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "half goes to receipt.pub beside the configuration, as PEM text, for those who check receipts.  Then\n"
      "'receipts = on' in section [files] of the configuration, and a restart.  Nothing is overwritten.\n"
      "\n"
+     "--replace destroys the key that is there, such as one that leaked, and makes another; receipt.pub becomes\n"
+     "receipt-until-TIME.pub, which checks the receipts that were signed before.  Then restart the server.\n"
+     "\n"
      "Example:\n"
      "  keyadmin receipt new-key -c chaveirod.conf\n",
      0, 0, keyadmin_receipt_new_key},
@@ -377,6 +380,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      "private key of the certificate that it was encrypted to (PEM);\nof a receipt: the server's public key (default: "
      "receipt.pub beside the\nconfiguration)",
      RESTORE | UNPACK | BUNDLE_LIST | RECEIPT_VERIFY, false},
+    {"replace", 0, NULL, "destroy the key for receipts that is there, and make another", RECEIPT_NEW, false},
     {"content", 0, "FILE", "compare with the file that the receipt is about", RECEIPT_VERIFY, false},
     {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
      RESTORE | UNPACK | BUNDLE_LIST, false},

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -21,6 +22,11 @@
 #define RECEIPT_PUBLIC "receipt.pub"
 
 enum { READ_SIZE = 64 * 1024 };
+
+struct receipt_made {
+    struct chv_identity key;
+    char public_file[PATH_MAX], old_file[PATH_MAX]; /* "": none */
+};
 
 static enum chv_err receipt_public_file(const char *config_file, char out[PATH_MAX], struct chv_why *why)
 {
@@ -43,30 +49,67 @@ static enum chv_err receipt_key_of(struct chv_keystore *ks, struct chv_identity 
     return err;
 }
 
+/* --replace: where the public half of the key that goes stays, for the receipts that it has signed. */
+static enum chv_err receipt_old_file(const char *public_file, char out[PATH_MAX], struct chv_why *why)
+{
+    char now[CHV_TIME_TEXT];
+    size_t n = 0;
+    chv_time_format(chv_time_now(), now);
+    for (const char *p = now; *p != '\0'; p++) /* 20260301T120000Z */
+        if (*p != '-' && *p != ':')
+            now[n++] = *p;
+    now[n] = '\0';
+    if (snprintf(out, PATH_MAX, "%.*s-until-%s.pub", (int)(strlen(public_file) - strlen(".pub")), public_file, now) >=
+        PATH_MAX)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%s: the name is too long", public_file);
+    return CHV_OK;
+}
+
 /* --- new-key, public-key ------------------------------------------------------------------------------------------- */
 
-static enum chv_err receipt_make(const struct chv_cli_args *args, char public_file[PATH_MAX], struct chv_identity *key,
-                                 struct chv_why *why)
+/* Takes the old key, if there is one, out of the way; its public half gets another name. */
+static enum chv_err receipt_retire(struct chv_keystore *ks, const char *public_file, char old_file[PATH_MAX],
+                                   struct chv_why *why)
+{
+    char name[PATH_MAX] = "";
+    enum chv_err err = chv_keystore_remove(ks, CHV_RECEIPT_LABEL, why);
+    if (err == CHV_ERR_NOT_FOUND)
+        err = CHV_OK;
+    if (err != CHV_OK || public_file[0] == '\0' || access(public_file, F_OK) != 0)
+        return err;
+    err = receipt_old_file(public_file, name, why);
+    if (err == CHV_OK && renameat2(AT_FDCWD, public_file, AT_FDCWD, name, RENAME_NOREPLACE) != 0)
+        err = chv_fail(why, CHV_ERR_IO, "%s: cannot be renamed to %s: %s", public_file, name, strerror(errno));
+    if (err == CHV_OK)
+        memcpy(old_file, name, sizeof name);
+    return err;
+}
+
+static enum chv_err receipt_make(const struct chv_cli_args *args, struct receipt_made *made, struct chv_why *why)
 {
     struct keyadmin_server server = {0};
-    bool written = false, made = false;
+    bool written = false, generated = false;
     enum chv_err err = keyadmin_server_open_for(args, CHV_KEYSTORE_WRITE, &server, why);
     if (err == CHV_OK && server.config_file != NULL)
-        err = receipt_public_file(server.config_file, public_file, why);
+        err = receipt_public_file(server.config_file, made->public_file, why);
+    if (err == CHV_OK && chv_cli_given(args, "replace"))
+        err = receipt_retire(server.keystore, made->public_file, made->old_file, why);
     if (err == CHV_OK)
         err = chv_keystore_generate_identity(server.keystore, CHV_RECEIPT_LABEL, CHV_USE_RECEIPT, CHV_CURVE_P256, why);
-    made = err == CHV_OK;
+    generated = err == CHV_OK;
     if (err == CHV_OK)
-        err = receipt_key_of(server.keystore, key, why);
-    if (err == CHV_OK && public_file[0] != '\0') {
-        err = chv_identity_write(key, public_file, why);
+        err = receipt_key_of(server.keystore, &made->key, why);
+    if (err == CHV_OK && made->public_file[0] != '\0') {
+        err = chv_identity_write(&made->key, made->public_file, why);
         written = err == CHV_OK;
     }
     if (err == CHV_OK)
         err = chv_keystore_commit(server.keystore, why);
     if (err != CHV_OK && written)
-        (void)unlink(public_file);
-    if (err != CHV_OK && made) { /* a token keeps at once what it makes */
+        (void)unlink(made->public_file);
+    if (err != CHV_OK && made->old_file[0] != '\0')
+        (void)renameat2(AT_FDCWD, made->old_file, AT_FDCWD, made->public_file, RENAME_NOREPLACE);
+    if (err != CHV_OK && generated) { /* a token keeps at once what it makes */
         enum chv_err undone = chv_keystore_remove(server.keystore, CHV_RECEIPT_LABEL, NULL);
         (void)undone;
     }
@@ -88,18 +131,19 @@ static enum chv_err receipt_describe_key(json_t *o, const struct chv_identity *k
 
 int keyadmin_receipt_new_key(const struct chv_cli_args *args)
 {
-    struct chv_identity key = {.curve = CHV_CURVE_P256};
+    struct receipt_made made = {.key = {.curve = CHV_CURVE_P256}};
     struct chv_why why = {""};
-    char public_file[PATH_MAX] = "";
     json_t *o = json_object();
 
     chv_cli_hold_signals();
-    enum chv_err err = o == NULL ? CHV_ERR_MEMORY : receipt_make(args, public_file, &key, &why);
+    enum chv_err err = o == NULL ? CHV_ERR_MEMORY : receipt_make(args, &made, &why);
     if (err == CHV_OK)
-        err = receipt_describe_key(o, &key, &why);
+        err = receipt_describe_key(o, &made.key, &why);
     if (err == CHV_OK) {
-        if (public_file[0] != '\0')
-            (void)json_object_set_new(o, "public_file", json_string(public_file));
+        if (made.public_file[0] != '\0')
+            (void)json_object_set_new(o, "public_file", json_string(made.public_file));
+        if (made.old_file[0] != '\0')
+            (void)json_object_set_new(o, "old_public_file", json_string(made.old_file));
         chv_cli_print(json_incref(o), chv_cli_given(args, "json"));
     }
     json_decref(o);

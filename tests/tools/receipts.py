@@ -322,6 +322,46 @@ def test_nothing_is_overwritten():
         chv.check_in("'receipt' is there already", done.stderr, "a second key")
 
 
+def replaced(site):
+    """Another key: what the old one has signed is checked by its public half, under its new name."""
+    site.init()
+    chv.write(site.path("f"), b"one")
+    site.client(site.rw, "put", "--receipt", site.path("old"), "--receipt-key", site.public, site.path("f"))
+    before = chv.read(site.public)
+    site.stop()
+    told = json.loads(site.keyadmin("--json", "receipt", "new-key", "--replace", "-c", site.config,
+                                    *site.key_options()).stdout)
+    chv.check(told["fingerprint"] != site.told["fingerprint"], "it is the same key")
+    chv.check_equal(chv.read(told["old_public_file"]), before, "the old public key")
+    chv.check_in("receipt-until-2", os.path.basename(told["old_public_file"]), "its name")
+    site.told = told
+    site.start()
+    started = time.time()
+    site.client(site.rw, "put", "--receipt", site.path("new"), "--receipt-key", site.public, site.path("f"))
+    check_receipt(site, "new", "f", b"one", started)
+    site.refused("old", "the signature is not of this text by this key")
+    site.keyadmin("receipt", "verify", site.path("old"), "--key", told["old_public_file"])
+
+
+def test_another_key_in_a_file():
+    with ReceiptSite() as site:
+        replaced(site)
+        # a keystore that cannot be written: all is as it was
+        shutil.copytree(site.store, site.path("copy"))
+        public = chv.read(site.path("copy/receipt.pub"))
+        done = site.keyadmin("receipt", "new-key", "--replace", "-c", site.path("copy/chaveirod.conf"), "--keystore",
+                             site.path("none.keys"), *site.key_options(), code=None)
+        chv.check(done.code != 0, "a keystore that is not there")
+        names = os.listdir(site.path("copy"))
+        chv.check_equal(chv.read(site.path("copy/receipt.pub")), public, "the public key")
+        chv.check_equal(len([n for n in names if n.startswith("receipt-until")]), 1, "old keys")
+
+
+def test_another_key_in_a_token():
+    with TokenReceiptSite() as site:
+        replaced(site)
+
+
 # --- none can be made ---------------------------------------------------------------------------------------------------
 
 
