@@ -10,15 +10,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/encode.h"
 #include "core/credential.h"
-#include "services/files_digest.h"
+#include "services/files_part.h"
 
-enum { DEPTH_MAX = 64, PART_BYTES = 8 };
+enum { DEPTH_MAX = 64 };
 
 struct chv_files_home {
     struct chv_files_home *next;
@@ -60,53 +59,7 @@ int chv_files_open_parent(int dir, const char *path)
     return chv_files_openat(dir, parent, O_RDONLY | O_DIRECTORY, 0);
 }
 
-bool chv_files_part_name(const char *name, char out[CHV_FILES_PART_SIZE])
-{
-    uint8_t digest[CHV_FILES_DIGEST_LEN];
-    struct chv_files_digest *d = NULL;
-    bool made = chv_files_digest_new(&d) == CHV_OK && chv_files_digest_add(d, name, strlen(name)) == CHV_OK &&
-                chv_files_digest_finish(d, digest) == CHV_OK;
-    chv_files_digest_free(d);
-    if (!made)
-        return false;
-    memcpy(out, CHV_FILES_PART, strlen(CHV_FILES_PART));
-    chv_hex_encode(digest, PART_BYTES, out + strlen(CHV_FILES_PART));
-    return true;
-}
-
-static bool is_part(const char *name)
-{
-    return strncmp(name, CHV_FILES_PART, strlen(CHV_FILES_PART)) == 0;
-}
-
-/* Who writes one holds its lock. */
-static bool remove_part(int dir, const char *name)
-{
-    int fd = chv_files_openat(dir, name, O_RDWR | O_NONBLOCK, 0);
-    if (fd < 0)
-        return false;
-    bool removed = flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(dir, name, 0) == 0;
-    (void)close(fd);
-    return removed;
-}
-
-bool chv_files_sweep_parts(int dir)
-{
-    bool any = false;
-    int fd = chv_files_openat(dir, "", O_RDONLY | O_DIRECTORY, 0);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    if (d == NULL) {
-        if (fd >= 0)
-            (void)close(fd);
-        return false;
-    }
-    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d))
-        any = (is_part(e->d_name) && remove_part(dir, e->d_name)) || any;
-    (void)closedir(d);
-    return any;
-}
-
-/* Bytes of all files in and below `dir`, which is closed. What a killed server left unfinished is removed on the way. */
+/* Bytes of all files in and below `dir`, which is closed, parts among them. */
 static int count_folder(int dir, unsigned depth, uint64_t *used)
 {
     DIR *d = fdopendir(dir);
@@ -118,7 +71,6 @@ static int count_folder(int dir, unsigned depth, uint64_t *used)
     for (const struct dirent *e = readdir(d); e != NULL && failed == 0; e = readdir(d)) {
         struct stat st;
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
-            (is_part(e->d_name) && remove_part(dir, e->d_name)) ||
             fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
         if (S_ISREG(st.st_mode)) {
@@ -146,6 +98,25 @@ static int count_home(struct chv_files_home *home)
     return failed;
 }
 
+static struct chv_files_home *new_home(int fd)
+{
+    struct chv_files_home *h = calloc(1, sizeof *h);
+    if (h == NULL || pthread_mutex_init(&h->lock, NULL) != 0) {
+        free(h);
+        return NULL;
+    }
+    h->fd = fd;
+    return h;
+}
+
+struct chv_files_home *chv_files_home_shared(int fd)
+{
+    struct chv_files_home *h = new_home(fd);
+    if (h != NULL)
+        h->users = 1;
+    return h;
+}
+
 static int make_home(const struct chv_files_root *root, const char *id, struct chv_files_home **home)
 {
     if (mkdirat(root->fd, id, 0700) != 0 && errno != EEXIST)
@@ -153,14 +124,12 @@ static int make_home(const struct chv_files_root *root, const char *id, struct c
     int fd = chv_files_openat(root->fd, id, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return errno;
-    struct chv_files_home *h = calloc(1, sizeof *h);
-    if (h == NULL || pthread_mutex_init(&h->lock, NULL) != 0) {
-        free(h);
+    struct chv_files_home *h = new_home(fd);
+    if (h == NULL) {
         (void)close(fd);
         return ENOMEM;
     }
     memcpy(h->id, id, strlen(id) + 1);
-    h->fd = fd;
     h->quota = root->quota;
     h->next = homes;
     homes = h;
@@ -168,7 +137,8 @@ static int make_home(const struct chv_files_root *root, const char *id, struct c
     return 0;
 }
 
-int chv_files_home_open(const struct chv_files_root *root, const char *id, struct chv_files_home **home)
+/* The home's object, whose files may not have been counted. */
+static int take_home(const struct chv_files_root *root, const char *id, struct chv_files_home **home)
 {
     int failed = 0;
     (void)pthread_mutex_lock(&homes_lock);
@@ -180,7 +150,16 @@ int chv_files_home_open(const struct chv_files_root *root, const char *id, struc
     if (h != NULL)
         h->users++;
     (void)pthread_mutex_unlock(&homes_lock);
-    if (h == NULL)
+    if (h != NULL)
+        *home = h;
+    return failed;
+}
+
+int chv_files_home_open(const struct chv_files_root *root, const char *id, struct chv_files_home **home)
+{
+    struct chv_files_home *h = NULL;
+    int failed = take_home(root, id, &h);
+    if (failed != 0)
         return failed;
     failed = count_home(h);
     if (failed == 0)
@@ -214,6 +193,11 @@ int chv_files_home_fd(const struct chv_files_home *home)
     return home->fd;
 }
 
+uint64_t chv_files_home_quota(const struct chv_files_home *home)
+{
+    return home->quota;
+}
+
 bool chv_files_home_take(struct chv_files_home *home, uint64_t n)
 {
     if (home->quota == 0)
@@ -243,4 +227,75 @@ uint64_t chv_files_home_left(struct chv_files_home *home)
     uint64_t left = home->used < home->quota ? home->quota - home->used : 0;
     (void)pthread_mutex_unlock(&home->lock);
     return left;
+}
+
+int chv_files_home_unlink(struct chv_files_home *home, int dir, const char *name, uint64_t size)
+{
+    (void)pthread_mutex_lock(&home->lock);
+    int failed = unlinkat(dir, name, 0) == 0 ? 0 : errno;
+    if (failed == 0 && home->counted)
+        home->used -= size < home->used ? size : home->used;
+    (void)pthread_mutex_unlock(&home->lock);
+    return failed;
+}
+
+/* --- parts that nobody goes on with -------------------------------------------------------------------------------- */
+
+struct sweep {
+    struct chv_files_home *home;
+    time_t older;
+    bool (*stop)(void);
+};
+
+/* `dir` is closed. What cannot be read or removed now is left for the next time. */
+static void sweep_folder(const struct sweep *s, int dir, unsigned depth)
+{
+    DIR *d = fdopendir(dir);
+    if (d == NULL) {
+        (void)close(dir);
+        return;
+    }
+    for (const struct dirent *e = readdir(d); e != NULL && !s->stop(); e = readdir(d)) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (chv_files_is_part(e->d_name)) {
+            (void)chv_files_part_remove(s->home, dirfd(d), e->d_name, s->older);
+        } else if (depth > 0 && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN)) {
+            int sub = chv_files_openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY, 0);
+            if (sub >= 0)
+                sweep_folder(s, sub, depth - 1);
+        }
+    }
+    (void)closedir(d);
+}
+
+static void sweep_home(struct chv_files_home *home, time_t older, bool (*stop)(void))
+{
+    const struct sweep sweep = {home, older, stop};
+    int fd = chv_files_openat(home->fd, "", O_RDONLY | O_DIRECTORY, 0);
+    if (fd >= 0)
+        sweep_folder(&sweep, fd, DEPTH_MAX);
+}
+
+bool chv_files_sweep(const struct chv_files_root *root, bool (*stop)(void))
+{
+    const time_t older = time(NULL) - (time_t)root->part_keep;
+    int fd = chv_files_openat(root->fd, "", O_RDONLY | O_DIRECTORY, 0);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    for (const struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL && !stop(); e = readdir(d)) {
+        struct chv_files_home *home = NULL;
+        if (e->d_name[0] != '.' && strlen(e->d_name) <= CHV_CLIENT_ID_MAX &&
+            (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) && take_home(root, e->d_name, &home) == 0) {
+            sweep_home(home, older, stop);
+            chv_files_home_close(home);
+        }
+    }
+    if (d != NULL)
+        (void)closedir(d);
+    else if (fd >= 0)
+        (void)close(fd);
+    for (size_t i = 0; i < root->share_count; i++)
+        if (root->shares[i].write)
+            sweep_home(root->shares[i].home, older, stop);
+    return !stop();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the server's files are: one folder for each client, made when it first comes. All of this blocks on the file
- * system; any thread may call it.
+ * Where the server's files are: one folder for each client, made when it first comes, and folders that clients share. All
+ * of this blocks on the file system; any thread may call it.
  */
 #ifndef CHV_SERVICES_FILES_HOME_H
 #define CHV_SERVICES_FILES_HOME_H
@@ -12,25 +12,37 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "net/server.h"
 #include "services/files_path.h"
 
-enum { CHV_FILES_PART_SIZE = sizeof CHV_FILES_PART + 16 };
+/* A client's folder, one object for all its connections; or a shared folder. */
+struct chv_files_home;
+
+struct chv_files_share {
+    char name[CHV_SHARE_NAME_MAX + 1], scope[CHV_SCOPE_MAX + 1];
+    bool write;
+    struct chv_files_home *home;
+};
 
 /* What the configuration says; it holds from before the first thread to the end. */
 struct chv_files_root {
     int fd;                   /* of the folder that has the homes */
     uint64_t max_size, quota; /* bytes; 0: no limit */
-    bool fsync;
+    uint64_t part_keep;       /* seconds; 0: no part is kept */
+    enum chv_durability durability;
     bool receipts; /* puts may ask for one */
+    size_t share_count;
+    struct chv_files_share shares[CHV_SHARES_MAX];
 };
-
-/* A client's folder, one object for all its connections. */
-struct chv_files_home;
 
 /* errno. `id`: a client id, which is a name without slashes that begins with a letter or digit. */
 int chv_files_home_open(const struct chv_files_root *root, const char *id, struct chv_files_home **home);
 void chv_files_home_close(struct chv_files_home *home); /* NULL is allowed */
 int chv_files_home_fd(const struct chv_files_home *home);
+/* A folder without a quota, of which `fd` is taken over; NULL: no memory. */
+struct chv_files_home *chv_files_home_shared(int fd);
+/* Bytes; 0: no limit. */
+uint64_t chv_files_home_quota(const struct chv_files_home *home);
 
 /* `n` bytes more; false: the quota does not allow them, and nothing changed. And back. */
 bool chv_files_home_take(struct chv_files_home *home, uint64_t n);
@@ -46,9 +58,10 @@ int chv_files_openat(int dir, const char *path, int flags, mode_t mode);
 /* The folder that holds `path` (checked, not ""); the name in it is chv_files_path_name. */
 int chv_files_open_parent(int dir, const char *path);
 
-/* The unfinished file of `name`. */
-bool chv_files_part_name(const char *name, char out[CHV_FILES_PART_SIZE]);
-/* Removes unfinished files that nobody is writing; returns whether there were any. */
-bool chv_files_sweep_parts(int dir);
+/* Removes a file that counts: what it had is given back, also while others count. 0 or errno. */
+int chv_files_home_unlink(struct chv_files_home *home, int dir, const char *name, uint64_t size);
+
+/* Removes parts that are older than the root keeps them, of all homes and shares. False: `stop` ended it before. */
+bool chv_files_sweep(const struct chv_files_root *root, bool (*stop)(void));
 
 #endif

@@ -7,17 +7,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
+#include "net/control.h"
 #include "net/sandbox.h"
 #include "net/server.h"
 #include "net/server_receipt.h"
 #include "services/files.h"
 #include "services/files_session.h"
 
-enum { QUEUE_FULL = 1 << 20, QUEUE_LOW = QUEUE_FULL / 2 };
+enum {
+    QUEUE_FULL = 1 << 20,
+    QUEUE_LOW = QUEUE_FULL / 2,
+    WORKING_MS = 3000,      /* without a record: the client is told that it is worked on */
+    SWEEP_SECONDS = 86400,  /* between two looks for old parts, at most */
+    SWEEP_ALONE_SECONDS = 2 /* that one goes on when nobody is here: the server may want to end */
+};
 
 struct item {
     struct item *next;
@@ -43,6 +52,8 @@ struct files_conn {
     enum chv_err err;
     size_t out_at;                      /* sent */
     struct chv_server_receipt *receipt; /* asked for: `working` until it is there; NULL: none */
+    uv_timer_t timer;                   /* runs while there is work */
+    bool spoke;                         /* since it fired */
 };
 
 /* Set before the first thread, then read only; fd -1: this server has no files. */
@@ -50,20 +61,84 @@ static struct chv_files_root files_root = {.fd = -1};
 
 /* --- before it serves ---------------------------------------------------------------------------------------------- */
 
+static enum chv_err prepare_share(const struct chv_server_share *from, struct chv_why *why)
+{
+    struct chv_files_share *share = &files_root.shares[files_root.share_count];
+    int fd = open(from->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return chv_fail(why, CHV_ERR_CONFIG, "[share \"%s\"] path: %s: %s", from->name, from->path, strerror(errno));
+    share->home = chv_files_home_shared(fd);
+    if (share->home == NULL) {
+        (void)close(fd);
+        return chv_fail(why, CHV_ERR_MEMORY, "[share \"%s\"]: no memory", from->name);
+    }
+    memcpy(share->name, from->name, sizeof share->name);
+    memcpy(share->scope, from->scope, sizeof share->scope);
+    share->write = from->write;
+    files_root.share_count++;
+    return chv_sandbox_folder(fd, from->write, why);
+}
+
 static enum chv_err files_prepare(const struct chv_server_config *config, struct chv_why *why)
 {
-    if (config->files.home[0] == '\0')
+    const struct chv_server_files *files = &config->files;
+    if (files->home[0] == '\0')
         return CHV_OK;
     /* O_RDONLY: openat2 beneath it needs no more, and what cannot be read is better told now. */
-    int fd = open(config->files.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(files->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", config->files.home, strerror(errno));
+        return chv_fail(why, CHV_ERR_CONFIG, "[files] home: %s: %s", files->home, strerror(errno));
     files_root = (struct chv_files_root){.fd = fd,
-                                         .max_size = config->files.max_size,
-                                         .quota = config->files.quota,
-                                         .fsync = config->files.durability != CHV_DURABILITY_NONE,
-                                         .receipts = config->files.receipts};
-    return chv_sandbox_folder(fd, true, why);
+                                         .max_size = files->max_size,
+                                         .quota = files->quota,
+                                         .part_keep = files->part_keep,
+                                         .durability = files->durability,
+                                         .receipts = files->receipts};
+    enum chv_err err = chv_sandbox_folder(fd, true, why);
+    for (size_t i = 0; i < files->share_count && err == CHV_OK; i++)
+        err = prepare_share(&files->shares[i], why);
+    return err;
+}
+
+/* --- parts that nobody goes on with -------------------------------------------------------------------------------- */
+
+static atomic_uint connections;
+
+static struct {
+    uv_work_t work;
+    atomic_bool running;
+    atomic_uint_fast64_t next, alone; /* uv_hrtime: when it is due, when the last connection ended */
+} sweep;
+
+static bool sweep_stops(void)
+{
+    return atomic_load(&connections) == 0 &&
+           uv_hrtime() - atomic_load(&sweep.alone) > SWEEP_ALONE_SECONDS * UINT64_C(1000000000);
+}
+
+static void run_sweep(uv_work_t *work)
+{
+    uint64_t seconds = files_root.part_keep < SWEEP_SECONDS ? files_root.part_keep : SWEEP_SECONDS;
+    (void)work;
+    if (chv_files_sweep(&files_root, sweep_stops))
+        atomic_store(&sweep.next, uv_hrtime() + (seconds > 0 ? seconds : 1) * UINT64_C(1000000000));
+}
+
+static void sweep_done(uv_work_t *work, int status)
+{
+    (void)work;
+    (void)status;
+    atomic_store(&sweep.running, false);
+}
+
+/* A client has come: are there old parts? On a thread for files; nobody waits for it. */
+static void start_sweep(uv_loop_t *loop)
+{
+    bool running = false;
+    if (uv_hrtime() < atomic_load(&sweep.next) || !atomic_compare_exchange_strong(&sweep.running, &running, true))
+        return;
+    if (uv_queue_work(loop, &sweep.work, run_sweep, sweep_done) != 0)
+        atomic_store(&sweep.running, false);
 }
 
 /* --- batches ------------------------------------------------------------------------------------------------------- */
@@ -123,6 +198,8 @@ static void run_batch(uv_work_t *work)
             more = false;
         }
     }
+    if (c->err == CHV_OK)
+        c->err = chv_files_session_rest(c->session, &c->out);
 }
 
 static void go_on(struct files_conn *c);
@@ -169,6 +246,27 @@ static void batch_done(uv_work_t *work, int status)
         go_on(c);
 }
 
+/* What is worked on takes long: the client is told that it is not forgotten. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct files_conn *c = timer->data;
+    struct chv_files_answer answer = {.code = CHV_FILES_WORKING};
+    uint8_t map[CHV_CONTROL_MAX];
+    size_t len = sizeof map;
+    if (c->conn == NULL || c->ended || !c->working) {
+        (void)uv_timer_stop(timer);
+        return;
+    }
+    const bool spoke = c->spoke;
+    c->spoke = false;
+    if (spoke || !chv_files_session_due(c->session, &answer.id))
+        return;
+    enum chv_err err = chv_files_answer_encode(&answer, map, &len);
+    if (err == CHV_OK)
+        err = chv_conn_send(c->conn, CHV_FILES_ANSWER, map, len);
+    (void)err; /* the answer itself will find that out, too */
+}
+
 static void start_batch(struct files_conn *c)
 {
     if (c->working || c->sending || c->ended ||
@@ -177,6 +275,8 @@ static void start_batch(struct files_conn *c)
     if (c->batch.first == NULL)
         queue_move(&c->batch, &c->waiting);
     c->working = true;
+    if (!uv_is_active((const uv_handle_t *)&c->timer))
+        (void)uv_timer_start(&c->timer, on_timer, WORKING_MS, WORKING_MS);
     (void)uv_queue_work(c->loop, &c->work, run_batch, batch_done); /* fails without a callback only */
 }
 
@@ -212,8 +312,10 @@ static bool send_out(struct files_conn *c)
     }
     if (c->out_at < c->out.len)
         return false;
+    c->spoke = c->spoke || c->out.len > 0;
     chv_wipe(c->out.buf, c->out.len);
     c->out.len = c->out_at = 0;
+    chv_files_session_told(c->session);
     return true;
 }
 
@@ -229,6 +331,7 @@ static void go_on(struct files_conn *c)
     }
     start_batch(c);
     if (!c->working) { /* idle connections are many */
+        (void)uv_timer_stop(&c->timer);
         free(c->out.buf);
         c->out = (struct chv_files_out){.buf = NULL};
     }
@@ -237,6 +340,17 @@ static void go_on(struct files_conn *c)
 }
 
 /* --- the service --------------------------------------------------------------------------------------------------- */
+
+static uint32_t visible_shares(const struct chv_credential *client)
+{
+    uint32_t shares = 0;
+    for (size_t i = 0; i < files_root.share_count; i++) {
+        const char *scope = files_root.shares[i].scope;
+        if (scope[0] == '\0' || chv_credential_has_scope(client, scope))
+            shares |= UINT32_C(1) << i;
+    }
+    return shares;
+}
 
 static enum chv_err files_open(struct chv_conn *conn, const struct chv_credential *client, const uint8_t *open_map,
                                size_t open_len, void **state)
@@ -257,7 +371,7 @@ static enum chv_err files_open(struct chv_conn *conn, const struct chv_credentia
     struct files_conn *c = calloc(1, sizeof *c);
     if (c == NULL)
         return CHV_ERR_MEMORY;
-    err = chv_files_session_new(&files_root, client->id, write, &c->session);
+    err = chv_files_session_new(&files_root, client->id, write, visible_shares(client), &c->session);
     if (err != CHV_OK) {
         free(c);
         return err;
@@ -265,6 +379,10 @@ static enum chv_err files_open(struct chv_conn *conn, const struct chv_credentia
     c->conn = conn;
     c->loop = &chv_conn_loop(conn)->uv;
     c->work.data = c;
+    (void)uv_timer_init(c->loop, &c->timer); /* cannot fail */
+    c->timer.data = c;
+    atomic_fetch_add(&connections, 1);
+    start_sweep(c->loop);
     queue_init(&c->waiting);
     queue_init(&c->batch);
     *state = c;
@@ -308,10 +426,16 @@ static void free_session(uv_work_t *work)
     c->session = NULL;
 }
 
+static void timer_closed(uv_handle_t *timer)
+{
+    free_conn(timer->data);
+}
+
 static void session_freed(uv_work_t *work, int status)
 {
+    struct files_conn *c = work->data;
     (void)status;
-    free_conn(work->data);
+    uv_close((uv_handle_t *)&c->timer, timer_closed);
 }
 
 /* It removes what is unfinished: no work for the loop. */
@@ -326,6 +450,8 @@ static void files_closed(struct chv_conn *conn, void *state)
     (void)conn;
     c->conn = NULL;
     c->ended = true;
+    atomic_store(&sweep.alone, uv_hrtime());
+    atomic_fetch_sub(&connections, 1);
     if (c->receipt != NULL) {
         chv_server_receipt_cancel(c->receipt);
         free(c->receipt);

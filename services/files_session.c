@@ -57,21 +57,28 @@ bool chv_files_out_next(const struct chv_files_out *out, size_t *at, uint8_t *ty
 
 /* --- answers ------------------------------------------------------------------------------------------------------- */
 
-enum chv_err chv_files_reply_with(struct chv_files_session *s, struct chv_files_answer *answer, unsigned code,
-                                  const char *text)
+static enum chv_err add_answer(struct chv_files_session *s, const struct chv_files_request *r,
+                               struct chv_files_answer *answer, unsigned code, const char *text)
 {
     size_t len = CHV_CONTROL_MAX;
     uint8_t *body = chv_files_out_body(s->out, len);
     if (body == NULL)
         return CHV_ERR_MEMORY;
-    answer->id = s->request.id;
+    answer->id = r->id;
     answer->code = code;
-    memcpy(answer->path, s->request.path, sizeof answer->path);
+    memcpy(answer->path, r->path, sizeof answer->path);
     (void)snprintf(answer->text, sizeof answer->text, "%s", text != NULL ? text : "");
     enum chv_err err = chv_files_answer_encode(answer, body, &len);
     if (err == CHV_OK)
         chv_files_out_add(s->out, CHV_FILES_ANSWER, len);
     return err;
+}
+
+enum chv_err chv_files_reply_with(struct chv_files_session *s, struct chv_files_answer *answer, unsigned code,
+                                  const char *text)
+{
+    enum chv_err err = chv_files_group_finish(s);
+    return err == CHV_OK ? add_answer(s, &s->request, answer, code, text) : err;
 }
 
 enum chv_err chv_files_reply(struct chv_files_session *s, unsigned code, const char *format, ...)
@@ -85,7 +92,8 @@ enum chv_err chv_files_reply(struct chv_files_session *s, unsigned code, const c
     return chv_files_reply_with(s, &answer, code, text);
 }
 
-enum chv_err chv_files_reply_errno(struct chv_files_session *s, int error)
+/* What an errno means to the client. */
+static unsigned errno_code(int error, char text[CHV_FILES_TEXT_MAX + 1])
 {
     static const struct {
         int error;
@@ -98,7 +106,7 @@ enum chv_err chv_files_reply_errno(struct chv_files_session *s, int error)
         {EPERM, 403, "the server may not do this to this file"},
         {EROFS, 403, "the server's file system is read-only"},
         {ELOOP, 403, "symbolic links are not followed"},
-        {EXDEV, 403, "this leads out of the client's home, or to another file system"},
+        {EXDEV, 403, "this leads out of the folder, or to another file system"},
         {EEXIST, 409, "exists already"},
         {ENOTEMPTY, 409, "the folder is not empty"},
         {EISDIR, 409, "is a folder"},
@@ -114,9 +122,31 @@ enum chv_err chv_files_reply_errno(struct chv_files_session *s, int error)
         {ENOMEM, 503, "the server has no memory left: try again later"},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (known[i].error == error)
-            return chv_files_reply(s, known[i].code, "%s", known[i].text);
-    return chv_files_reply(s, 500, "the server's file system failed: %s", strerrordesc_np(error));
+        if (known[i].error == error) {
+            (void)snprintf(text, CHV_FILES_TEXT_MAX + 1, "%s", known[i].text);
+            return known[i].code;
+        }
+    (void)snprintf(text, CHV_FILES_TEXT_MAX + 1, "the server's file system failed: %s", strerrordesc_np(error));
+    return 500;
+}
+
+enum chv_err chv_files_reply_errno(struct chv_files_session *s, int error)
+{
+    struct chv_files_answer answer = {.has_meta = false};
+    char text[CHV_FILES_TEXT_MAX + 1];
+    const unsigned code = errno_code(error, text);
+    return chv_files_reply_with(s, &answer, code, text);
+}
+
+enum chv_err chv_files_reply_put(struct chv_files_session *s, const struct chv_files_put *put, int failed)
+{
+    struct chv_files_answer answer = {.has_digest = failed == 0};
+    char text[CHV_FILES_TEXT_MAX + 1] = "";
+    const unsigned code = failed == 0 ? 200 : errno_code(failed, text);
+    memcpy(answer.digest, put->digest, sizeof answer.digest);
+    if (failed == 0 && put->request.receipt) /* the group's last, and the request that is under way */
+        return chv_files_put_stored(s, &answer, put->got);
+    return add_answer(s, &put->request, &answer, code, text);
 }
 
 void chv_files_meta_of(const struct stat *st, struct chv_files_meta *meta)
@@ -131,25 +161,9 @@ void chv_files_meta_of(const struct stat *st, struct chv_files_meta *meta)
         st->st_mtim.tv_sec < 0 ? 0 : (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
 }
 
-int chv_files_stat(const struct chv_files_session *s, const char *path, struct stat *st)
-{
-    const int home = chv_files_home_fd(s->home);
-    memset(st, 0, sizeof *st);
-    if (path[0] == '\0')
-        return fstat(home, st) == 0 ? 0 : errno;
-    int dir = chv_files_open_parent(home, path);
-    if (dir < 0)
-        return errno;
-    int failed = fstatat(dir, chv_files_path_name(path), st, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
-    (void)close(dir);
-    return failed;
-}
-
 enum chv_err chv_files_begin_digest(struct chv_files_session *s)
 {
-    chv_files_digest_free(s->digest);
-    s->digest = NULL;
-    return chv_files_digest_new(&s->digest);
+    return s->digest != NULL ? chv_files_digest_reset(s->digest) : chv_files_digest_new(&s->digest);
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------------ */
@@ -158,7 +172,7 @@ static enum chv_err op_stat(struct chv_files_session *s)
 {
     struct chv_files_answer answer = {.has_meta = true};
     struct stat st;
-    int failed = chv_files_stat(s, s->request.path, &st);
+    int failed = chv_files_stat(s, &s->at, &st);
     if (failed != 0)
         return chv_files_reply_errno(s, failed);
     chv_files_meta_of(&st, &answer.meta);
@@ -169,13 +183,13 @@ static enum chv_err op_df(struct chv_files_session *s)
 {
     struct chv_files_answer answer = {.has_space = true};
     struct statvfs vfs;
-    if (fstatvfs(chv_files_home_fd(s->home), &vfs) != 0)
+    if (fstatvfs(chv_files_home_fd(s->at.home), &vfs) != 0)
         return chv_files_reply_errno(s, errno);
-    uint64_t left = chv_files_home_left(s->home);
+    const uint64_t left = chv_files_home_left(s->at.home), quota = chv_files_home_quota(s->at.home);
     answer.total = (uint64_t)vfs.f_blocks * vfs.f_frsize;
     answer.left = (uint64_t)vfs.f_bavail * vfs.f_frsize;
-    if (s->root->quota != 0) {
-        answer.total = s->root->quota;
+    if (quota != 0) {
+        answer.total = quota;
         answer.left = left < answer.left ? left : answer.left;
     }
     return chv_files_reply_with(s, &answer, 200, NULL);
@@ -184,27 +198,27 @@ static enum chv_err op_df(struct chv_files_session *s)
 /* The change of a folder's entries is on the disk. */
 static int sync_folder(const struct chv_files_session *s, int dir)
 {
-    return !s->root->fsync || fsync(dir) == 0 ? 0 : errno;
+    return s->root->durability == CHV_DURABILITY_NONE || fsync(dir) == 0 ? 0 : errno;
 }
 
-static int do_rmdir(int dir, const char *name)
+static int do_rmdir(const struct chv_files_session *s, int dir, const char *name)
 {
     if (unlinkat(dir, name, AT_REMOVEDIR) == 0)
         return 0;
     if (errno != ENOTEMPTY && errno != EEXIST)
         return errno;
-    /* What a killed server left unfinished is nothing that the client could remove. */
+    /* What interrupted puts have left is nothing that the client sees. */
     int sub = chv_files_openat(dir, name, O_RDONLY | O_DIRECTORY, 0);
     if (sub < 0)
         return errno;
-    bool swept = chv_files_sweep_parts(sub);
+    int failed = chv_files_part_clear(s->at.home, sub);
     (void)close(sub);
-    if (!swept)
-        return ENOTEMPTY;
+    if (failed != 0)
+        return failed;
     return unlinkat(dir, name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
-static int do_rm(struct chv_files_session *s, int dir, const char *name)
+static int do_rm(const struct chv_files_session *s, int dir, const char *name)
 {
     struct stat st;
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -214,16 +228,16 @@ static int do_rm(struct chv_files_session *s, int dir, const char *name)
     if (unlinkat(dir, name, 0) != 0)
         return errno;
     if (S_ISREG(st.st_mode) && st.st_nlink == 1)
-        chv_files_home_give(s->home, (uint64_t)st.st_size);
+        chv_files_home_give(s->at.home, (uint64_t)st.st_size);
     return 0;
 }
 
-static int do_rename(struct chv_files_session *s, int dir, const char *name)
+static int do_rename(const struct chv_files_session *s, int dir, const char *name)
 {
-    int to = chv_files_open_parent(chv_files_home_fd(s->home), s->request.to);
+    int to = chv_files_open_parent(chv_files_home_fd(s->to.home), s->to.path);
     if (to < 0)
         return errno;
-    int failed = renameat2(dir, name, to, chv_files_path_name(s->request.to), RENAME_NOREPLACE) == 0 ? 0 : errno;
+    int failed = renameat2(dir, name, to, chv_files_path_name(s->to.path), RENAME_NOREPLACE) == 0 ? 0 : errno;
     if (failed == 0)
         failed = sync_folder(s, to);
     (void)close(to);
@@ -233,20 +247,22 @@ static int do_rename(struct chv_files_session *s, int dir, const char *name)
 /* A change of a folder's entries. */
 static enum chv_err op_entry(struct chv_files_session *s)
 {
-    const struct chv_files_request *r = &s->request;
-    if (r->path[0] == '\0' || (r->op == CHV_FILES_RENAME && r->to[0] == '\0'))
-        return chv_files_reply(s, 400, "the home itself cannot be made, removed or renamed");
-    int dir = chv_files_open_parent(chv_files_home_fd(s->home), r->path);
+    const enum chv_files_op op = s->request.op;
+    if (s->at.path[0] == '\0' || (op == CHV_FILES_RENAME && s->to.path[0] == '\0'))
+        return chv_files_reply(s, 400, "the home and shared folders themselves cannot be made, removed or renamed");
+    if (op == CHV_FILES_RENAME && s->at.home != s->to.home)
+        return chv_files_reply(s, 409, "nothing can be renamed from the home to a shared folder, or between these");
+    int dir = chv_files_open_parent(chv_files_home_fd(s->at.home), s->at.path);
     if (dir < 0)
         return chv_files_reply_errno(s, errno);
-    const char *name = chv_files_path_name(r->path);
+    const char *name = chv_files_path_name(s->at.path);
     int failed;
-    switch (r->op) {
+    switch (op) {
     case CHV_FILES_MKDIR:
         failed = mkdirat(dir, name, 0755) == 0 ? 0 : errno;
         break;
     case CHV_FILES_RMDIR:
-        failed = do_rmdir(dir, name);
+        failed = do_rmdir(s, dir, name);
         break;
     case CHV_FILES_RM:
         failed = do_rm(s, dir, name);
@@ -261,45 +277,47 @@ static enum chv_err op_entry(struct chv_files_session *s)
     return failed == 0 ? chv_files_reply(s, 200, "%s", "") : chv_files_reply_errno(s, failed);
 }
 
-/* NULL, or why the request is not even begun. */
+/* Whether it may be begun; else it is answered. */
 static enum chv_err begin(struct chv_files_session *s, const char *wrong, bool *begun)
 {
+    const struct chv_files_request *r = &s->request;
     *begun = false;
     if (wrong != NULL)
         return chv_files_reply(s, 400, "%s", wrong);
-    if (s->request.op >= CHV_FILES_PUT && !s->write)
+    if (r->op >= CHV_FILES_PUT && !s->write)
         return chv_files_reply(s, 403, "this client may only read: it has no scope 'files:rw'");
     if (s->home == NULL) {
         int failed = chv_files_home_open(s->root, s->id, &s->home);
         if (failed != 0)
             return chv_files_reply_errno(s, failed == ENOENT || failed == ENOTDIR ? EACCES : failed);
     }
+    if (!chv_files_place_find(s, r->path, &s->at) || !chv_files_place_find(s, r->to, &s->to))
+        return chv_files_reply(s, 404, "there is no such shared folder (names with @ in front are theirs)");
+    if (r->op >= CHV_FILES_PUT && (!s->at.write || (r->op == CHV_FILES_RENAME && !s->to.write)))
+        return chv_files_reply(s, 403, "this shared folder may only be read");
     *begun = true;
     return CHV_OK;
 }
 
-static enum chv_err on_request(struct chv_files_session *s, const uint8_t *body, size_t len)
+/* What changes a folder, or tells what is there, comes after the puts before it; a put may wait with these. */
+static enum chv_err after_others(struct chv_files_session *s)
 {
-    const char *wrong = NULL;
-    bool begun;
-    if (s->put.active)
-        return CHV_ERR_PROTOCOL; /* inside a stream */
-    enum chv_err err = chv_files_request_decode(body, len, &s->request, &wrong);
-    if (err != CHV_OK)
-        return err;
-    s->put.active = s->request.op == CHV_FILES_PUT;
-    s->put.discard = true; /* until it has begun */
-    err = begin(s, wrong, &begun);
-    if (err != CHV_OK || !begun)
-        return err;
-    if (s->request.has_offset)
-        return chv_files_reply(s, 416, "this server keeps no parts yet");
+    if (s->request.op == CHV_FILES_PUT)
+        return CHV_OK;
+    if (s->request.op > CHV_FILES_PUT)
+        chv_files_dir_forget(s);
+    return chv_files_group_finish(s);
+}
+
+static enum chv_err do_request(struct chv_files_session *s)
+{
     switch (s->request.op) {
     case CHV_FILES_LS:
         return chv_files_stream_ls(s);
     case CHV_FILES_GET:
+        return chv_files_stream_get(s, CHV_FILES_TO_GET);
     case CHV_FILES_CHECKSUM:
-        return chv_files_stream_get(s, s->request.op == CHV_FILES_CHECKSUM);
+        return chv_files_stream_get(s, CHV_FILES_TO_SUM);
     case CHV_FILES_STAT:
         return op_stat(s);
     case CHV_FILES_DF:
@@ -307,11 +325,37 @@ static enum chv_err on_request(struct chv_files_session *s, const uint8_t *body,
     case CHV_FILES_PUT:
         return chv_files_put_begin(s);
     case CHV_FILES_STAT_PART:
+        return chv_files_part_stat(s);
     case CHV_FILES_RM_PART:
-        return chv_files_reply(s, 404, "there is no unfinished file");
+        return chv_files_part_discard(s);
     default:
         return op_entry(s);
     }
+}
+
+static void set_due(struct chv_files_session *s)
+{
+    if (atomic_load(&s->is_due))
+        return;
+    atomic_store(&s->due, s->request.id);
+    atomic_store(&s->is_due, true);
+}
+
+static enum chv_err on_request(struct chv_files_session *s, const uint8_t *body, size_t len)
+{
+    const char *wrong = NULL;
+    bool begun;
+    if (s->putting)
+        return CHV_ERR_PROTOCOL; /* inside a stream */
+    enum chv_err err = chv_files_request_decode(body, len, &s->request, &wrong);
+    if (err != CHV_OK)
+        return err;
+    set_due(s);
+    s->putting = s->request.op == CHV_FILES_PUT;
+    err = after_others(s);
+    if (err == CHV_OK)
+        err = begin(s, wrong, &begun);
+    return err != CHV_OK || !begun ? err : do_request(s);
 }
 
 enum chv_err chv_files_session_record(struct chv_files_session *session, uint8_t type, const uint8_t *body, size_t len,
@@ -320,7 +364,7 @@ enum chv_err chv_files_session_record(struct chv_files_session *session, uint8_t
     session->out = out;
     if (type == CHV_FILES_REQUEST)
         return on_request(session, body, len);
-    if (!session->put.active)
+    if (!session->putting)
         return CHV_ERR_PROTOCOL;
     if (type == CHV_RECORD_DATA)
         return chv_files_put_data(session, body, len);
@@ -340,7 +384,27 @@ enum chv_err chv_files_session_more(struct chv_files_session *session, struct ch
     return chv_files_stream_more(session);
 }
 
-enum chv_err chv_files_session_new(const struct chv_files_root *root, const char *id, bool write,
+enum chv_err chv_files_session_rest(struct chv_files_session *session, struct chv_files_out *out)
+{
+    session->out = out;
+    chv_files_dir_forget(session);
+    return chv_files_group_finish(session);
+}
+
+bool chv_files_session_due(const struct chv_files_session *session, uint64_t *id)
+{
+    *id = atomic_load(&session->due);
+    return atomic_load(&session->is_due);
+}
+
+void chv_files_session_told(struct chv_files_session *session)
+{
+    const bool due = session->stream.active || session->put != NULL || session->receipt_due;
+    atomic_store(&session->due, session->request.id);
+    atomic_store(&session->is_due, due);
+}
+
+enum chv_err chv_files_session_new(const struct chv_files_root *root, const char *id, bool write, uint32_t shares,
                                    struct chv_files_session **session)
 {
     struct chv_files_session *s = calloc(1, sizeof *s);
@@ -348,7 +412,8 @@ enum chv_err chv_files_session_new(const struct chv_files_root *root, const char
         return CHV_ERR_MEMORY;
     s->root = root;
     s->write = write;
-    s->put.dir = s->put.fd = s->stream.fd = -1;
+    s->shares = shares;
+    s->stream.fd = -1;
     (void)snprintf(s->id, sizeof s->id, "%s", id);
     *session = s;
     return CHV_OK;
@@ -356,10 +421,15 @@ enum chv_err chv_files_session_new(const struct chv_files_root *root, const char
 
 void chv_files_session_free(struct chv_files_session *session)
 {
+    struct chv_files_out out = {.buf = NULL};
     if (session == NULL)
         return;
-    chv_files_put_undo(session);
+    /* What has come as a whole is stored, though nobody is told. */
+    enum chv_err err = chv_files_session_rest(session, &out);
+    (void)err;
+    free(out.buf);
     chv_files_stream_end(session);
+    chv_files_put_interrupt(session);
     chv_files_digest_free(session->digest);
     chv_files_home_close(session->home);
     free(session);

@@ -25,10 +25,13 @@ bool chv_files_out_next(const struct chv_files_out *out, size_t *at, uint8_t *ty
 
 struct chv_files_session;
 
-/* `root` outlives it, `id` is copied. `write`: scope files:rw. CHV_ERR_MEMORY. */
-enum chv_err chv_files_session_new(const struct chv_files_root *root, const char *id, bool write,
+/*
+ * `root` outlives it, `id` is copied. `write`: scope files:rw. `shares`: a bit for each of the root's that the client
+ * sees. CHV_ERR_MEMORY.
+ */
+enum chv_err chv_files_session_new(const struct chv_files_root *root, const char *id, bool write, uint32_t shares,
                                    struct chv_files_session **session) CHV_MUST_CHECK;
-/* What is unfinished is undone. NULL is allowed. */
+/* What is unfinished is undone, or kept to be gone on with. NULL is allowed. */
 void chv_files_session_free(struct chv_files_session *session);
 
 /*
@@ -40,6 +43,17 @@ enum chv_err chv_files_session_record(struct chv_files_session *session, uint8_t
 /* An answer is under way: chv_files_session_more makes the next part of it, at most about CHV_FILES_OUT_FULL bytes. */
 bool chv_files_session_streams(const struct chv_files_session *session);
 enum chv_err chv_files_session_more(struct chv_files_session *session, struct chv_files_out *out) CHV_MUST_CHECK;
+
+/* No other record is there for now: answers that have waited for company are made. */
+enum chv_err chv_files_session_rest(struct chv_files_session *session, struct chv_files_out *out) CHV_MUST_CHECK;
+
+/*
+ * The oldest request without an answer that was told (chv_files_session_told), false: there is none. Any thread may
+ * ask.
+ */
+bool chv_files_session_due(const struct chv_files_session *session, uint64_t *id);
+/* All records so far have been sent. */
+void chv_files_session_told(struct chv_files_session *session);
 
 /* A file is stored whose answer waits for its receipt: no other record until chv_files_session_receipt was called. */
 bool chv_files_session_wants_receipt(const struct chv_files_session *session);

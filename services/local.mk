@@ -6,10 +6,14 @@ services_libservices_la_SOURCES = \
 	services/files_client.c \
 	services/files_digest.c \
 	services/files_digest.h \
+	services/files_group.c \
 	services/files_home.c \
 	services/files_home.h \
+	services/files_part.c \
+	services/files_part.h \
 	services/files_path.c \
 	services/files_path.h \
+	services/files_place.c \
 	services/files_put.c \
 	services/files_receipt.c \
 	services/files_server.c \

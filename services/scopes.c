@@ -7,9 +7,12 @@
 bool chv_scope_known(const char *scope)
 {
     static const char *const whole[] = {"message", "files:ro", "files:rw", "push"};
-    static const char tunnel[] = "tunnel:";
+    static const char *const heads[] = {"tunnel:", "share:"};
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
         if (strcmp(scope, whole[i]) == 0)
             return true;
-    return strncmp(scope, tunnel, sizeof tunnel - 1) == 0 && scope[sizeof tunnel - 1] != '\0';
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
+        if (strncmp(scope, heads[i], strlen(heads[i])) == 0)
+            return scope[strlen(heads[i])] != '\0';
+    return false;
 }

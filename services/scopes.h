@@ -5,8 +5,8 @@
 
 #include <stdbool.h>
 
-/* For people: "message, files:ro, files:rw, push, tunnel:NAME". */
-#define CHV_SCOPES_KNOWN "message, files:ro, files:rw, push, tunnel:NAME"
+/* For people: "message, files:ro, files:rw, push, tunnel:NAME, share:NAME". */
+#define CHV_SCOPES_KNOWN "message, files:ro, files:rw, push, tunnel:NAME, share:NAME"
 
 /* Whether a service may grant something for that scope; one that is not known is no error, and grants nothing. */
 bool chv_scope_known(const char *scope);

@@ -174,7 +174,13 @@ static enum chv_err check_folder(const char *key, const char *folder, struct chv
 
 static enum chv_err check_home(const struct chv_server_config *config, struct chv_why *why)
 {
-    return check_folder("[files] home", config->files.home, why);
+    enum chv_err err = check_folder("[files] home", config->files.home, why);
+    for (size_t i = 0; i < config->files.share_count && err == CHV_OK; i++) {
+        char key[CHV_SHARE_NAME_MAX + 32];
+        (void)snprintf(key, sizeof key, "[share \"%s\"] path", config->files.shares[i].name);
+        err = check_folder(key, config->files.shares[i].path, why);
+    }
+    return err;
 }
 
 static enum chv_err check_outbox(const struct chv_server_config *config, struct chv_why *why)

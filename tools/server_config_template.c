@@ -138,7 +138,7 @@ static const char server_tail[] =
     "# [share \"plans\"]\n"
     "# path = /srv/plans\n"
     "# access = ro\n"
-    "# scope = plans\n"
+    "# scope = share:plans\n"
     "\n"
     "[push]\n"
     "# The service push: what 'keyadmin push' has put there for clients; without this line there is none.\n"
