@@ -32,7 +32,7 @@ static void open_site(struct site *s, uint64_t quota)
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(s->folder));
     s->root = (struct chv_files_root){.fd = open(s->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .quota = quota};
     CU_ASSERT_FATAL(s->root.fd >= 0);
-    CU_ASSERT_EQUAL_FATAL(chv_files_session_new(&s->root, "cam1", true, &s->session), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_files_session_new(&s->root, "cam1", true, 0, &s->session), CHV_OK);
 }
 
 /* What a test has made must be named: a name that is left over fails. */
@@ -58,9 +58,10 @@ static void ask(struct site *s, enum chv_files_op op, const char *path, uint64_t
     CU_ASSERT_EQUAL_FATAL(chv_files_session_record(s->session, CHV_FILES_REQUEST, map, len, &s->out), CHV_OK);
 }
 
-static void send(struct site *s, uint8_t type, const void *body, size_t len)
+static void feed(struct site *s, uint8_t type, const void *body, size_t len)
 {
     CU_ASSERT_EQUAL_FATAL(chv_files_session_record(s->session, type, body, len, &s->out), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_files_session_rest(s->session, &s->out), CHV_OK);
 }
 
 /* Code of the last answer; 0: there is none. */
@@ -92,8 +93,8 @@ static void put(struct site *s, const char *path, const char *text)
     uint8_t digest[CHV_FILES_DIGEST_LEN];
     digest_of(text, digest);
     ask(s, CHV_FILES_PUT, path, strlen(text));
-    send(s, CHV_RECORD_DATA, text, strlen(text));
-    send(s, CHV_RECORD_END, digest, sizeof digest);
+    feed(s, CHV_RECORD_DATA, text, strlen(text));
+    feed(s, CHV_RECORD_END, digest, sizeof digest);
 }
 
 /* FIPS 180-4, the message "abc" */
@@ -130,13 +131,13 @@ static void test_unfinished(void)
     static const char *const names[] = {NULL};
     open_site(&s, 0);
     ask(&s, CHV_FILES_PUT, "f", 5);
-    send(&s, CHV_RECORD_DATA, "hell", 4);
+    feed(&s, CHV_RECORD_DATA, "hell", 4);
     CU_ASSERT_EQUAL(answered(&s), 0);
     close_site(&s, names);
     open_site(&s, 0);
     ask(&s, CHV_FILES_PUT, "f", 5);
-    send(&s, CHV_RECORD_DATA, "hello", 5);
-    send(&s, CHV_RECORD_END, "", 0);
+    feed(&s, CHV_RECORD_DATA, "hello", 5);
+    feed(&s, CHV_RECORD_END, "", 0);
     CU_ASSERT_EQUAL(answered(&s), 400);
     close_site(&s, names);
 }
@@ -200,7 +201,7 @@ static void test_beneath(void)
 static int in_sandbox(int folder)
 {
     struct chv_why why = {""};
-    if (chv_sandbox_folder(folder, &why) != CHV_OK)
+    if (chv_sandbox_folder(folder, true, &why) != CHV_OK || chv_sandbox_folders(&why) != CHV_OK)
         return 1;
     if (open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
         return 2;

@@ -33,13 +33,15 @@ def head(cred, version=1, profile=1, suite=1, kind=1, last=0):
 
 
 class RawClient:
-    """One connection; every byte from the server is in `received`."""
+    """One connection; every byte from the server is in `received` (unless `keep` is False)."""
+
+    keep = True
 
     def __init__(self, site, cred, access, server=None, address=None):
         store.need()
         self.sock = site.connect(address)
         self.cred, self.access, self.server = cred, access, server or site.name
-        self.received = b""
+        self._pieces = []
         self.counts = [0, 0]
 
     def __enter__(self):
@@ -48,15 +50,21 @@ class RawClient:
     def __exit__(self, *_):
         self.sock.close()
 
+    @property
+    def received(self):
+        self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0]
+
     def _exactly(self, n):
-        data = b""
-        while len(data) < n:
-            piece = self.sock.recv(n - len(data))
-            if not piece:
+        data, at = bytearray(n), 0
+        while at < n:
+            got = self.sock.recv_into(memoryview(data)[at:])
+            if got == 0:
                 raise EOFError
-            data += piece
-        self.received += data
-        return data
+            at += got
+        if self.keep:
+            self._pieces.append(bytes(data))
+        return bytes(data)
 
     def read_frame(self):
         return self._exactly(struct.unpack(">H", self._exactly(2))[0])

@@ -51,6 +51,7 @@ tools_test_scripts = \
 	tests/tools/conf_manual.py \
 	tests/tools/documented.py \
 	tests/tools/files.py \
+	tests/tools/files_server.py \
 	tests/tools/duplicates.py \
 	tests/tools/push.py \
 	tests/tools/identity_keys.py \
@@ -91,4 +92,4 @@ tools_test_scripts += \
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py

@@ -379,12 +379,12 @@ static void test_shares(void)
     CU_ASSERT_STRING_EQUAL(config.files.shares[0].path, "/srv/a");
     CU_ASSERT_STRING_EQUAL(config.files.shares[0].scope, "");
     CU_ASSERT_FALSE(config.files.shares[0].write);
-    CU_ASSERT_EQUAL(parse("[share \"z\"] # the first\nscope = plans:z\npath = z\naccess = rw\n" FILES
+    CU_ASSERT_EQUAL(parse("[share \"z\"] # the first\nscope = share:z\npath = z\naccess = rw\n" FILES
                           "[share \"a.B-9_\"]\naccess = ro\npath = a\n"),
                     CHV_OK);
     CU_ASSERT_EQUAL(config.files.share_count, 2);
     CU_ASSERT_STRING_EQUAL(config.files.shares[0].path, "/etc/x/z");
-    CU_ASSERT_STRING_EQUAL(config.files.shares[0].scope, "plans:z");
+    CU_ASSERT_STRING_EQUAL(config.files.shares[0].scope, "share:z");
     CU_ASSERT_TRUE(config.files.shares[0].write);
     CU_ASSERT_STRING_EQUAL(config.files.shares[1].name, "a.B-9_");
     CU_ASSERT_FALSE(config.files.shares[1].write);
