@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import shutil
 import subprocess
 
 import chv
@@ -75,6 +76,33 @@ def test_a_client_out_of_a_bundle_is_let_in():
         fleet.site.start()
         done = fleet.site.client(chv.Key("", fleet.path("dev00002.key"), fleet.passphrase), "send", "ola")
         chv.check_in("message received", done.stdout, "answer")
+
+
+def syncs(fleet, n):
+    """How often the making of a batch of n clients waits for the disk."""
+    strace = shutil.which("strace")
+    if strace is None:
+        raise chv.Skip("strace is not installed")
+    real = os.path.join(chv.TOP_BUILDDIR, "tools/.libs/keyadmin")
+    trace = fleet.path(f"trace-{n}")
+    listed = write_list(fleet, [line.replace("dev", f"d{n}-") for line in devices(n)], f"list-{n}.csv")
+    done = subprocess.run([strace, "-f", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync",
+                           real if os.path.isfile(real) else chv.program("keyadmin"),
+                           *words_for(fleet, listed, f"bundle-{n}")], check=False, capture_output=True, timeout=chv.DEADLINE,
+                          env={**os.environ, "LC_ALL": "C", "LD_LIBRARY_PATH": os.path.join(chv.TOP_BUILDDIR, ".libs"),
+                               "ASAN_OPTIONS": "detect_leaks=0"})
+    if not os.path.exists(trace) or b"ptrace" in done.stderr:
+        raise chv.Skip("strace may not trace here")
+    chv.check_equal(done.returncode, 0, f"keyadmin: {done.stderr}")
+    return chv.read(trace).count(b"sync(")
+
+
+def test_the_disk_is_not_waited_for_at_each_client():
+    """What makes 100 000 clients in a minute possible: a few waits for thousands of them."""
+    with Fleet() as fleet:
+        fleet.add("cam1")
+        few, many = syncs(fleet, 500), syncs(fleet, 6500)
+        chv.check(0 < few <= many <= few + 60, f"{few} waits for 500 clients, {many} for 6500")
 
 
 def test_without_a_registry():
