@@ -52,6 +52,8 @@ static enum chv_err open_listeners(struct ftp_door *door, struct chv_why *why)
         return CHV_ERR_MEMORY;
     config->backlog = BACKLOG;
     enum chv_err err = chv_server_config_listen(config, addresses, count, why);
+    if (err == CHV_ERR_CONFIG) /* not of a file here */
+        err = CHV_ERR_ARGUMENT;
     for (size_t i = 0; i < count && err == CHV_OK; i++) {
         if (is_local(addresses[i]))
             continue;

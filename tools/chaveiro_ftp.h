@@ -59,6 +59,7 @@ struct ftp_transfer {
     unsigned failed;    /* the reply that is due at the end, 0: none yet */
     bool aborted;       /* by ABOR: another one */
     uint64_t count;
+    uint64_t announced; /* STOR; UINT64_MAX: it was not */
     struct chv_files_digest *digest;
     uint8_t sum[CHV_FILES_DIGEST_LEN];
     char prefix[CHV_FILES_PATH_MAX + 2]; /* NLST: in front of each name */
@@ -101,6 +102,8 @@ struct ftp_client {
     bool image, epsv_all;
     unsigned facts;
     uint64_t rest;
+    uint64_t announced; /* ALLO, for the next STOR */
+    bool has_announced;
     char cwd[CHV_FILES_PATH_MAX + 1];
     char from[CHV_FILES_PATH_MAX + 1]; /* RNFR */
     bool has_from;

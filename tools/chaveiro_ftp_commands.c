@@ -127,11 +127,10 @@ static void cmd_feat(struct ftp_client *client, const char *arg)
     for (unsigned i = 0; i < FTP_FACTS; i++)
         len += (size_t)snprintf(facts + len, sizeof facts - len, "%s%s;", ftp_facts[i],
                                 (client->facts & 1U << i) != 0 ? "*" : "");
-    int n =
-        snprintf(text, sizeof text,
-                 "211-Features:\r\n EPRT\r\n EPSV\r\n MDTM\r\n MLST %s\r\n REST STREAM\r\n SIZE\r\n TVFS\r\n"
-                 " UTF8\r\n211 End\r\n",
-                 facts);
+    int n = snprintf(text, sizeof text,
+                     "211-Features:\r\n EPRT\r\n EPSV\r\n MDTM\r\n MLST %s\r\n REST STREAM\r\n SIZE\r\n TVFS\r\n"
+                     " UTF8\r\n211 End\r\n",
+                     facts);
     ftp_reply_bytes(client, text, (size_t)n);
     ftp_done(client);
 }
@@ -218,8 +217,11 @@ static bool parse_number(const char *text, uint64_t *number)
 
 static void cmd_allo(struct ftp_client *client, const char *arg)
 {
-    (void)arg;
-    ftp_reply_done(client, 202, "The server looks after its space");
+    client->has_announced = parse_number(arg, &client->announced);
+    if (client->has_announced)
+        ftp_reply_done(client, 200, "OK: the server looks after its space");
+    else
+        ftp_reply_done(client, 501, "ALLO takes a number of bytes");
 }
 
 static void cmd_rest(struct ftp_client *client, const char *arg)

@@ -13,11 +13,12 @@
 
 struct ftp_data {
     struct ftp_client *client; /* NULL: it is being closed */
-    uv_tcp_t listener, stream;
+    uv_tcp_t listener;
+    uv_tcp_t *stream; /* NULL: none; freed when it is closed */
     uv_timer_t timer; /* until it is open */
     uv_connect_t connect;
     unsigned handles;
-    bool listens, streams; /* handles that are open */
+    bool listens; /* the listener is open */
     bool open, wanted, passive, reading;
     unsigned writes;
     struct sockaddr_storage to;
@@ -37,6 +38,20 @@ static void on_handle_closed(uv_handle_t *handle)
         free(data);
 }
 
+static void on_stream_closed(uv_handle_t *handle)
+{
+    struct ftp_data *data = handle->data;
+    free(handle);
+    if (--data->handles == 0)
+        free(data);
+}
+
+static void close_stream(uv_tcp_t *stream, bool reset)
+{
+    if (!reset || uv_tcp_close_reset(stream, on_stream_closed) != 0)
+        uv_close((uv_handle_t *)stream, on_stream_closed);
+}
+
 static void close_listener(struct ftp_data *data)
 {
     if (data->listens)
@@ -53,9 +68,9 @@ void ftp_data_close(struct ftp_client *client, bool reset)
     data->client = NULL;
     close_listener(data);
     uv_close((uv_handle_t *)&data->timer, on_handle_closed);
-    if (data->streams && (!reset || uv_tcp_close_reset(&data->stream, on_handle_closed) != 0))
-        uv_close((uv_handle_t *)&data->stream, on_handle_closed);
-    data->streams = false;
+    if (data->stream != NULL)
+        close_stream(data->stream, reset);
+    data->stream = NULL;
 }
 
 static struct ftp_data *data_new(struct ftp_client *client)
@@ -72,13 +87,16 @@ static struct ftp_data *data_new(struct ftp_client *client)
     return data;
 }
 
-/* No address has it yet: it is made when it connects, or is accepted. */
-static void open_stream(struct ftp_data *data)
+/* NULL: no memory. */
+static uv_tcp_t *new_stream(struct ftp_data *data)
 {
-    (void)uv_tcp_init(&data->client->door->link->loop.uv, &data->stream);
-    data->stream.data = data;
+    uv_tcp_t *stream = calloc(1, sizeof *stream);
+    if (stream == NULL)
+        return NULL;
+    (void)uv_tcp_init(&data->client->door->link->loop.uv, stream);
+    stream->data = data;
     data->handles++;
-    data->streams = true;
+    return stream;
 }
 
 static void failed(struct ftp_data *data, const char *text)
@@ -99,56 +117,37 @@ static void is_open(struct ftp_data *data)
 {
     data->open = true;
     (void)uv_timer_stop(&data->timer);
-    (void)uv_tcp_nodelay(&data->stream, 1);
+    (void)uv_tcp_nodelay(data->stream, 1);
     if (data->wanted)
         ftp_transfer_open(data->client);
 }
 
 /* --- passive ------------------------------------------------------------------------------------------------------- */
 
-static void on_stranger_closed(uv_handle_t *handle)
-{
-    struct ftp_data *data = handle->data;
-    free(handle);
-    if (--data->handles == 0)
-        free(data);
-}
-
 /* Whoever comes from elsewhere is let go, and the one who is meant goes on being waited for. */
-static void drop_stranger(struct ftp_data *data)
-{
-    uv_tcp_t *stranger = calloc(1, sizeof *stranger);
-    (void)chv_cli_fail(0, "%s: a data connection came from another address: closed", data->client->peer_text);
-    if (stranger == NULL) {
-        failed(data, "No memory for a data connection");
-        return;
-    }
-    (void)uv_tcp_init(&data->client->door->link->loop.uv, stranger);
-    stranger->data = data;
-    data->handles++;
-    (void)uv_accept((uv_stream_t *)&data->listener, (uv_stream_t *)stranger);
-    (void)uv_tcp_close_reset(stranger, on_stranger_closed);
-}
-
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct ftp_data *data = listener->data;
     struct sockaddr_storage peer;
     int len = sizeof peer;
-    if (status != 0 || data->client == NULL || data->streams)
+    if (status != 0 || data->client == NULL || data->stream != NULL)
         return;
-    open_stream(data);
-    if (uv_accept(listener, (uv_stream_t *)&data->stream) != 0 ||
-        uv_tcp_getpeername(&data->stream, (struct sockaddr *)&peer, &len) != 0) {
-        failed(data, "The data connection was lost");
+    uv_tcp_t *stream = new_stream(data);
+    if (stream == NULL) {
+        failed(data, "No memory for a data connection");
         return;
     }
-    if (ftp_same_host(&peer, &data->client->peer)) {
+    if (uv_accept(listener, (uv_stream_t *)stream) != 0 ||
+        uv_tcp_getpeername(stream, (struct sockaddr *)&peer, &len) != 0) {
+        close_stream(stream, false);
+    } else if (!ftp_same_host(&peer, &data->client->peer)) {
+        (void)chv_cli_fail(0, "%s: a data connection came from another address: closed", data->client->peer_text);
+        close_stream(stream, true);
+    } else {
+        data->stream = stream;
         close_listener(data);
         is_open(data);
-        return;
     }
-    drop_stranger(data);
 }
 
 bool ftp_data_listen(struct ftp_client *client, int family, struct sockaddr_storage *address)
@@ -211,9 +210,10 @@ void ftp_data_open(struct ftp_client *client)
     (void)uv_timer_start(&data->timer, on_timer, client->door->link->timeout, 0);
     if (data->passive)
         return;
-    open_stream(data);
+    data->stream = new_stream(data);
     data->connect.data = data;
-    if (uv_tcp_connect(&data->connect, &data->stream, (const struct sockaddr *)&data->to, on_connected) != 0)
+    if (data->stream == NULL ||
+        uv_tcp_connect(&data->connect, data->stream, (const struct sockaddr *)&data->to, on_connected) != 0)
         failed(data, "The data connection cannot be made");
 }
 
@@ -245,7 +245,7 @@ bool ftp_data_write(struct ftp_client *client, const uint8_t *bytes, size_t len)
 {
     struct ftp_data *data = client->data;
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
-    int n = uv_try_write((uv_stream_t *)&data->stream, &buf, 1); /* behind what waits: UV_EAGAIN */
+    int n = uv_try_write((uv_stream_t *)data->stream, &buf, 1); /* behind what waits: UV_EAGAIN */
     if (n == (int)len)
         return false;
     const size_t sent = n > 0 ? (size_t)n : 0;
@@ -258,7 +258,7 @@ bool ftp_data_write(struct ftp_client *client, const uint8_t *bytes, size_t len)
     piece->len = len - sent;
     memcpy(piece->bytes, bytes + sent, piece->len);
     buf = uv_buf_init((char *)piece->bytes, (unsigned)piece->len);
-    if (uv_write(&piece->write, (uv_stream_t *)&data->stream, &buf, 1, on_written) != 0) {
+    if (uv_write(&piece->write, (uv_stream_t *)data->stream, &buf, 1, on_written) != 0) {
         free(piece);
         broken(data);
         return false;
@@ -297,7 +297,7 @@ void ftp_data_read(struct ftp_client *client, bool on)
         return;
     data->reading = on;
     if (!on)
-        (void)uv_read_stop((uv_stream_t *)&data->stream);
-    else if (uv_read_start((uv_stream_t *)&data->stream, on_room, on_read) != 0)
+        (void)uv_read_stop((uv_stream_t *)data->stream);
+    else if (uv_read_start((uv_stream_t *)data->stream, on_room, on_read) != 0)
         broken(data);
 }

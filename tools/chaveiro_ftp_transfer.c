@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LIST_BYTES = 16384, STORED_MODE = 0644 };
+enum { LIST_BYTES = 16384, STORED_MODE = 0644, GONE_MS = 20 };
 
 /* --- the end ------------------------------------------------------------------------------------------------------- */
 
@@ -161,7 +161,9 @@ void ftp_transfer_begin(struct ftp_client *client, enum ftp_kind kind)
     struct ftp_transfer *t = &client->transfer;
     struct timespec now;
     t->kind = kind;
+    t->announced = client->has_announced ? client->announced : UINT64_MAX;
     if (kind == FTP_STOR) {
+        client->has_announced = false;
         (void)clock_gettime(CLOCK_REALTIME, &now);
         client->request.no_size = true;
         client->request.mode = STORED_MODE;
@@ -314,18 +316,29 @@ void ftp_transfer_sent(struct ftp_client *client)
     ftp_data_read(client, true);
 }
 
-/* The content ends as the connection does, and so it does if the program was killed: then the other one is closed, too. */
-void ftp_transfer_eof(struct ftp_client *client)
+static void keep_content(struct ftp_client *client)
 {
     struct ftp_transfer *t = &client->transfer;
-    if (t->kind != FTP_STOR || t->ended)
-        return;
-    const bool gone = ftp_client_gone(client);
-    ftp_data_close(client, false);
-    if (gone)
+    if (ftp_client_gone(client))
         give_up(client, 426, "The control connection was closed");
     else if (chv_files_digest_finish(t->digest, t->sum) != CHV_OK)
         give_up(client, 451, "No SHA-256");
     else
         end_content(client, t->sum);
+}
+
+/*
+ * The content ends as the data connection does, and so it does when the program was killed. Then its control connection
+ * ends, too, just before or behind: that is waited for, unless ALLO has said that this is all.
+ */
+void ftp_transfer_eof(struct ftp_client *client)
+{
+    struct ftp_transfer *t = &client->transfer;
+    if (t->kind != FTP_STOR || t->ended)
+        return;
+    ftp_data_close(client, false);
+    if (t->count == t->announced)
+        keep_content(client);
+    else
+        ftp_timer(client, GONE_MS, keep_content);
 }

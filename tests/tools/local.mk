@@ -6,6 +6,7 @@ tools_tests = \
 	tests/tools/cli_test \
 	tests/tools/config_edit_test \
 	tests/tools/csv_test \
+	tests/tools/ftp_text_test \
 	tests/tools/receipt_test \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
@@ -21,6 +22,9 @@ tests_tools_backup_test_LDADD = tools/libtools.la net/libnet.la $(test_libs)
 tests_tools_bundle_test_SOURCES = tests/tools/bundle_test.c
 tests_tools_bundle_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS) $(CRYPTO_CFLAGS)
 tests_tools_bundle_test_LDADD = tools/libtools.la net/libnet.la $(test_libs)
+tests_tools_ftp_text_test_SOURCES = tests/tools/ftp_text_test.c tools/chaveiro_ftp_text.c tools/chaveiro_ftp_text.h
+tests_tools_ftp_text_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
+tests_tools_ftp_text_test_LDADD = services/libservices.la net/libnet.la $(test_libs)
 tests_tools_csv_test_CFLAGS = $(tools_test_cflags)
 tests_tools_csv_test_LDADD = $(tools_test_libs)
 tests_tools_receipt_test_SOURCES = tests/tools/receipt_test.c tools/chaveiro_receipt.c tools/chaveiro_receipt.h $(keystore_test_support)
