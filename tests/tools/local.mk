@@ -55,6 +55,8 @@ tools_test_scripts = \
 	tests/tools/conf_manual.py \
 	tests/tools/documented.py \
 	tests/tools/files.py \
+	tests/tools/ftp.py \
+	tests/tools/ftp_hostile.py \
 	tests/tools/files_server.py \
 	tests/tools/duplicates.py \
 	tests/tools/push.py \
@@ -96,4 +98,4 @@ tools_test_scripts += \
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
