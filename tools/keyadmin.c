@@ -170,7 +170,9 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin epoch list\n",
      0, 0, keyadmin_epoch_list},
     {"epoch status", "", "how many clients use each epoch that is served",
-     "Counts in the registry, by the newest key that each client was seen with.  Opens no keystore.\n"
+     "Counts in the registry, by the newest key that each client was seen with.  Opens no keystore.  Epochs\n"
+     "that are not served any more stand there too if clients use them.  STRANDED: of those who have no newer\n"
+     "key, and have to be provisioned anew ('client reissue', 'client add --from').\n"
      "\n"
      "Example:\n"
      "  keyadmin epoch status\n",
@@ -186,19 +188,24 @@ static const struct chv_cli_command keyadmin_commands[] = {
      1, 1, keyadmin_epoch_retire},
     {"client list", "", "the clients of the registry",
      "All but removed ones.  KEY is the newest credential, EPOCH.SERIAL; 'pending': it was numbered, and is not\n"
-     "known to have been written out.  Without a registry the clients that are denied.\n"
+     "known to have been written out; 'stranded': no key of that epoch is taken, see 'client reissue'.  Without a "
+     "registry the clients that are denied.\n"
      "\n"
      "Examples:\n"
      "  keyadmin client list --expiring 30d\n"
-     "  keyadmin client list --status revoked --json\n",
+     "  keyadmin client list --status revoked --json\n"
+     "  keyadmin client list --stranded\n",
      0, 0, keyadmin_client_list},
     {"client reissue", "ID {--out FILE | --to URI}", "give a client its next credential",
      "With the next serial, the scopes that it has (or --scope) and a new expiry.  The old one works until the\n"
-     "new one was used for the first time.  --leaked: it is refused from now on, and no new key is handed to\n"
+     "new one was used for the first time.  FILE may be the client's keystore itself: the new key is put\n"
+     "beside the old one, which the client takes out once it has used the new one.  --leaked: it is refused from now "
+     "on, and no new key is handed to\n"
      "its owner in band.  Cut off before the keystore was written, the same command writes the same one.\n"
      "\n"
      "Examples:\n"
      "  keyadmin client reissue cam1 --out cam1.new.key\n"
+     "  keyadmin client reissue cam1 --out cam1.key\n"
      "  keyadmin client reissue cam1 --leaked --out cam1.new.key\n",
      1, 1, keyadmin_client_reissue},
     {"client revoke", "ID", "refuse a client for good",
@@ -403,6 +410,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      REGISTRY | PUSH | REGISTRY_NEW, false},
     {"status", 0, "STATUS", "only those that are active, suspended, revoked or removed; all", LIST, false},
     {"expiring", 0, "WHEN", "only those that expire by then: 30d, 2027-01-31", LIST, false},
+    {"stranded", 0, NULL, "only those that have no key of an epoch that is served", LIST, false},
     {"reason", 0, "TEXT", "why, for 'client show' and 'client list'", REVOKE | SUSPEND, false},
     {"leaked", 0, NULL, "the old key is in wrong hands: refuse it from now on", REISSUE, false},
     {"id", 0, "ID", "only rows about this client", AUDIT_LIST, false},

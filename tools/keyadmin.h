@@ -69,7 +69,9 @@ struct keyadmin_server {
     char uri[CHV_TOKEN_URI_SIZE];
     struct chv_keystore *keystore;
     char name[CHV_SERVER_NAME_MAX + 1];
-    uint32_t latest; /* its newest epoch */
+    uint32_t epochs[CHV_PROVISION_EPOCHS]; /* whose masters its keystore has, ascending */
+    size_t epoch_count;
+    uint32_t latest; /* the newest of them */
 };
 
 /* Which one it is, from --config, --keystore (which counts, if both are given), --passphrase-file: config, uri, secret. */
@@ -95,6 +97,9 @@ enum chv_err keyadmin_credential(const struct chv_cli_args *args, const struct k
                                  struct chv_provision *p, struct chv_why *why) CHV_MUST_CHECK;
 /* Says so, if the server's configuration is such that it will refuse that credential, or if nobody can connect there. */
 void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c, const char *address);
+/* Whether a service, or a share of the configuration (NULL: unknown), has that scope; the other warns if none has. */
+bool keyadmin_scope_known(const struct chv_server_config *config, const char *scope);
+void keyadmin_warn_scope(const struct chv_server_config *config, const char *scope);
 /* "client", "scopes", "expires"... of a credential, for chv_cli_print. */
 void keyadmin_describe(json_t *object, const struct chv_credential *c);
 /* A key check value as hex under `name`. */

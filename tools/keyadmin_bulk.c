@@ -18,7 +18,7 @@
 #include "tools/csv.h"
 #include "tools/times.h"
 
-enum { BULK_FILE_MAX = 512 << 20, BULK_FIELDS = 4, BULK_BATCH = 2000, BULK_BAR = 30 };
+enum { BULK_FILE_MAX = 512 << 20, BULK_FIELDS = 4, BULK_BATCH = 2000, BULK_BAR = 30, BULK_SCOPES_TOLD = 16 };
 
 /* A line of the list; texts are in its buffer. */
 struct bulk_client {
@@ -38,6 +38,7 @@ struct bulk {
     size_t count, room;
     struct keyadmin_server server;
     struct keyadmin_registry registry;
+    struct keyadmin_epochs epochs;
     uint32_t epoch;
     size_t added, again, pending;
     bool there; /* the bundle is: right only if it is to be completed */
@@ -60,6 +61,11 @@ static enum chv_err bulk_header(const struct bulk *b, const struct chv_csv *csv,
 {
     static const char *const names[BULK_FIELDS] = {"id", "scopes", "expires", "profile"};
     bool right = n >= 1;
+    if (n == 0)
+        return chv_fail(why, CHV_ERR_MALFORMED,
+                        "%s: is empty: its first line is to be the header, id,scopes,expires or "
+                        "id,scopes,expires,profile,identity, and each other one a client",
+                        b->file);
     for (size_t i = 0; right && i < n; i++)
         right = strcmp(fields[i], names[i]) == 0;
     return right ? CHV_OK
@@ -197,8 +203,10 @@ static void bulk_progress_end(const struct bulk *b)
 
 static enum chv_err bulk_grant(struct bulk *b, struct bulk_client *client, bool dry, struct chv_why *why)
 {
-    struct keyadmin_wish wish = {
-        .expires_relative = client->relative, .epoch_given = chv_cli_given(b->args, "epoch"), .dry = dry};
+    struct keyadmin_wish wish = {.expires_relative = client->relative,
+                                 .epoch_given = chv_cli_given(b->args, "epoch"),
+                                 .epochs = &b->epochs,
+                                 .dry = dry};
     struct keyadmin_grant grant;
     struct chv_provision p;
     struct chv_why wrong = {""};
@@ -221,9 +229,18 @@ static enum chv_err bulk_grant(struct bulk *b, struct bulk_client *client, bool 
     return CHV_OK;
 }
 
+/* Asked for each batch anew: an epoch may have come to its end since. */
+static enum chv_err bulk_epoch(struct bulk *b, struct chv_why *why)
+{
+    enum chv_err err = keyadmin_epochs_load(&b->epochs, b->server.config, &b->registry, why);
+    return err == CHV_OK
+               ? keyadmin_epoch_pick(&b->server, &b->epochs, chv_cli_given(b->args, "epoch"), false, &b->epoch, why)
+               : err;
+}
+
 static enum chv_err bulk_look(struct bulk *b, struct chv_why *why)
 {
-    enum chv_err err = CHV_OK;
+    enum chv_err err = bulk_epoch(b, why);
     for (size_t i = 0; err == CHV_OK && b->registry.r != NULL && i < b->count; i++) {
         err = bulk_grant(b, &b->clients[i], true, why);
         if (i % BULK_BATCH == 0)
@@ -244,6 +261,8 @@ static enum chv_err bulk_number(struct bulk *b, struct chv_why *why)
         const size_t end = b->count - i < BULK_BATCH ? b->count : i + BULK_BATCH, added = b->added;
         bulk_progress(b, "registering", i);
         err = chv_registry_begin(b->registry.r, why);
+        if (err == CHV_OK)
+            err = bulk_epoch(b, why);
         for (; err == CHV_OK && i < end; i++)
             err = bulk_grant(b, &b->clients[i], false, why);
         if (err == CHV_OK && b->added > added)
@@ -346,16 +365,42 @@ static enum chv_err bulk_writer(struct bulk *b, struct chv_why *why)
     return err;
 }
 
+/* Each scope that no service knows once, with the line that has it first. */
+static void bulk_warn_scopes(const struct bulk *b)
+{
+    char told[BULK_SCOPES_TOLD][CHV_SCOPE_MAX + 1];
+    struct chv_provision p;
+    size_t count = 0;
+    for (size_t i = 0; i < b->count && count < BULK_SCOPES_TOLD; i++) {
+        if (bulk_credential(b, &b->clients[i], b->clients[i].issue, &p, NULL) != CHV_OK)
+            continue;
+        for (size_t k = 0; k < p.credential.scope_count && count < BULK_SCOPES_TOLD; k++) {
+            const char *scope = p.credential.scopes[k];
+            size_t t = 0;
+            while (t < count && strcmp(told[t], scope) != 0)
+                t++;
+            if (t < count || keyadmin_scope_known(b->server.config, scope))
+                continue;
+            (void)snprintf(told[count++], sizeof told[0], "%s", scope);
+            (void)chv_cli_fail(EX_OK, "warning: %s:%zu: no service knows the scope '%s': it grants nothing", b->file,
+                               b->clients[i].line, scope);
+        }
+    }
+}
+
 /* Of all clients the one that lives longest. */
 static void bulk_warn(const struct bulk *b)
 {
     const struct bulk_client *longest = &b->clients[0];
     struct chv_provision p;
+    bulk_warn_scopes(b);
     for (size_t i = 1; i < b->count; i++)
         if (longest->not_after != 0 && (b->clients[i].not_after == 0 || b->clients[i].not_after > longest->not_after))
             longest = &b->clients[i];
-    if (bulk_credential(b, longest, longest->issue, &p, NULL) == CHV_OK)
-        keyadmin_warn(&b->server, &p.credential, b->address);
+    if (bulk_credential(b, longest, longest->issue, &p, NULL) != CHV_OK)
+        return;
+    p.credential.scope_count = 0; /* they were */
+    keyadmin_warn(&b->server, &p.credential, b->address);
 }
 
 static enum chv_err bulk_print(const struct bulk *b)
@@ -385,7 +430,7 @@ static enum chv_err bulk_run(struct bulk *b, struct chv_why *why)
     if (err == CHV_OK)
         err = keyadmin_server_address(b->args, &b->server, b->address, why);
     if (err == CHV_OK)
-        err = chv_cli_number(b->args, "epoch", 1, UINT32_MAX, b->server.latest, &epoch, why);
+        err = chv_cli_number(b->args, "epoch", 1, UINT32_MAX, 0, &epoch, why);
     b->epoch = (uint32_t)epoch;
     if (err == CHV_OK)
         err = keyadmin_registry_open(b->args, b->server.config, CHV_REGISTRY_WRITE, &b->registry, why);

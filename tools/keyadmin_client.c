@@ -56,6 +56,7 @@ struct client_job {
     const struct chv_cli_args *args;
     struct keyadmin_server server;
     struct keyadmin_registry registry;
+    struct keyadmin_epochs epochs;
     struct keyadmin_wish wish;
     struct keyadmin_grant grant;
     struct chv_provision p;
@@ -64,8 +65,9 @@ struct client_job {
     struct chv_secret_source secret;
     char uri[CHV_TOKEN_URI_SIZE]; /* of the client's keystore */
     uint64_t scrypt_n;
-    bool keystore; /* one is made: not for a key of profile key that is there already */
-    bool there;    /* its file is: right only if an earlier run of the same made it */
+    bool keystore;               /* one is made: not for a key of profile key that is there already */
+    bool there;                  /* its file is: right only if it is this client's */
+    struct chv_keystore *client; /* that, open for changes */
     char address[CHV_ADDRESS_MAX + 1];
     uint8_t check[CHV_SECRET_LEN];
 };
@@ -120,7 +122,7 @@ static enum chv_err client_there(const struct client_job *job, struct chv_why *w
         enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_READ, &registry, NULL);
         ours = err == CHV_OK && registry.r != NULL &&
                chv_registry_get(registry.r, args->operands[0], &client, NULL) == CHV_OK &&
-               client.status == CHV_CLIENT_ACTIVE && (!job->wish.reissue || (client.flags & CHV_CLIENT_PENDING) != 0);
+               client.status == CHV_CLIENT_ACTIVE;
         keyadmin_registry_close(&registry);
     }
     return ours ? CHV_OK : client_exists(chv_cli_value(args, "out"), why);
@@ -178,6 +180,19 @@ static enum chv_err client_check_options(const struct chv_cli_args *args, enum c
 /* --- add, reissue --------------------------------------------------------------------------------------------------
  */
 
+/* Of which epoch the credential is to be; asked before, and again with the registry's turn to write. */
+static enum chv_err client_epoch(struct client_job *job, struct chv_why *why)
+{
+    struct keyadmin_wish *wish = &job->wish;
+    if (job->profile == CHV_PROFILE_KEY)
+        return CHV_OK;
+    wish->epochs = &job->epochs;
+    enum chv_err err = keyadmin_epochs_load(&job->epochs, job->server.config, &job->registry, why);
+    return err == CHV_OK ? keyadmin_epoch_pick(&job->server, &job->epochs, wish->epoch_given, wish->leaked,
+                                               &wish->credential.epoch, why)
+                         : err;
+}
+
 static enum chv_err client_open(struct client_job *job, struct chv_why *why)
 {
     const struct chv_cli_args *args = job->args;
@@ -194,7 +209,19 @@ static enum chv_err client_open(struct client_job *job, struct chv_why *why)
                        "credential, and a line 'ID EPOCH.N' in the file of denied clients refuses older ones");
     if (err == CHV_OK && job->registry.r == NULL && job->there)
         err = client_exists(chv_cli_value(args, "out"), why);
-    return err;
+    return err == CHV_OK ? client_epoch(job, why) : err;
+}
+
+/*
+ * A file that is there is opened before anything is numbered: it is to be this client's, and its passphrase known.  The
+ * next key then stands in it beside the one in use, as in a token.
+ */
+static enum chv_err client_reopen(struct client_job *job, struct chv_why *why)
+{
+    const struct chv_provision_store out = {.uri = job->uri, .secret = chv_secret_get, .secret_arg = &job->secret};
+    if (!job->there || job->profile == CHV_PROFILE_KEY)
+        return CHV_OK;
+    return chv_provision_reopen(&out, job->wish.credential.id, job->server.name, &job->client, why);
 }
 
 /* Its number, in the registry before the credential is made; without a registry it is what the options say. */
@@ -206,9 +233,9 @@ static enum chv_err client_grant(struct client_job *job, struct chv_why *why)
     job->wish.identity = job->identity.client;
     enum chv_err err = chv_registry_begin(job->registry.r, why);
     if (err == CHV_OK)
+        err = client_epoch(job, why);
+    if (err == CHV_OK)
         err = keyadmin_grant(&job->registry, &job->wish, &job->grant, why);
-    if (err == CHV_OK && job->there && job->wish.reissue && !job->grant.again)
-        err = client_exists(chv_cli_value(job->args, "out"), why);
     if (err == CHV_OK && !job->grant.again)
         return chv_registry_commit(job->registry.r, why);
     if (err == CHV_OK && job->wish.leaked)
@@ -230,8 +257,10 @@ static enum chv_err client_profile(struct client_job *job, struct chv_why *why)
     if (err == CHV_OK)
         job->profile = client.profile;
     if (err == CHV_OK && job->profile == CHV_PROFILE_KEY)
-        return chv_fail(why, CHV_ERR_ARGUMENT,
-                        "client '%s' has an identity key and no credential: remove it and add its new key", client.id);
+        return chv_fail(
+            why, CHV_ERR_ARGUMENT,
+            "client '%s' has an identity key and no credential: 'client set-key %s --identity KEY' lets its new key in",
+            client.id, client.id);
     if (err == CHV_OK && job->profile == CHV_PROFILE_PSK && chv_cli_given(job->args, "identity"))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "--identity: client '%s' is of profile psk", client.id);
     return err;
@@ -260,6 +289,9 @@ static enum chv_err client_provision(struct client_job *job, struct chv_why *why
     struct chv_provision_identity *identity = job->profile != CHV_PROFILE_PSK ? &job->identity : NULL;
     bool again = job->there;
     enum chv_err err = CHV_OK;
+    if (job->client != NULL)
+        return chv_provision_beside(job->server.keystore, &job->p, job->server.name, job->address, identity,
+                                    job->client, job->uri, job->wish.reissue || !job->grant.again, why);
     if (!again) {
         err = chv_provision_client(job->server.keystore, &job->p, job->server.name, job->address, identity, &out, why);
         again = err == CHV_ERR_EXISTS && (job->grant.again || job->wish.reissue) && chv_token_uri_is(job->uri);
@@ -292,7 +324,9 @@ static enum chv_err client_make(struct client_job *job, struct chv_why *why)
 {
     if (job->profile == CHV_PROFILE_KEY)
         return client_make_key(job, why);
-    enum chv_err err = client_grant(job, why);
+    enum chv_err err = client_reopen(job, why);
+    if (err == CHV_OK)
+        err = client_grant(job, why);
     if (err == CHV_OK)
         err = client_encode(job, why);
     if (err == CHV_OK)
@@ -353,6 +387,7 @@ static int client_issue(struct client_job *job)
         err = client_make(job, &why);
     if (err == CHV_OK)
         err = client_result(job, &why);
+    chv_keystore_close(job->client);
     keyadmin_registry_close(&job->registry);
     keyadmin_server_close(&job->server);
     int code = err == CHV_OK ? EX_OK : chv_cli_why(err, &why); /* before a signal that came ends the program */

@@ -34,7 +34,7 @@ static void put_time(json_t *o, const char *name, uint64_t time, const char *non
         (void)json_object_set_new(o, name, json_string(time != 0 ? text : none));
 }
 
-json_t *keyadmin_client_json(const struct chv_registry_client *c)
+json_t *keyadmin_client_json(const struct chv_registry_client *c, const struct keyadmin_epochs *epochs)
 {
     struct chv_identity identity = {.curve = c->identity_curve};
     char fingerprint[CHV_FINGERPRINT_MAX];
@@ -71,6 +71,8 @@ json_t *keyadmin_client_json(const struct chv_registry_client *c)
         (void)json_object_set_new(o, "reason", json_string(c->reason));
     if (client_is_pending(c))
         (void)json_object_set_new(o, "pending", json_true());
+    if (keyadmin_client_stranded(epochs, c))
+        (void)json_object_set_new(o, "stranded", json_true());
     if ((c->flags & CHV_CLIENT_NO_UPDATE) != 0)
         (void)json_object_set_new(o, "no_update", json_true());
     if ((c->flags & CHV_CLIENT_NARROWED) != 0)
@@ -88,6 +90,8 @@ json_t *keyadmin_client_json(const struct chv_registry_client *c)
 
 struct client_list {
     const char *scope; /* NULL: any */
+    struct keyadmin_epochs epochs;
+    bool stranded; /* only who is */
     bool json, colour;
     int width; /* of the widest id */
     size_t count;
@@ -95,12 +99,18 @@ struct client_list {
 
 static bool list_wants(const struct client_list *list, const struct chv_registry_client *c)
 {
-    if (list->scope == NULL)
-        return true;
-    for (size_t i = 0; i < c->scope_count; i++)
-        if (strcmp(c->scopes[i], list->scope) == 0)
-            return true;
-    return false;
+    if (list->stranded && !keyadmin_client_stranded(&list->epochs, c))
+        return false;
+    return list->scope == NULL || chv_registry_client_has_scope(c, list->scope, NULL);
+}
+
+static const char *list_status(const struct client_list *list, const struct chv_registry_client *c)
+{
+    if (c->status != CHV_CLIENT_ACTIVE)
+        return chv_client_status_name(c->status);
+    return keyadmin_client_stranded(&list->epochs, c) ? "stranded"
+           : client_is_pending(c)                     ? "pending"
+                                                      : chv_client_status_name(c->status);
 }
 
 static enum chv_err list_measure(void *arg, const struct chv_registry_client *c)
@@ -112,10 +122,12 @@ static enum chv_err list_measure(void *arg, const struct chv_registry_client *c)
     return CHV_OK;
 }
 
-static const char *list_colour(const struct chv_registry_client *c)
+static const char *list_colour(const struct client_list *list, const struct chv_registry_client *c)
 {
     switch (c->status) {
     case CHV_CLIENT_ACTIVE:
+        if (keyadmin_client_stranded(&list->epochs, c))
+            return "\033[31m";
         return client_is_pending(c) ? "\033[33m" : "\033[32m";
     case CHV_CLIENT_SUSPENDED:
         return "\033[33m";
@@ -148,15 +160,14 @@ static enum chv_err list_print(void *arg, const struct chv_registry_client *c)
     if (!list_wants(list, c))
         return CHV_OK;
     if (list->json) {
-        json_t *o = keyadmin_client_json(c);
+        json_t *o = keyadmin_client_json(c, &list->epochs);
         printf("%s", list->count == 0 ? "" : ",");
         (void)json_dumpf(o, stdout, JSON_COMPACT);
         json_decref(o);
     } else {
         list_cell(c->id, list->width);
-        printf("%s", list->colour ? list_colour(c) : "");
-        list_cell(
-            c->status == CHV_CLIENT_ACTIVE && client_is_pending(c) ? "pending" : chv_client_status_name(c->status), 9);
+        printf("%s", list->colour ? list_colour(list, c) : "");
+        list_cell(list_status(list, c), 9);
         printf("%s", list->colour ? "\033[0m" : "");
         if (c->latest.serial != 0)
             (void)snprintf(issue, sizeof issue, "%lu.%lu", (unsigned long)c->latest.epoch,
@@ -208,12 +219,15 @@ int keyadmin_client_list(const struct chv_cli_args *args)
     struct keyadmin_registry reg = {.r = NULL};
     struct chv_registry_filter filter = {.after = NULL};
     struct client_list list = {.scope = chv_cli_value(args, "scope"),
+                               .stranded = chv_cli_given(args, "stranded"),
                                .json = chv_cli_given(args, "json"),
                                .colour = chv_cli_colour(stdout),
                                .width = LIST_ID_LEAST};
     enum chv_err err = list_filter(args, &filter, &why);
     if (err == CHV_OK)
         err = keyadmin_registry_find(args, CHV_REGISTRY_READ, &reg, &why);
+    if (err == CHV_OK)
+        err = keyadmin_epochs_load(&list.epochs, reg.config, &reg, &why);
     if (err == CHV_OK && reg.r != NULL && !list.json)
         err = chv_registry_list(reg.r, &filter, list_measure, &list, &why);
     if (err == CHV_OK || err == CHV_ERR_MALFORMED) { /* one bad row does not hide the others */
@@ -252,6 +266,7 @@ int keyadmin_client_show_registered(const struct chv_cli_args *args)
     struct chv_why why = {""};
     struct keyadmin_registry reg = {.r = NULL};
     struct chv_registry_client client = {0};
+    struct keyadmin_epochs epochs;
     const char *id = args->operands[0];
     enum chv_err err = keyadmin_registry_find(args, CHV_REGISTRY_READ, &reg, &why);
     if (err != CHV_OK) {
@@ -269,7 +284,9 @@ int keyadmin_client_show_registered(const struct chv_cli_args *args)
         err = chv_fail(&why, err, "%s: is no keystore here, and no client in %s", id,
                        reg.r != NULL ? chv_registry_name(reg.r) : "a registry");
     if (err == CHV_OK)
-        chv_cli_print(keyadmin_client_json(&client), chv_cli_given(args, "json"));
+        err = keyadmin_epochs_load(&epochs, reg.config, &reg, &why);
+    if (err == CHV_OK)
+        chv_cli_print(keyadmin_client_json(&client, &epochs), chv_cli_given(args, "json"));
     keyadmin_registry_close(&reg);
     return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
 }

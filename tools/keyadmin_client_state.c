@@ -86,7 +86,11 @@ static enum chv_err state_scopes(struct state_change *change, struct chv_why *wh
     if (c->status != CHV_CLIENT_ACTIVE && c->status != CHV_CLIENT_SUSPENDED)
         return state_refuse(change, "it has no rights", why);
     const bool within = keyadmin_scopes_within(&wanted, c), all = keyadmin_scopes_within(c, &wanted);
-    change->widened = !within && c->profile != CHV_PROFILE_KEY; /* profile key: there is no credential to say less */
+    /* cut off before the credential that has them was written out: it still is to be */
+    const bool unwritten = (c->flags & CHV_CLIENT_PENDING) != 0 && chv_issue_compare(c->latest, c->confirmed) > 0 &&
+                           (chv_cli_given(args, "out") || chv_cli_given(args, "to"));
+    /* profile key: there is no credential to say less */
+    change->widened = (!within || (all && unwritten)) && c->profile != CHV_PROFILE_KEY;
     if (change->widened || (within && all))
         return CHV_OK;
     for (size_t i = 0; i < wanted.scope_count; i++)
@@ -162,7 +166,7 @@ static enum chv_err state_in_file(const struct keyadmin_registry *reg, struct st
 
 static enum chv_err state_print(const struct state_change *change, const struct keyadmin_registry *reg)
 {
-    json_t *o = reg->r != NULL ? keyadmin_client_json(&change->client) : json_object();
+    json_t *o = reg->r != NULL ? keyadmin_client_json(&change->client, NULL) : json_object();
     if (o == NULL)
         return CHV_ERR_MEMORY;
     if (reg->r == NULL) {
@@ -191,6 +195,8 @@ static int state_run(const struct chv_cli_args *args, const char *action, state_
         err = keyadmin_registry_find(args, CHV_REGISTRY_WRITE, &reg, &why);
     if (err == CHV_OK)
         err = reg.r != NULL ? state_in_registry(&reg, &change, apply, &why) : state_in_file(&reg, &change, apply, &why);
+    for (size_t i = 1; err == CHV_OK && apply == state_scopes && !change.widened && i < args->operand_count; i++)
+        keyadmin_warn_scope(reg.config, args->operands[i]);
     if (err == CHV_OK && !change.widened)
         err = state_print(&change, &reg);
     keyadmin_registry_close(&reg);

@@ -242,11 +242,15 @@ int keyadmin_epoch_new(const struct chv_cli_args *args)
         err = epoch_make(e, &why);
     if (err == CHV_OK) {
         epoch_plan_new(e);
+        /* other servers with this registry, and a run after this one was cut off, are to know what leaked */
+        const bool first = e->server.config != NULL && chv_cli_given(args, "compromised");
+        if (first)
+            epoch_record_new(args, e);
         enum chv_err edited = e->server.config != NULL ? chv_server_config_edit(e->server.config_file, e->plan.changes,
                                                                                 e->plan.change_count, &why)
                                                        : CHV_OK;
         written = e->server.config != NULL && edited == CHV_OK;
-        if (written)
+        if (written && !first)
             epoch_record_new(args, e);
         epoch_print_new(args, e, written);
         if (edited != CHV_OK)
@@ -262,103 +266,6 @@ int keyadmin_epoch_new(const struct chv_cli_args *args)
     free(e);
     chv_cli_release_signals();
     return code;
-}
-
-/* --- epoch list, status ----------------------------------------------------------------------------------------------
- */
-
-/* How clients of the epoch fare: "served", "served, handed out", "not served"; with how many there are. */
-static enum chv_err epoch_row(const struct chv_cli_args *args, const struct chv_server_config *config, uint32_t epoch,
-                              bool counted, json_t *row, struct chv_why *why)
-{
-    uint64_t clients = 0;
-    const bool served = epoch_served(config, epoch);
-    (void)json_object_set_new(row, "epoch", json_integer(epoch));
-    (void)json_object_set_new(row, "served", json_boolean(served));
-    (void)json_object_set_new(row, "successor", json_boolean(served && chv_server_successor(config) == epoch));
-    if (!counted)
-        return CHV_OK;
-    enum chv_err err = keyadmin_epoch_clients(args, config, epoch, &clients, why);
-    if (err == CHV_OK)
-        (void)json_object_set_new(row, "clients", json_integer((json_int_t)clients));
-    return err;
-}
-
-static void epoch_print(json_t *rows, bool json)
-{
-    size_t i;
-    json_t *row;
-    if (json) {
-        json_t *o = json_object();
-        if (o != NULL) {
-            (void)json_object_set_new(o, "epochs", json_incref(rows));
-            chv_cli_print(o, true);
-        }
-        return;
-    }
-    printf("%-8s %-7s %-9s %-9s %s\n", "EPOCH", "SERVED", "SUCCESSOR", "CLIENTS", "KEY CHECK");
-    json_array_foreach(rows, i, row)
-    {
-        char clients[24] = "-";
-        const char *check = json_string_value(json_object_get(row, "key_check"));
-        const json_t *count = json_object_get(row, "clients");
-        if (count != NULL)
-            (void)snprintf(clients, sizeof clients, "%" JSON_INTEGER_FORMAT, json_integer_value(count));
-        printf("%-8" JSON_INTEGER_FORMAT " %-7s %-9s %-9s %s\n", json_integer_value(json_object_get(row, "epoch")),
-               json_is_true(json_object_get(row, "served")) ? "yes" : "no",
-               json_is_true(json_object_get(row, "successor")) ? "yes" : "-", clients, check != NULL ? check : "-");
-    }
-}
-
-int keyadmin_epoch_list(const struct chv_cli_args *args)
-{
-    struct chv_why why = {""};
-    struct keyadmin_server server = {0};
-    uint32_t epochs[CHV_PROVISION_EPOCHS];
-    uint8_t check[CHV_SECRET_LEN];
-    char label[CHV_LABEL_MAX + 1];
-    size_t count = 0;
-    json_t *rows = json_array();
-    enum chv_err err = rows != NULL ? keyadmin_server_open(args, &server, &why) : CHV_ERR_MEMORY;
-    if (err == CHV_OK && server.config == NULL)
-        err = chv_fail(&why, CHV_ERR_ARGUMENT, "which epochs are served stands in the configuration: give --config");
-    if (err == CHV_OK)
-        err = chv_provision_epochs(server.keystore, epochs, &count, &why);
-    for (size_t i = 0; err == CHV_OK && i < count; i++) {
-        json_t *row = json_object();
-        (void)snprintf(label, sizeof label, "master:%" PRIu32, epochs[i]);
-        err = row != NULL && json_array_append_new(rows, row) == 0
-                  ? epoch_row(args, server.config, epochs[i], false, row, &why)
-                  : CHV_ERR_MEMORY;
-        if (err == CHV_OK)
-            err = chv_provision_check_stored(server.keystore, label, check, &why);
-        if (err == CHV_OK)
-            keyadmin_put_hex(row, "key_check", check, CHV_CHECK_MASTER_LEN);
-    }
-    if (err == CHV_OK)
-        epoch_print(rows, chv_cli_given(args, "json"));
-    json_decref(rows);
-    keyadmin_server_close(&server);
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
-}
-
-int keyadmin_epoch_status(const struct chv_cli_args *args)
-{
-    struct chv_why why = {""};
-    struct keyadmin_server server = {0};
-    json_t *rows = json_array();
-    enum chv_err err = rows != NULL ? keyadmin_server_find(args, &server, &why) : CHV_ERR_MEMORY;
-    for (size_t i = 0; err == CHV_OK && i < server.config->epoch_count; i++) {
-        json_t *row = json_object();
-        err = row != NULL && json_array_append_new(rows, row) == 0
-                  ? epoch_row(args, server.config, server.config->epochs[i], true, row, &why)
-                  : CHV_ERR_MEMORY;
-    }
-    if (err == CHV_OK)
-        epoch_print(rows, chv_cli_given(args, "json"));
-    json_decref(rows);
-    keyadmin_server_close(&server);
-    return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
 }
 
 /* --- epoch retire ----------------------------------------------------------------------------------------------------

@@ -78,20 +78,28 @@ static bool grant_same_expiry(const struct chv_registry_client *client, const st
            (wish->expires_relative && client->not_after != 0 && asked > client->not_after);
 }
 
+/* Its newest key is worth nothing to anybody. */
+static bool grant_lost(const struct chv_registry_client *client, const struct keyadmin_wish *wish)
+{
+    return client->profile != CHV_PROFILE_KEY && client->latest.serial != 0 &&
+           keyadmin_epoch_lost(wish->epochs, client->latest.epoch) != NULL;
+}
+
 /* What of a wish is not what the client has, NULL: all of it is. */
 static const char *grant_differs(const struct chv_registry_client *client, const struct keyadmin_wish *wish)
 {
     const struct chv_credential *c = &wish->credential;
+    const bool lost = grant_lost(client, wish); /* there will be another credential anyway */
     if (c->profile != client->profile)
         return "another profile";
     if ((!wish->reissue || wish->scopes_given) && !grant_same_scopes(client, c))
         return "other scopes";
-    if (!grant_same_expiry(client, wish))
+    if (!lost && !grant_same_expiry(client, wish))
         return "another expiry";
     if (wish->has_identity && !grant_same_identity(client, &wish->identity) &&
         (c->profile == CHV_PROFILE_KEY || client->has_identity))
         return "another identity key";
-    if (c->profile == CHV_PROFILE_KEY)
+    if (c->profile == CHV_PROFILE_KEY || lost)
         return NULL;
     if (wish->epoch_given && c->epoch != client->latest.epoch)
         return "another epoch";
@@ -128,8 +136,10 @@ static enum chv_err grant_number(struct chv_registry_client *client, const struc
         return chv_fail(why, CHV_ERR_EXISTS, "client '%s' had serial %" PRIu32 " already: the next one is %" PRIu32,
                         client->id, c->serial, next);
     if (c->epoch < client->latest.epoch)
-        return chv_fail(why, CHV_ERR_EXISTS, "client '%s' had a credential of epoch %" PRIu32 " already", client->id,
-                        client->latest.epoch);
+        return chv_fail(why, CHV_ERR_EXISTS,
+                        "client '%s' had a credential of epoch %" PRIu32
+                        " already: 'keyadmin epoch new' makes a newer one",
+                        client->id, client->latest.epoch);
     client->latest = (struct chv_issue){c->epoch, wish->serial_given ? c->serial : next};
     client->flags |= CHV_CLIENT_PENDING;
     return CHV_OK;
@@ -186,11 +196,33 @@ static enum chv_err grant_first(struct keyadmin_registry *reg, struct keyadmin_w
     return err == CHV_OK ? grant_put(reg, wish, grant, "add", why) : err;
 }
 
-/* client add of a client that is there. */
-static enum chv_err grant_again(struct keyadmin_wish *wish, struct keyadmin_grant *grant, struct chv_why *why)
+/* The next credential of a client that has one. */
+static enum chv_err grant_next(struct chv_registry_client *client, const struct keyadmin_wish *wish,
+                               struct chv_why *why)
 {
-    const struct chv_registry_client *client = &grant->client;
+    const struct chv_credential *c = &wish->credential;
+    const struct chv_registry_client before = *client;
+    enum chv_err err = grant_number(client, wish, why);
+    if (err != CHV_OK)
+        return err;
+    client->not_after = c->not_after;
+    grant_wider(client, &before, c);
+    client->flags &= ~(unsigned)CHV_CLIENT_NO_UPDATE;
+    if (client->profile == CHV_PROFILE_KEY_PSK)
+        grant_identity(client, wish->has_identity ? &wish->identity : NULL);
+    return CHV_OK;
+}
+
+/* client add of a client that is there. */
+static enum chv_err grant_again(struct keyadmin_registry *reg, struct keyadmin_wish *wish, struct keyadmin_grant *grant,
+                                struct chv_why *why)
+{
+    struct chv_registry_client *client = &grant->client;
     const char *differs = grant_differs(client, wish);
+    if (differs == NULL && grant_lost(client, wish)) {
+        enum chv_err err = grant_next(client, wish, why);
+        return err == CHV_OK ? grant_put(reg, wish, grant, "reissue", why) : err;
+    }
     grant->again = true;
     if (differs == NULL && (client->flags & CHV_CLIENT_NARROWED) != 0)
         differs = "scopes that were narrowed";
@@ -214,23 +246,17 @@ static enum chv_err grant_reissue(struct keyadmin_registry *reg, struct keyadmin
 {
     struct chv_registry_client *client = &grant->client;
     struct chv_credential *c = &wish->credential;
-    const struct chv_registry_client before = *client;
     c->profile = client->profile;
     if (!wish->scopes_given) {
         c->scope_count = client->scope_count;
         memcpy(c->scopes, client->scopes, sizeof c->scopes);
     }
     /* cut off before it was written out: the same one, unless another is wanted now */
-    grant->again = grant->pending && grant_differs(client, wish) == NULL;
+    grant->again = grant->pending && !grant_lost(client, wish) && grant_differs(client, wish) == NULL;
     if (!grant->again) {
-        enum chv_err err = grant_number(client, wish, why);
+        enum chv_err err = grant_next(client, wish, why);
         if (err != CHV_OK)
             return err;
-        client->not_after = c->not_after;
-        grant_wider(client, &before, c);
-        client->flags &= ~(unsigned)CHV_CLIENT_NO_UPDATE;
-        if (client->profile == CHV_PROFILE_KEY_PSK)
-            grant_identity(client, wish->has_identity ? &wish->identity : NULL);
     }
     if (wish->leaked && chv_issue_compare(client->minimum, client->latest) < 0) {
         client->minimum = client->latest;
@@ -264,7 +290,7 @@ enum chv_err keyadmin_grant(struct keyadmin_registry *reg, struct keyadmin_wish 
                                                                : "'client remove' it before it is added anew");
     grant->pending =
         (client->flags & CHV_CLIENT_PENDING) != 0 && chv_issue_compare(client->latest, client->confirmed) > 0;
-    return wish->reissue ? grant_reissue(reg, wish, grant, why) : grant_again(wish, grant, why);
+    return wish->reissue ? grant_reissue(reg, wish, grant, why) : grant_again(reg, wish, grant, why);
 }
 
 /* Takes the mark off a client whose newest credential that is; *changed: it had one. */
@@ -342,11 +368,5 @@ enum chv_err keyadmin_wish(const struct chv_cli_args *args, const struct keyadmi
     wish->serial_given = chv_cli_given(args, "serial");
     wish->scopes_given = args->repeat_count > 0;
     wish->expires_relative = expires == NULL || keyadmin_expiry_relative(expires);
-    /* The thief may have been handed the next epochs' key in band: that is to be older than the new one, too. */
-    if (err == CHV_OK && wish->leaked && wish->credential.epoch < server->latest)
-        err = chv_fail(why, CHV_ERR_ARGUMENT,
-                       "--leaked: whoever has the key may have the one of epoch %" PRIu32
-                       " already, which a key of epoch %" PRIu32 " does not replace: leave --epoch out",
-                       server->latest, wish->credential.epoch);
     return err;
 }

@@ -266,6 +266,8 @@ static enum chv_err identity_rights(const struct chv_cli_args *args, struct chv_
         err = chv_provision_scope(&p, "message", why);
     if (err == CHV_OK)
         *c = p.credential;
+    for (size_t i = 0; err == CHV_OK && i < c->scope_count; i++)
+        keyadmin_warn_scope(NULL, c->scopes[i]);
     return err;
 }
 

@@ -95,18 +95,22 @@ enum chv_err keyadmin_registry_find(const struct chv_cli_args *args, enum chv_re
     struct keyadmin_server server = {0};
     enum chv_err err = CHV_OK;
     memset(reg, 0, sizeof *reg);
-    if (!chv_cli_given(args, "registry"))
+    if (!chv_cli_given(args, "registry") || chv_cli_given(args, "config"))
         err = keyadmin_server_config(args, &server, why);
     if (err == CHV_ERR_NOT_FOUND && !chv_cli_given(args, "config"))
         err = chv_fail(why, err, "no configuration file that says where the registry is; give --config or --registry");
     if (err == CHV_OK)
         err = keyadmin_registry_open(args, server.config, mode, reg, why);
+    reg->config = server.config;
+    server.config = NULL;
     keyadmin_server_close(&server);
     return err;
 }
 
 void keyadmin_registry_close(struct keyadmin_registry *reg)
 {
+    free(reg->config);
+    reg->config = NULL;
     chv_registry_close(reg->r);
     reg->r = NULL;
     chv_backend_close(&reg->crypto);

@@ -9,6 +9,7 @@
 struct keyadmin_registry {
     struct chv_registry *r; /* NULL: there is none */
     struct chv_crypto crypto;
+    struct chv_server_config *config;    /* of keyadmin_registry_find, if it was read */
     char uri[PATH_MAX];                  /* "": none is configured */
     char actor[CHV_AUDIT_ACTOR_MAX + 1]; /* "keyadmin alice" */
 };
@@ -37,10 +38,36 @@ enum chv_err keyadmin_audit_mac(void *arg, uint32_t epoch, const uint8_t *messag
 /* Seals the audit trail at the end of a command that has the keystore open; a failure is a warning. */
 void keyadmin_seal(struct keyadmin_registry *reg, const struct keyadmin_server *server);
 
+/* Which epochs' credentials are of use. */
+enum { KEYADMIN_EPOCHS_MAX = 256 };
+struct keyadmin_epochs {
+    const struct chv_server_config *config; /* says which are served; NULL: all that did not end */
+    uint32_t compromised[KEYADMIN_EPOCHS_MAX], retired[KEYADMIN_EPOCHS_MAX]; /* by the registry */
+    size_t compromised_count, retired_count;
+};
+
+/* What configuration (or NULL) and registry say; may be asked again. */
+enum chv_err keyadmin_epochs_load(struct keyadmin_epochs *epochs, const struct chv_server_config *config,
+                                  struct keyadmin_registry *reg, struct chv_why *why) CHV_MUST_CHECK;
+/* NULL: credentials of the epoch are taken; else why they are not. */
+const char *keyadmin_epoch_lost(const struct keyadmin_epochs *epochs, uint32_t epoch);
+/*
+ * The epoch that a new credential is of: the newest one of use whose master is there, or, if `given`, *epoch, which has to
+ * be one.  `leaked`: no older one than that.  CHV_ERR_ARGUMENT, CHV_ERR_CONFIG.
+ */
+enum chv_err keyadmin_epoch_pick(const struct keyadmin_server *server, const struct keyadmin_epochs *epochs, bool given,
+                                 bool leaked, uint32_t *epoch, struct chv_why *why) CHV_MUST_CHECK;
+/* A client whose newest key, and the one that it uses, are of epochs that are of no use: it has to be provisioned anew. */
+bool keyadmin_client_stranded(const struct keyadmin_epochs *epochs, const struct chv_registry_client *client);
+/* How many of those there are, in all and among `epoch`'s that use it (as struct chv_registry_filter has it). */
+enum chv_err keyadmin_epoch_stranded(struct keyadmin_registry *reg, const struct keyadmin_epochs *epochs,
+                                     uint32_t epoch, uint64_t *stranded, struct chv_why *why) CHV_MUST_CHECK;
+
 /* What a client shall be given. */
 struct keyadmin_wish {
-    struct chv_credential credential; /* epoch: the newest; serial: 1 */
-    bool expires_relative;            /* counts from now: where it was fixed before, that stays */
+    struct chv_credential credential;     /* epoch: keyadmin_epoch_pick's; serial: 1 */
+    const struct keyadmin_epochs *epochs; /* who has a key of no other ones is given the next */
+    bool expires_relative;                /* counts from now: where it was fixed before, that stays */
     bool epoch_given, serial_given, scopes_given;
     bool has_identity; /* profiles key and key+psk: of a key that is known already */
     struct chv_identity identity;
@@ -58,7 +85,8 @@ struct keyadmin_grant {
 
 /*
  * Inside a transaction: registers the client, or numbers its next credential, in `wish->credential`, whose serial, epoch,
- * expiry and scopes are those that count afterwards.  The same wish again gives the same; CHV_ERR_EXISTS for another one
+ * expiry and scopes are those that count afterwards.  The same wish again gives the same, unless that is of an epoch that
+ * is of no use any more: then the next one; CHV_ERR_EXISTS for another one
  * of a client that is there, or for one that is suspended or revoked; CHV_ERR_NOT_FOUND for a reissue of one
  * that is not.
  */
@@ -101,7 +129,7 @@ struct keyadmin_epoch_record {
 /* Writes that to the registry, if there is one, and seals the audit trail if the keystore is open; a failure is a warning. */
 void keyadmin_epoch_record(const struct chv_cli_args *args, const struct keyadmin_server *server,
                            const struct keyadmin_epoch_record *record);
-/* A client as JSON. */
-json_t *keyadmin_client_json(const struct chv_registry_client *c);
+/* A client as JSON; `epochs` (or NULL) for whether it is stranded. */
+json_t *keyadmin_client_json(const struct chv_registry_client *c, const struct keyadmin_epochs *epochs);
 
 #endif

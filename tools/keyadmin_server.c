@@ -10,6 +10,7 @@
 
 #include "base/encode.h"
 #include "net/keycheck.h"
+#include "services/scopes.h"
 #include "tools/identity.h"
 #include "tools/times.h"
 
@@ -118,8 +119,6 @@ enum chv_err keyadmin_server_open(const struct chv_cli_args *args, struct keyadm
 enum chv_err keyadmin_server_open_for(const struct chv_cli_args *args, enum chv_keystore_mode mode,
                                       struct keyadmin_server *server, struct chv_why *why)
 {
-    uint32_t epochs[CHV_PROVISION_EPOCHS];
-    size_t count = 0;
     const struct chv_provision_store store = {
         .uri = server->uri, .secret = chv_secret_get, .secret_arg = &server->secret};
 
@@ -131,15 +130,16 @@ enum chv_err keyadmin_server_open_for(const struct chv_cli_args *args, enum chv_
         return err;
     err = chv_provision_open(&store, mode, &server->keystore, why);
     if (err == CHV_OK)
-        err = chv_provision_epochs(server->keystore, epochs, &count, why);
-    for (size_t i = 0; err == CHV_OK && server->config != NULL && i < count; i++)
-        err = chv_keycheck(server->keystore, epochs[i], server->config->checks, server->config->check_count, why);
+        err = chv_provision_epochs(server->keystore, server->epochs, &server->epoch_count, why);
+    for (size_t i = 0; err == CHV_OK && server->config != NULL && i < server->epoch_count; i++)
+        err =
+            chv_keycheck(server->keystore, server->epochs[i], server->config->checks, server->config->check_count, why);
     if (err == CHV_OK && server->config != NULL)
         memcpy(server->name, server->config->name, sizeof server->name);
     else if (err == CHV_OK)
         err = chv_provision_text(server->keystore, "server", server->name, sizeof server->name, why);
     if (err == CHV_OK)
-        server->latest = epochs[count - 1];
+        server->latest = server->epochs[server->epoch_count - 1];
     return err;
 }
 
@@ -188,11 +188,31 @@ enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const stru
 /* --- credentials ---------------------------------------------------------------------------------------------------
  */
 
+bool keyadmin_scope_known(const struct chv_server_config *config, const char *scope)
+{
+    for (size_t i = 0; config != NULL && i < config->files.share_count; i++)
+        if (strcmp(config->files.shares[i].scope, scope) == 0)
+            return true;
+    return chv_scope_known(scope);
+}
+
+/* It may be a slip of the hand, or a service of later on. */
+void keyadmin_warn_scope(const struct chv_server_config *config, const char *scope)
+{
+    if (!keyadmin_scope_known(config, scope))
+        (void)chv_cli_fail(
+            EX_OK,
+            "warning: no service knows the scope '%s': it grants nothing; there are %s and the scopes of "
+            "[share] sections",
+            scope, CHV_SCOPES_KNOWN);
+}
+
 /* The server refuses credentials that outlive its limit: better said now than found out by the client. */
 void keyadmin_warn(const struct keyadmin_server *server, const struct chv_credential *c, const char *address)
 {
-    bool served = server->config == NULL || server->config->epoch_count == 0;
     const char *port = strrchr(address, ':');
+    for (size_t i = 0; i < c->scope_count; i++)
+        keyadmin_warn_scope(server->config, c->scopes[i]);
     if (strncmp(address, "unix:", strlen("unix:")) != 0 && port != NULL && strcmp(port, ":0") == 0)
         (void)chv_cli_fail(
             EX_OK, "warning: the client cannot connect to %s, the server's port is not fixed: give --address", address);
@@ -211,12 +231,6 @@ void keyadmin_warn(const struct keyadmin_server *server, const struct chv_creden
             "warning: the server will refuse this credential: it lives longer than max-lifetime = %" PRIu64
             " days in %s",
             most / 86400, server->config_file);
-    for (size_t i = 0; i < server->config->epoch_count; i++)
-        served = served || server->config->epochs[i] == c->epoch;
-    if (!served)
-        (void)chv_cli_fail(EX_OK,
-                           "warning: the server will not know this client: epoch %" PRIu32 " is not in epochs of %s",
-                           c->epoch, server->config_file);
 }
 
 enum chv_err keyadmin_profile(const struct chv_cli_args *args, enum chv_profile *profile, struct chv_why *why)

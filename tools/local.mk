@@ -18,6 +18,7 @@ tools_libtools_la_SOURCES = \
 	tools/identity.h \
 	tools/provision.c \
 	tools/provision.h \
+	tools/provision_address.c \
 	tools/receipt.c \
 	tools/receipt.h \
 	tools/secret.c \
@@ -65,6 +66,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_client_state.c \
 	tools/keyadmin_derive.c \
 	tools/keyadmin_epoch.c \
+	tools/keyadmin_epoch_list.c \
 	tools/keyadmin_epoch_registry.c \
 	tools/keyadmin_grant.c \
 	tools/keyadmin_identity.c \

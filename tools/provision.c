@@ -13,7 +13,7 @@
 
 static const char provision_master[] = "master:";
 
-enum { PROVISION_LOCK_SECONDS = 10, PROVISION_PORT_DIGITS = 5, PROVISION_UNIX_MAX = 107 /* sun_path, unix(7) */ };
+enum { PROVISION_LOCK_SECONDS = 10 };
 
 enum chv_err chv_provision_open(const struct chv_provision_store *store, enum chv_keystore_mode mode,
                                 struct chv_keystore **ks, struct chv_why *why)
@@ -428,9 +428,14 @@ static enum chv_err provision_on_access(void *arg, const struct chv_key_info *in
     return CHV_OK;
 }
 
+static const char *provision_elsewhere(const char *name)
+{
+    return chv_token_uri_is(name) ? "choose another name by object=" : "choose another file";
+}
+
 /* That what is there is this client's and of this server: no key of another one is put beside it. */
 static enum chv_err provision_same(struct chv_keystore *client, const char *id, const char *server_name,
-                                   const char *name, struct chv_why *why)
+                                   const char *name, bool *any, struct chv_why *why)
 {
     struct provision_keys keys = {.count = 0};
     struct chv_credential c;
@@ -438,21 +443,22 @@ static enum chv_err provision_same(struct chv_keystore *client, const char *id, 
     enum chv_err err = chv_keystore_list(client, provision_on_access, &keys, why);
     if (err == CHV_OK && keys.master)
         return chv_fail(why, CHV_ERR_EXISTS, "%s: is a server's keystore", name);
+    *any = keys.count > 0;
     for (size_t i = 0; err == CHV_OK && i < keys.count; i++) {
         uint8_t bytes[CHV_CREDENTIAL_MAX];
         size_t len = sizeof bytes;
         err = chv_keystore_data_get(client, keys.credentials[i], bytes, &len, why);
         if (err == CHV_OK && (chv_credential_parse(bytes, len, &c, NULL) != CHV_OK || strcmp(c.id, id) != 0))
-            return chv_fail(why, CHV_ERR_EXISTS,
-                            "%s: holds the key of another client: choose another name by object=", name);
+            return chv_fail(why, CHV_ERR_EXISTS, "%s: holds the key of another client: %s", name,
+                            provision_elsewhere(name));
         if (err == CHV_ERR_NOT_FOUND)
             err = CHV_OK; /* it was cut off there */
     }
     if (err == CHV_OK)
         err = chv_provision_text(client, "server", server, sizeof server, why);
     if (err == CHV_OK && strcmp(server, server_name) != 0)
-        return chv_fail(why, CHV_ERR_EXISTS, "%s: holds a key for server '%s': choose another name by object=", name,
-                        server);
+        return chv_fail(why, CHV_ERR_EXISTS, "%s: holds a key for server '%s': %s", name, server,
+                        provision_elsewhere(name));
     return err == CHV_ERR_NOT_FOUND ? CHV_OK : err;
 }
 
@@ -474,12 +480,17 @@ static enum chv_err provision_complete_access(struct provision_made *made, const
 
 static enum chv_err provision_complete(struct provision_made *made, const struct provision_source *source,
                                        struct chv_provision *p, const char *server_name, const char *address,
-                                       struct chv_provision_identity *identity, const char *name, struct chv_why *why)
+                                       struct chv_provision_identity *identity, const char *name, bool add,
+                                       struct chv_why *why)
 {
-    const bool token = chv_token_uri_is(name), credential = p->credential.profile != CHV_PROFILE_KEY;
-    enum chv_err err = token ? provision_same(made->client, p->credential.id, server_name, name, why) : CHV_OK;
+    const bool credential = p->credential.profile != CHV_PROFILE_KEY;
+    bool any = false;
+    enum chv_err err = add ? provision_same(made->client, p->credential.id, server_name, name, &any, why) : CHV_OK;
     if (err == CHV_OK && identity != NULL && identity->generate) {
-        err = chv_identity_of(made->client, &identity->client, why);
+        err = chv_identity_of(made->client, &identity->client, NULL);
+        if (err == CHV_ERR_NOT_FOUND && add)
+            return chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and holds no identity key: give --identity KEY",
+                            name);
         if (err == CHV_OK && credential)
             err = chv_provision_bind(p, &identity->client, why);
         if (err == CHV_OK && credential)
@@ -487,12 +498,12 @@ static enum chv_err provision_complete(struct provision_made *made, const struct
     }
     if (err == CHV_OK && credential) {
         err = provision_compare_access(made->client, source, p, name, why);
-        if (token && (err == CHV_OK || err == CHV_ERR_NOT_FOUND))
+        if (add && (err == CHV_OK || err == CHV_ERR_NOT_FOUND))
             err = provision_complete_access(made, source, p, err == CHV_ERR_NOT_FOUND, why);
     }
-    if (err == CHV_OK && token)
+    if (err == CHV_OK && add)
         err = provision_put_server(made, p->credential.profile, server_name, address, identity, why);
-    if (err == CHV_OK && token)
+    if (err == CHV_OK && add)
         err = chv_keystore_commit(made->client, why);
     if (err == CHV_ERR_NOT_FOUND)
         err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and holds something else", name);
@@ -504,13 +515,39 @@ enum chv_err chv_provision_again(struct chv_keystore *server, struct chv_provisi
                                  const struct chv_provision_store *out, struct chv_why *why)
 {
     const struct provision_source source = {.server = server};
-    const enum chv_keystore_mode mode = chv_token_uri_is(out->uri) ? CHV_KEYSTORE_WRITE : CHV_KEYSTORE_READ;
+    const bool token = chv_token_uri_is(out->uri);
     struct provision_made made = {.client = NULL};
-    enum chv_err err = chv_provision_open(out, mode, &made.client, why);
+    enum chv_err err = chv_provision_open(out, token ? CHV_KEYSTORE_WRITE : CHV_KEYSTORE_READ, &made.client, why);
     if (err == CHV_OK)
-        err = provision_complete(&made, &source, p, server_name, address, identity, out->uri, why);
+        err = provision_complete(&made, &source, p, server_name, address, identity, out->uri, token, why);
     chv_keystore_close(made.client);
     return err;
+}
+
+enum chv_err chv_provision_reopen(const struct chv_provision_store *out, const char *id, const char *server_name,
+                                  struct chv_keystore **ks, struct chv_why *why)
+{
+    struct chv_keystore *there = NULL;
+    bool any = false;
+    enum chv_err err = chv_provision_open(out, CHV_KEYSTORE_WRITE, &there, why);
+    if (err == CHV_OK)
+        err = provision_same(there, id, server_name, out->uri, &any, why);
+    if (err == CHV_OK && !any)
+        err = chv_fail(why, CHV_ERR_EXISTS, "%s: is there already and holds no key of client '%s'", out->uri, id);
+    if (err == CHV_OK)
+        *ks = there;
+    else
+        chv_keystore_close(there);
+    return err;
+}
+
+enum chv_err chv_provision_beside(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
+                                  const char *address, struct chv_provision_identity *identity, struct chv_keystore *ks,
+                                  const char *name, bool add, struct chv_why *why)
+{
+    const struct provision_source source = {.server = server};
+    struct provision_made made = {.client = ks};
+    return provision_complete(&made, &source, p, server_name, address, identity, name, add, why);
 }
 
 enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN], const char *server_name,
@@ -524,7 +561,7 @@ enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_
     if (err == CHV_ERR_EXISTS && chv_token_uri_is(out->uri)) {
         err = chv_provision_open(out, CHV_KEYSTORE_WRITE, &made.client, why);
         if (err == CHV_OK)
-            err = provision_complete(&made, &source, p, server_name, address, NULL, out->uri, why);
+            err = provision_complete(&made, &source, p, server_name, address, NULL, out->uri, true, why);
         chv_keystore_close(made.client);
         return err;
     }
@@ -533,40 +570,4 @@ enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_
     if (err == CHV_OK)
         err = provision_put_server(&made, p->credential.profile, server_name, address, NULL, why);
     return provision_end(&made, err, why);
-}
-
-/* --- addresses -----------------------------------------------------------------------------------------------------
- */
-
-static bool provision_port_valid(const char *port)
-{
-    size_t n = strspn(port, "0123456789");
-    return n > 0 && n <= PROVISION_PORT_DIGITS && port[n] == 0 && strtoul(port, NULL, 10) <= UINT16_MAX;
-}
-
-static bool provision_address_valid(const char *address)
-{
-    static const char unix_prefix[] = "unix:/";
-    size_t len = strlen(address);
-    const char *colon = strrchr(address, ':');
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)address[i] <= ' ' || address[i] == 0x7f)
-            return false;
-    if (len > CHV_ADDRESS_MAX)
-        return false;
-    if (strncmp(address, unix_prefix, sizeof unix_prefix - 1) == 0)
-        return len >= sizeof unix_prefix && len - strlen("unix:") <= PROVISION_UNIX_MAX;
-    if (colon == NULL || colon == address || !provision_port_valid(colon + 1))
-        return false;
-    if (address[0] == '[')
-        return colon[-1] == ']' && colon - address > 2;
-    return memchr(address, ':', (size_t)(colon - address)) == NULL;
-}
-
-enum chv_err chv_provision_address(const char *address, struct chv_why *why)
-{
-    if (!provision_address_valid(address))
-        return chv_fail(why, CHV_ERR_ARGUMENT, "bad address '%.80s': write HOST:PORT, [IPv6]:PORT or unix:/PATH",
-                        address);
-    return CHV_OK;
 }

@@ -115,6 +115,20 @@ enum chv_err chv_provision_again(struct chv_keystore *server, struct chv_provisi
                                  const char *address, struct chv_provision_identity *identity,
                                  const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 
+/*
+ * Opens a client's keystore that is there for changes.  CHV_ERR_EXISTS if it holds anything else than keys of that client
+ * for that server.
+ */
+enum chv_err chv_provision_reopen(const struct chv_provision_store *out, const char *id, const char *server_name,
+                                  struct chv_keystore **ks, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * chv_provision_again in a keystore that is open; `name` is for errors.  `add`: a key that it does not hold yet is put beside
+ * the others, all in one step with what else has changed; else CHV_ERR_EXISTS.
+ */
+enum chv_err chv_provision_beside(struct chv_keystore *server, struct chv_provision *p, const char *server_name,
+                                  const char *address, struct chv_provision_identity *identity, struct chv_keystore *ks,
+                                  const char *name, bool add, struct chv_why *why) CHV_MUST_CHECK;
+
 /* "HOST:PORT", "[V6]:PORT" or "unix:/PATH", and short enough: form only, nothing is looked up.  CHV_ERR_ARGUMENT. */
 enum chv_err chv_provision_address(const char *address, struct chv_why *why) CHV_MUST_CHECK;
 

@@ -215,8 +215,14 @@ def test_client_add_warns_of_what_will_not_work():
             chv.check_in("lives longer than max-lifetime = 90 days", warned(expires, "--expires", expires), "lifetime")
         site.configure(max_lifetime="0")
         chv.check_equal(warned("c", "--address", "localhost:7040", "--expires", "never"), b"", "no limit")
+        chv.check_in("warning: no service knows the scope 'file:ro'", warned("d", "--address", "localhost:7040", "--scope",
+                                                                           "file:ro", "--scope", "files:rw"), "a slip")
+        chv.check_equal(warned("e", "--address", "localhost:7040", "--scope", "tunnel:ssh", "--scope", "push"), b"", "known")
         site.configure(epochs="2")
-        chv.check_in("epoch 1 is not in epochs", warned("d", "--address", "localhost:7040"), "epoch")
+        done = chv.run("keyadmin", "client", "add", "cam1", "-c", site.config, "--passphrase-file", site.passphrase_file,
+                       "--client-passphrase-file", site.passphrase_file, "--out", site.path("f"), code=CONFIG)
+        chv.check_in("epoch 1: it is not in epochs", done.stderr, "epoch")
+        chv.check(not os.path.exists(site.path("f")), "a key of an epoch that is not served was issued")
 
 
 def test_client_add_refuses():
