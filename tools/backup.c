@@ -288,6 +288,23 @@ void chv_backup_unmake(struct chv_backup *backup)
         (void)unlink(backup->file);
 }
 
+/* A data item that says that there are backups: later masters are to be in one, too. */
+static const char backup_mark[] = "backup";
+
+bool chv_backup_was_made(struct chv_keystore *ks)
+{
+    uint8_t there[CHV_KEYSTORE_DATA_MAX];
+    size_t len = sizeof there;
+    return chv_keystore_data_get(ks, backup_mark, there, &len, NULL) == CHV_OK;
+}
+
+static void backup_put_mark(struct chv_keystore *ks)
+{
+    static const uint8_t yes[] = {'y', 'e', 's'};
+    enum chv_err err = chv_backup_was_made(ks) ? CHV_OK : chv_keystore_data_put(ks, backup_mark, yes, sizeof yes, NULL);
+    (void)err; /* without it there is no warning later on */
+}
+
 enum chv_err chv_backup_import(const struct chv_backup *backup, struct chv_keystore *ks, struct chv_why *why)
 {
     char label[CHV_LABEL_MAX + 1];
@@ -302,6 +319,8 @@ enum chv_err chv_backup_import(const struct chv_backup *backup, struct chv_keyst
     if (err != CHV_OK) {
         enum chv_err gone = chv_keystore_remove(ks, label, NULL);
         (void)gone; /* the first failure is what is told */
+        return err;
     }
-    return err;
+    backup_put_mark(ks);
+    return CHV_OK;
 }

@@ -54,6 +54,8 @@ void chv_backup_label(const struct chv_backup *backup, char label[CHV_LABEL_MAX 
  */
 enum chv_err chv_backup_import(const struct chv_backup *backup, struct chv_keystore *ks,
                                struct chv_why *why) CHV_MUST_CHECK;
+/* Whether masters of that keystore were backed up when they were made or came out of a backup. */
+bool chv_backup_was_made(struct chv_keystore *ks);
 /* "backup", "backup_certificate", "backup_fingerprint" of one that was made, for chv_cli_print. */
 void chv_backup_describe(const struct chv_backup *backup, json_t *object);
 

@@ -15,6 +15,7 @@ enum { RECEIPT_NEW = 1 << 28, RECEIPT_KEY = 1 << 29, RECEIPT_VERIFY = 1 << 30 };
 #define PUSH_CANCEL (UINT64_C(1) << 32)
 #define PUSH (UINT64_C(1) << 33)
 #define REGISTRY_NEW (UINT64_C(1) << 34)
+#define SET_KEY (UINT64_C(1) << 35)
 #define PUSHES (PUSH_STATUS | PUSH_CANCEL | PUSH)
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
@@ -42,7 +43,7 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "\n"
      "Examples:\n"
      "  keyadmin init --name gate.example --listen 0.0.0.0:7040 --address gate.example:7040\n"
-     "  keyadmin init --dir /etc/chaveiro --passphrase-file server.pass\n"
+     "  keyadmin init --dir " SYSCONFDIR "/chaveiro --passphrase-file server.pass\n"
      "  keyadmin init --keystore pkcs11:token=chaveiro\n"
      "  keyadmin init --keystore pkcs11:token=chaveiro --backup-to recovery.pem --backup-out /media/usb/gate.cms\n"
      "  keyadmin init --keystore 'pkcs11:token=hsm1' --module /usr/lib/vendor/p11.so --pin-file /etc/hsm.pin\n",
@@ -62,7 +63,10 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "\n"
      "--from makes a whole batch from a list, with one passphrase or for one certificate (--recipient), in\n"
      "one file out of which 'bundle unpack' takes each client's keystore.  The list: a header line\n"
-     "id,scopes,expires and a line for each client, its scopes separated by spaces.\n"
+     "id,scopes,expires,profile,identity (or its beginning) and a line for each client, its scopes separated by\n"
+     "spaces.  Clients of profile key+psk have their public key, or its PEM file, under identity.\n"
+     "\n"
+     "A client whose only key is of an epoch that is not served any more is given the next one.\n"
      "\n"
      "Examples:\n"
      "  keyadmin client add --from cameras.csv --out cameras.bundle\n"
@@ -84,7 +88,7 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "\n"
      "Example:\n"
      "  keyadmin check server.keys\n"
-     "  keyadmin check 'pkcs11:token=chaveiro?pin-source=file:/etc/chaveiro/chaveiro.pin'\n",
+     "  keyadmin check 'pkcs11:token=chaveiro?pin-source=file:" SYSCONFDIR "/chaveiro/chaveiro.pin'\n",
      1, 1, keyadmin_check},
     {"derive", "--explain ID", "show how a client's access key comes about",
      "Prints every input of the derivation but the master secret: the credential's fields and bytes, the\n"
@@ -112,7 +116,7 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "backend, speed, and what it all means here.  The token holds afterwards what it held before.\n"
      "\n"
      "Example:\n"
-     "  keyadmin token check 'pkcs11:token=chaveiro?pin-source=file:/etc/chaveiro/chaveiro.pin'\n",
+     "  keyadmin token check 'pkcs11:token=chaveiro?pin-source=file:" SYSCONFDIR "/chaveiro/chaveiro.pin'\n",
      1, 1, keyadmin_token_check},
     {"identity new", "{--out FILE | --to URI | --server}", "make a static Diffie-Hellman key pair",
      "For profiles key and key+psk.  --out makes FILE (PKCS #8, mode 0600, with a passphrase only if\n"
@@ -155,6 +159,9 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "configuration, whose comments and other lines stay.  After a reload (SIGHUP) the server hands clients\n"
      "of older epochs their new key when they come; the old one works until its epoch is retired.  One that\n"
      "was cut off half-way is taken up again.  With --keystore the lines to write are printed instead.\n"
+     "\n"
+     "--backup-to: as 'init' does, the master is made in this program's memory, encrypted to that certificate\n"
+     "(RSA or EC) in master-N.cms or --backup-out, and imported.  Without it the new master is in no backup.\n"
      "\n"
      "--compromised: an old master leaked.  All older epochs leave 'epochs' at once and nobody is handed a\n"
      "key: whoever has the master could take it.  Every client is provisioned anew.\n"
@@ -331,6 +338,13 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "  keyadmin registry new -c chaveirod.conf\n"
      "  keyadmin registry new --registry 'postgresql://keys@db.example/chaveiro?sslmode=verify-full'\n",
      0, 0, keyadmin_registry_new},
+    {"client set-key", "ID --identity KEY", "give a client of profile key another public key",
+     "At once: sessions with the old key are cut, and only the new one is let in.  KEY is a PEM file, or\n"
+     "x25519 BASE64.  A key that stands in the file of allowed-keys is changed there.\n"
+     "\n"
+     "Example:\n"
+     "  keyadmin client set-key cam4 --identity cam4.new.pub\n",
+     1, 1, keyadmin_client_set_key},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
@@ -342,7 +356,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES | REGISTRY_NEW, false},
+     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES | REGISTRY_NEW | SET_KEY, false},
     {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
      false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
@@ -373,7 +387,7 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"identity", 0, "KEY",
      "the client's public identity key: a PEM file, or x25519 BASE64\n(default: a key pair is made in the client's "
      "keystore)",
-     ADD | DERIVE | REISSUE, false},
+     ADD | DERIVE | REISSUE | SET_KEY, false},
     {"server", 0, NULL, "into the keystore of the server that -c or --keystore names", ID_NEW, false},
     {"curve", 0, "NAME", "of an identity key: x25519 (default) or p256", INIT | ID_NEW, false},
     {"pem", 0, NULL, "print the public key as PEM text instead", ID_SHOW, false},
@@ -407,7 +421,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      INIT | GIVEN | UNPACK | RESTORE, false},
     {"registry", 0, "URI",
      "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)",
-     REGISTRY | PUSH | REGISTRY_NEW, false},
+     REGISTRY | PUSH | REGISTRY_NEW | SET_KEY, false},
     {"status", 0, "STATUS", "only those that are active, suspended, revoked or removed; all", LIST, false},
     {"expiring", 0, "WHEN", "only those that expire by then: 30d, 2027-01-31", LIST, false},
     {"stranded", 0, NULL, "only those that have no key of an epoch that is served", LIST, false},
@@ -427,8 +441,9 @@ static const struct chv_cli keyadmin_cli = {
             "  chaveiro -k cam1.key send 'ola'\n"
             "\n"
             "Exit codes: 0 done, 64 usage, 65 keystore damaged, 66 a file, token or passphrase is missing,\n"
-            "69 token not available, 73 it is there already, 74 input or output, 75 in use, 77 wrong passphrase\n"
-            "or PIN, 78 configuration.\n"
+            "69 token or registry not available, 70 not possible as things are, or a wrong answer of a token,\n"
+            "71 out of memory, 73 it is there already, 74 input or output, 75 in use, 76 a list or a row of the\n"
+            "registry is malformed, 77 wrong passphrase or PIN, 78 configuration.\n"
             "'keyadmin COMMAND --help' says more about a command.\n",
     .commands = keyadmin_commands,
     .command_count = sizeof keyadmin_commands / sizeof keyadmin_commands[0],

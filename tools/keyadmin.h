@@ -23,6 +23,7 @@ int keyadmin_client_suspend(const struct chv_cli_args *args);
 int keyadmin_client_resume(const struct chv_cli_args *args);
 int keyadmin_client_remove(const struct chv_cli_args *args);
 int keyadmin_client_set_scopes(const struct chv_cli_args *args);
+int keyadmin_client_set_key(const struct chv_cli_args *args);
 int keyadmin_audit_list(const struct chv_cli_args *args);
 int keyadmin_audit_verify(const struct chv_cli_args *args);
 int keyadmin_audit_seal(const struct chv_cli_args *args);

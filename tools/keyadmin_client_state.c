@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "tools/identity.h"
+
 /* A change of one client's row; *changed: there is something to write. */
 struct state_change {
     const struct chv_cli_args *args;
@@ -104,6 +106,32 @@ static enum chv_err state_scopes(struct state_change *change, struct chv_why *wh
     return CHV_OK;
 }
 
+/* Profile key: another key pair in the place of the one that it had, whose sessions end. */
+static enum chv_err state_key(struct state_change *change, struct chv_why *why)
+{
+    struct chv_registry_client *c = &change->client;
+    struct chv_identity identity = {.curve = CHV_CURVE_25519};
+    const char *given = chv_cli_value(change->args, "identity");
+    if (given == NULL)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "which key? Give --identity KEY, a public key");
+    if (c->profile != CHV_PROFILE_KEY)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "client '%s' is of profile %s: %s", c->id, chv_profile_name(c->profile),
+                        c->profile == CHV_PROFILE_PSK
+                            ? "it has no identity key"
+                            : "its credential is bound to its key, 'client reissue --identity KEY' makes another");
+    enum chv_err err = chv_identity_public(given, &identity, why);
+    if (err != CHV_OK)
+        return err;
+    if (identity.curve != c->identity_curve)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--identity: the key is of kind %s, the server's is %s",
+                        chv_identity_curve_name(identity.curve), chv_identity_curve_name(c->identity_curve));
+    const size_t len = chv_dh_public_len(identity.curve);
+    change->changed = memcmp(c->identity, identity.public_key, len) != 0;
+    memset(c->identity, 0, sizeof c->identity);
+    memcpy(c->identity, identity.public_key, len);
+    return CHV_OK;
+}
+
 /* --- what they share -----------------------------------------------------------------------------------------------
  */
 
@@ -117,6 +145,13 @@ static json_t *state_details(const struct state_change *change)
     if (strcmp(change->action, "set-scopes") == 0)
         (void)json_object_set_new(details, "scopes", json_incref(scopes));
     json_decref(scopes);
+    if (strcmp(change->action, "set-key") == 0) {
+        struct chv_identity identity = {.curve = change->client.identity_curve};
+        char fingerprint[CHV_FINGERPRINT_MAX];
+        memcpy(identity.public_key, change->client.identity, sizeof identity.public_key);
+        if (chv_identity_fingerprint(&identity, fingerprint, NULL) == CHV_OK)
+            (void)json_object_set_new(details, "identity", json_string(fingerprint));
+    }
     return details;
 }
 
@@ -154,9 +189,11 @@ static enum chv_err state_in_file(const struct keyadmin_registry *reg, struct st
                                                                    : CHV_CLIENT_ACTIVE;
     if (path == NULL)
         return chv_fail(why, CHV_ERR_CONFIG, "there is no registry: give --config or --registry");
-    if (apply == state_remove || apply == state_scopes)
+    if (apply == state_remove || apply == state_scopes || apply == state_key)
         return chv_fail(why, CHV_ERR_UNSUPPORTED, "there is no registry, only %s of who is denied: %s", path,
-                        apply == state_remove ? "revoke the client" : "'scopes=' in a line there narrows a client");
+                        apply == state_remove   ? "revoke the client"
+                        : apply == state_scopes ? "'scopes=' in a line there narrows a client"
+                                                : "the client's key is a line of allowed-keys");
     enum chv_err err =
         chv_registry_revoked_set(path, change->args->operands[0], status, change->reason, &change->changed, why);
     (void)snprintf(change->client.id, sizeof change->client.id, "%s", change->args->operands[0]);
@@ -225,6 +262,11 @@ int keyadmin_client_resume(const struct chv_cli_args *args)
 int keyadmin_client_remove(const struct chv_cli_args *args)
 {
     return state_run(args, "remove", state_remove, NULL);
+}
+
+int keyadmin_client_set_key(const struct chv_cli_args *args)
+{
+    return state_run(args, "set-key", state_key, NULL);
 }
 
 /* The credential is bound to its scopes: more of them are another credential. */

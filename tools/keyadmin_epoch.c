@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/encode.h"
 #include "base/memory.h"
@@ -175,6 +176,30 @@ static void epoch_plan_new(struct epoch_new *e)
     epoch_plan_end(&e->plan, config);
 }
 
+/* Whether earlier masters were backed up: by the keystore, or by a backup that lies where init puts it. */
+static bool epoch_backed_up(const struct epoch_new *e)
+{
+    char file[PATH_MAX];
+    const char *slash = e->server.config_file != NULL ? strrchr(e->server.config_file, '/') : NULL;
+    const int folder = slash != NULL ? (int)(slash - e->server.config_file) + 1 : 0;
+    bool found = chv_backup_was_made(e->server.keystore);
+    for (size_t i = 0; i < e->server.epoch_count && !found; i++)
+        found = snprintf(file, sizeof file, "%.*smaster-%" PRIu32 ".cms", folder,
+                         folder > 0 ? e->server.config_file : "", e->server.epochs[i]) < PATH_MAX &&
+                access(file, F_OK) == 0;
+    return found;
+}
+
+static void epoch_warn_backup(const struct epoch_new *e)
+{
+    if (e->backup == NULL && !e->there && epoch_backed_up(e))
+        (void)chv_cli_fail(
+            EX_OK,
+            "warning: the master of epoch %" PRIu32
+            " is in no backup, as earlier ones are: 'keyadmin epoch new --backup-to CERT' makes one that is",
+            e->epoch);
+}
+
 static void epoch_print_new(const struct chv_cli_args *args, const struct epoch_new *e, bool written)
 {
     const struct chv_server_config *config = e->server.config;
@@ -252,6 +277,7 @@ int keyadmin_epoch_new(const struct chv_cli_args *args)
         written = e->server.config != NULL && edited == CHV_OK;
         if (written && !first)
             epoch_record_new(args, e);
+        epoch_warn_backup(e);
         epoch_print_new(args, e, written);
         if (edited != CHV_OK)
             code = chv_cli_error(edited, &why, "epoch %" PRIu32 " is made, but not in the configuration", e->epoch);

@@ -90,7 +90,7 @@ static void provision_remove(struct chv_keystore *ks, const char *const *labels,
 
 void chv_provision_unmake(struct chv_keystore *ks)
 {
-    static const char *const labels[] = {"master:1", "identity", "server", "address"};
+    static const char *const labels[] = {"master:1", "identity", "server", "address", "backup"};
     provision_remove(ks, labels, sizeof labels / sizeof labels[0]);
 }
 

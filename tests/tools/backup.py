@@ -209,6 +209,33 @@ def test_a_full_disk_leaves_nothing():
         chv.check_equal(sorted(os.listdir(site.folder)), before, "files")
 
 
+def test_the_next_epochs_master():
+    """epoch new --backup-to is as init's; without it, where earlier masters are in a backup, it is said."""
+    with BackedUp() as site:
+        site.init()
+        words = ["epoch", "new", "-c", site.config, "--passphrase-file", site.passphrase_file]
+        second = site.path("second.cms")
+        done = chv.run("keyadmin", *words, "--backup-to", site.recipient.certificate, "--backup-out", second)
+        chv.check_equal((done.stderr, b"backup certificate: CN = Recovery" in done.stdout), (b"", True), "what is said")
+        chv.check_equal(site.recipient.opens(second), contents(site.master("master:2"), epoch=2), "backup")
+        done = chv.run("keyadmin", *words)
+        chv.check_in("warning: the master of epoch 3 is in no backup", done.stderr, "the third")
+        chv.check_in("epoch new --backup-to", done.stderr, "what to do")
+        chv.check_equal(done.stderr.count(b"\n"), 1, "one line")
+        chv.run("keyadmin", "restore", "--from", second, "--key", site.recipient.key, "--keystore", site.path("again.keys"),
+                "--passphrase-file", site.passphrase_file, "--scrypt-cost", chv.SCRYPT_COST)
+        site.keys = site.path("again.keys")
+        again = site.master("master:2")
+        site.keys = os.path.join(site.store, "server.keys")
+        chv.check_equal(again, site.master("master:2"), "restored")
+    with chv.Site("gate") as site:
+        site.init()
+        words = ["epoch", "new", "-c", site.config, "--passphrase-file", site.passphrase_file]
+        chv.check_equal(chv.run("keyadmin", *words).stderr, b"", "no backup was ever made")
+        chv.write(os.path.join(site.store, "master-1.cms"), "one that was")
+        chv.check_in("epoch 3 is in no backup", chv.run("keyadmin", *words).stderr, "one that lies there")
+
+
 # --- restoring ----------------------------------------------------------------------------------------------------------
 
 
@@ -278,7 +305,7 @@ def test_restore_without_a_configuration():
         chv.check_in(f"key-check = 1:{store.key_check(site.master(), 16)}", done.stdout, "what to write down")
         opened = store.Store(new, store.passphrase_of(site.passphrase_file))
         chv.check_equal(opened.keys, {"master:1": site.master()}, "keys")
-        chv.check_equal(opened.data, {"server": b"gate", "address": b"gate.example:7040"}, "data")
+        chv.check_equal(opened.data, {"server": b"gate", "address": b"gate.example:7040", "backup": b"yes"}, "data")
         shown = json.loads(site.restore("--json", where=["--keystore", site.path("json.keys")]).stdout)
         chv.check_equal((shown["server"], shown["epoch"], shown["key_check"]),
                         ("gate", 1, store.key_check(site.master(), 16)), "JSON")

@@ -118,7 +118,8 @@ def test_without_a_registry():
 
 
 def test_lists_that_are_wrong_make_nothing():
-    cases = [(PROTOCOL, "list.csv:1: the first line", "id;scopes\na"),
+    cases = [(PROTOCOL, "list.csv: is empty: its first line is to be the header, id,scopes,expires", ""),
+             (PROTOCOL, "list.csv:1: the first line", "id;scopes\na"),
              (PROTOCOL, "list.csv:1: the first line", "client,scopes\na,message"),
              (PROTOCOL, "list.csv:3: there are too many", "id,scopes,expires\na,message,90d\nb,message,90d,psk,x"),
              (PROTOCOL, "list.csv:2: a quote", 'id,scopes\n"a,message'),

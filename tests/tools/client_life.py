@@ -223,8 +223,24 @@ def test_profiles_with_identity_keys():
                         "profile key is widened by the registry")
         again = fleet.reissue("cam1", "new.key", "--identity", fleet.path("dev.pub"))
         chv.check_equal((again["serial"], again["bound_to"]), (2, bound["bound_to"]), "reissue of key+psk")
-        fleet.fails(USAGE, "identity key and no credential", "client", "reissue", "cam4", *fleet.made(), "--out",
-                    fleet.path("no"))
+        fleet.fails(USAGE, "no credential: 'client set-key cam4 --identity KEY'", "client", "reissue", "cam4", *fleet.made(),
+                    "--out", fleet.path("no"))
+        # another key of profile key; not of the others, nor one that is somebody else's
+        chv.run("keyadmin", "identity", "new", "--out", fleet.path("new"))
+        chv.run("keyadmin", "identity", "new", "--curve", "p256", "--out", fleet.path("p256"))
+        changed = fleet.json("client", "set-key", "cam4", *fleet.config(), "--identity", fleet.path("new.pub"))
+        chv.check_equal((changed["changed"], changed["identity"] != key["identity"]), (True, True), "changed")
+        chv.check_equal(fleet.show("cam4")["identity"], changed["identity"], "in the registry")
+        chv.check_equal(fleet.json("client", "set-key", "cam4", *fleet.config(), "--identity", fleet.path("new.pub"))["changed"],
+                        False, "again")
+        chv.check_in(changed["identity"], fleet.audit("--id", "cam4")[-1]["details"]["identity"], "audit trail")
+        fleet.add("cam5")
+        for code, text, client, extra in ((USAGE, "Give --identity", "cam4", []),
+                                          (USAGE, "client reissue --identity", "cam1", ["--identity", fleet.path("new.pub")]),
+                                          (USAGE, "it has no identity key", "cam5", ["--identity", fleet.path("new.pub")]),
+                                          (USAGE, "of kind", "cam4", ["--identity", fleet.path("p256.pub")]),
+                                          (CANTCREAT, "belongs to another client", "cam4", ["--identity", fleet.path("dev.pub")])):
+            fleet.fails(code, text, "client", "set-key", client, *fleet.config(), *extra)
 
 
 def test_without_a_registry():
@@ -247,7 +263,8 @@ def test_without_a_registry():
         fleet.state("resume", "cam2")
         chv.check_equal(chv.read(denied).decode(), before, "resumed")
         fleet.fails(70, "is revoked", "client", "resume", "cam1", *fleet.config())
-        for words in (["client", "remove", "cam1"], ["client", "set-scopes", "cam1", "message"]):
+        for words in (["client", "remove", "cam1"], ["client", "set-scopes", "cam1", "message"],
+                      ["client", "set-key", "cam1", "--identity", "x"]):
             fleet.fails(CONFIG, "no registry", *words, *fleet.config())
         fleet.fails(CONFIG, "no registry", "client", "reissue", "cam1", *fleet.made(), "--out", fleet.path("no"))
         fleet.fails(CONFIG, "no audit trail", "audit", "list", *fleet.config())

@@ -11,7 +11,7 @@ COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["
                          ["token", "list"], ["token", "init"], ["token", "check"], ["identity", "new"],
                          ["identity", "show"], ["identity", "fingerprint"], ["restore"], ["client", "list"],
                          ["client", "reissue"], ["client", "revoke"], ["client", "suspend"], ["client", "resume"],
-                         ["client", "remove"], ["client", "set-scopes"], ["audit", "list"], ["audit", "verify"],
+                         ["client", "remove"], ["client", "set-scopes"], ["client", "set-key"], ["audit", "list"], ["audit", "verify"],
                          ["audit", "seal"], ["receipt", "new-key"],
                          ["receipt", "public-key"], ["receipt", "verify"], ["bundle", "unpack"], ["bundle", "list"], ["epoch", "new"], ["epoch", "list"], ["epoch", "status"],
                          ["epoch", "retire"], ["push", "status"], ["push", "cancel"], ["push"], ["registry", "new"]],
@@ -26,7 +26,28 @@ def options_of(name, command):
 
 
 def page(name):
-    return os.path.join(chv.TOP_SRCDIR, "doc", f"{name}.{SECTIONS.get(name, 1)}")
+    """As it is installed: made, if it has something to fill in."""
+    made = os.path.join(chv.TOP_BUILDDIR, "doc", "man", f"{name}.{SECTIONS.get(name, 1)}")
+    return made if os.path.exists(made) else os.path.join(chv.TOP_SRCDIR, "doc", f"{name}.{SECTIONS.get(name, 1)}")
+
+
+def test_the_default_folder_is_the_configured_one():
+    told = chv.run("keyadmin", "--help").stdout.decode() + chv.run("keyadmin", "client", "add", "--help").stdout.decode()
+    file = re.search(r"then (/\S+/chaveiro)/chaveirod.conf\)", told)[1]
+    text = chv.read(page("keyadmin")).decode()
+    chv.check_in(f".Pa {file} .", text, "keyadmin(1)")
+    chv.check_not_in("@sysconfdir", text, "keyadmin(1): something is left to fill in")
+    for command in COMMANDS["keyadmin"]:
+        told = chv.run("keyadmin", *command, "--help").stdout.decode()
+        chv.check_not_in("/etc/chaveiro", told.replace(file, ""), f"help of {command}")
+
+
+def test_exit_codes_are_told():
+    codes = {"64", "65", "66", "69", "70", "71", "73", "74", "75", "76", "77", "78"}  # chv_cli_exit_code
+    text = chv.read(page("keyadmin")).decode().partition(".Sh EXIT STATUS")[2].partition(".Sh")[0]
+    chv.check_equal(set(re.findall(r"\b([67]\d)\b", text)), codes, "keyadmin(1)")
+    text = chv.run("keyadmin", "--help").stdout.decode().partition("Exit codes:")[2]
+    chv.check_equal(set(re.findall(r"\b([67]\d)\b", text)), codes, "keyadmin --help")
 
 
 def complete(name, *words):

@@ -141,6 +141,18 @@ def test_a_client_is_known_by_its_key_in_the_registry():
         done = chv.run("chaveiro", "--identity", stranger, "--server-key", os.path.join(fleet.site.store, "server.pub"),
                        "--server", fleet.site.address, "send", "ola", code=NOPERM)
         chv.check_in("403", done.stderr, "a key that nobody knows")
+        # another key in the place of its own: what was open with the old one ends, and it is not let in any more
+        new, live = fleet.path("new"), fleet.chat("cam1")
+        chv.run("keyadmin", "identity", "new", "--out", new)
+        old = chv.run("keyadmin", "identity", "show", fleet.path("cam1.key"), "cam1", "--passphrase-file",
+                      fleet.passphrase).stdout.split()[:2]
+        fleet.json("client", "set-key", "cam1", *fleet.config(), "--identity", new + ".pub")
+        live.wait(NOPERM)
+        chv.check_in("403", fleet.send("cam1", code=NOPERM).stderr, "the old key")
+        chv.run("chaveiro", "--identity", new, "--server-key", os.path.join(fleet.site.store, "server.pub"), "--server",
+                fleet.site.address, "send", "ola")
+        fleet.json("client", "set-key", "cam1", *fleet.config(), "--identity", b" ".join(old).decode())
+        until(lambda: fleet.send("cam1", code=None).code == 0, "the key that it has again")
         live, other = fleet.chat("cam1"), fleet.chat("cam2")
         fleet.state("revoke", "cam1", "--reason", "stolen")
         fleet.cut(live, "client is revoked: stolen")
