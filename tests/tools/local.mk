@@ -61,6 +61,7 @@ tools_test_scripts = \
 	tests/tools/files_server.py \
 	tests/tools/duplicates.py \
 	tests/tools/push.py \
+	tests/tools/push_killed.py \
 	tests/tools/identity_keys.py \
 	tests/tools/identity_site.py \
 	tests/tools/keyadmin.py \
@@ -99,4 +100,4 @@ tools_test_scripts += \
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/pushes.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
