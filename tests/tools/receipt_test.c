@@ -118,6 +118,11 @@ static void test_taken(void)
     CU_ASSERT_EQUAL(sealed.signature_len, answer.signature_len);
     CU_ASSERT_EQUAL(chv_receipt_open(&sealed, &key, &receipt, &why), CHV_OK);
     CU_ASSERT_STRING_EQUAL(receipt.client, "cam1");
+    struct chv_identity none = key;
+    none.public_key[1] ^= 1; /* no point of the curve */
+    CU_ASSERT_EQUAL(chv_receipt_open(&sealed, &none, &receipt, &why), CHV_ERR_CRYPTO);
+    none.curve = CHV_CURVE_25519;
+    CU_ASSERT_EQUAL(chv_receipt_open(&sealed, &none, &receipt, &why), CHV_ERR_ARGUMENT);
     /* Once more: it is there. */
     CU_ASSERT_EQUAL(take(), EX_CANTCREAT);
     CU_ASSERT_EQUAL(chv_receipt_absent(name, &why), CHV_ERR_EXISTS);

@@ -2,6 +2,7 @@
 """Signed receipts of stored files from end to end: made, checked by us and by openssl(1), refused when anything of them is
 changed; and what happens when none can be made."""
 import calendar
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import time
 
 import chv
-import files
+import filesite as files
 import softhsm
 
 USAGE, DATAERR, NOINPUT, UNAVAILABLE, CANTCREAT, PROTOCOL, CONFIG = 64, 65, 66, 69, 73, 76, 78
@@ -213,6 +214,67 @@ def test_many_on_one_connection():
             raw.close()
 
 
+def test_of_the_whole_file_however_it_came():
+    """Resumed, of a size that nobody announced, in a shared folder, behind puts that are stored in one go."""
+    with ReceiptSite() as site:
+        site.init(start=False)
+        os.mkdir(site.path("plans"))
+        with open(site.config, "a", encoding="ascii") as config:
+            config.write(f'[share "plans"]\npath = {site.path("plans")}\naccess = rw\n')
+        site.start()
+        whole = hashlib.sha256(b"0123456789").digest()
+
+        def check(raw, number, path, size, digest):
+            told = raw.check_answer(number, 200, path)
+            chv.check_in(f"\nclient: cam1\npath: {path}\nsize: {size}\nsha256: {digest.hex()}\ntime: ", told["receipt"],
+                         "the receipt")
+
+        with files.Raw(site) as raw:
+            raw.ask(1, "put", "f", size=10, mode=0o644, mtime=0, resume=True, receipt=True)
+            raw.send_record(DATA, b"0123")
+            files.wait_until("the part is there",
+                             lambda: [n for n in site.parts() if os.path.getsize(site.home(n)) == 4])
+            part = site.home(site.parts()[0])
+        net = chv.process_named(site.server.pid, "chv-net")
+        files.wait_until("nobody writes it", lambda: part not in open_files(net))
+        with files.Raw(site) as raw:
+            raw.ask(1, "put", "f", size=10, mode=0o644, mtime=0, resume=True, receipt=True, offset=4,
+                    sha256=hashlib.sha256(b"0123").digest())
+            raw.check_answer(1, 100)
+            raw.send_record(DATA, b"456789")
+            raw.send_record(END, whole)
+            check(raw, 1, "f", 10, whole)
+            raw.ask(2, "put", "g", mode=0o644, mtime=0, receipt=True)
+            raw.check_answer(2, 100)
+            for piece in (b"01234", b"56789"):
+                raw.send_record(DATA, piece)
+            raw.send_record(END, whole)
+            check(raw, 2, "g", 10, whole)
+            raw.ask(3, "put", "@plans/h", size=10, mode=0o644, mtime=0, receipt=True)
+            raw.send_record(DATA, b"0123456789")
+            raw.send_record(END, whole)
+            check(raw, 3, "@plans/h", 10, whole)
+            raw.close()
+        chv.check_equal([chv.read(name) for name in (site.home("f"), site.home("g"), site.path("plans/h"))],
+                        [b"0123456789"] * 3, "what is stored")
+
+
+def test_of_a_client_without_a_credential():
+    """Profile key: the id is that of the allow-list."""
+    with ReceiptSite() as site:
+        site.init(start=False)
+        site.keyadmin("identity", "new", "--out", site.path("cam9"))
+        line = site.keyadmin("identity", "show", site.path("cam9.pub"), "--scope", "files:rw").stdout
+        chv.write(os.path.join(site.store, "allowed_keys"), line)
+        site.configure(profiles="psk, key", allowed_keys="allowed_keys")
+        site.start()
+        chv.write(site.path("f"), b"one")
+        chv.run("chaveiro", "--identity", site.path("cam9"), "--server-key", os.path.join(site.store, "server.pub"),
+                "--server", site.address, "put", "--receipt", site.path("r"), "--receipt-key", site.public, site.path("f"))
+        told = json.loads(site.verify("r", "--json").stdout)
+        chv.check_equal((told["client"], told["path"]), ("cam9", "f"), "the receipt")
+
+
 # --- bad ones -----------------------------------------------------------------------------------------------------------
 
 
@@ -387,6 +449,14 @@ def test_a_server_without_the_key_does_not_start():
         done = site.keyadmin("receipt", "public-key", "-c", site.config, "--passphrase-file", site.passphrase_file,
                              code=NOINPUT)
         chv.check_in("there is no receipt key", done.stderr, "the error")
+
+
+def open_files(pid):
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return found
 
 
 def raw_put(raw, number, name, data):
