@@ -277,6 +277,44 @@ static enum chv_err op_entry(struct chv_files_session *s)
     return failed == 0 ? chv_files_reply(s, 200, "%s", "") : chv_files_reply_errno(s, failed);
 }
 
+/* 0 or errno. A folder stays one that its owner can use: nothing could be set back in it. */
+static int do_set(struct chv_files_session *s)
+{
+    const struct chv_files_request *r = &s->request;
+    const time_t seconds = (time_t)(r->mtime / 1000000000);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                      {.tv_sec = seconds, .tv_nsec = (long)(r->mtime % 1000000000)}};
+    struct chv_files_dir *dir = NULL;
+    struct stat st;
+    int failed = chv_files_dir_take(s, &s->at, &dir);
+    if (failed != 0)
+        return failed;
+    const char *name = chv_files_path_name(s->at.path);
+    /* Of a FIFO or a device the open itself could have an effect. */
+    if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        failed = errno;
+    else if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        failed = S_ISLNK(st.st_mode) ? ELOOP : EPERM;
+    int fd = failed == 0 ? chv_files_openat(dir->fd, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0) : -1;
+    chv_files_dir_drop(dir);
+    if (failed != 0 || fd < 0)
+        return failed != 0 ? failed : errno;
+    const mode_t mode = r->mode & CHV_FILES_MODE;
+    if (fstat(fd, &st) != 0 || (r->has_mode && fchmod(fd, S_ISDIR(st.st_mode) ? mode | S_IRWXU : mode) != 0) ||
+        (r->has_mtime && futimens(fd, times) != 0) || (s->root->durability != CHV_DURABILITY_NONE && fsync(fd) != 0))
+        failed = errno;
+    (void)close(fd);
+    return failed;
+}
+
+static enum chv_err op_set(struct chv_files_session *s)
+{
+    if (s->at.path[0] == '\0')
+        return chv_files_reply(s, 400, "the home and shared folders themselves stay as they are");
+    int failed = do_set(s);
+    return failed == 0 ? chv_files_reply(s, 200, "%s", "") : chv_files_reply_errno(s, failed);
+}
+
 /* Whether it may be begun; else it is answered. */
 static enum chv_err begin(struct chv_files_session *s, const char *wrong, bool *begun)
 {
@@ -328,6 +366,8 @@ static enum chv_err do_request(struct chv_files_session *s)
         return chv_files_part_stat(s);
     case CHV_FILES_RM_PART:
         return chv_files_part_discard(s);
+    case CHV_FILES_SET:
+        return op_set(s);
     default:
         return op_entry(s);
     }

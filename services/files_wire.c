@@ -11,6 +11,7 @@ static const char *const op_names[CHV_FILES_OPS] = {
     [CHV_FILES_PUT] = "put",       [CHV_FILES_CHECKSUM] = "checksum", [CHV_FILES_DF] = "df",
     [CHV_FILES_MKDIR] = "mkdir",   [CHV_FILES_RMDIR] = "rmdir",       [CHV_FILES_RM] = "rm",
     [CHV_FILES_RENAME] = "rename", [CHV_FILES_STAT_PART] = "part",    [CHV_FILES_RM_PART] = "discard",
+    [CHV_FILES_SET] = "set",
 };
 
 static const char *const type_names[] = {
@@ -42,8 +43,10 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
     const bool size = (put && !request->no_size) || (request->op == CHV_FILES_CHECKSUM && request->has_size);
     const bool offset = (put || request->op == CHV_FILES_GET) && request->has_offset;
     const bool prefix = offset && (put || !request->no_prefix);
-    chv_map_begin(&w, 3U + (size ? 1U : 0U) + (put ? 2U : 0U) + (renames ? 1U : 0U) + (offset ? 1U : 0U) +
-                          (prefix ? 1U : 0U) + (resume ? 1U : 0U) + (receipt ? 1U : 0U));
+    const bool set = request->op == CHV_FILES_SET;
+    const bool mode = put || (set && request->has_mode), mtime = put || (set && request->has_mtime);
+    chv_map_begin(&w, 3U + (size ? 1U : 0U) + (mode ? 1U : 0U) + (mtime ? 1U : 0U) + (renames ? 1U : 0U) +
+                          (offset ? 1U : 0U) + (prefix ? 1U : 0U) + (resume ? 1U : 0U) + (receipt ? 1U : 0U));
     chv_map_put_uint(&w, "id", request->id);
     chv_map_put_text(&w, "op", op_names[request->op]);
     chv_map_put_text(&w, "path", request->path);
@@ -51,10 +54,10 @@ enum chv_err chv_files_request_encode(const struct chv_files_request *request, u
         chv_map_put_text(&w, "to", request->to);
     if (size)
         chv_map_put_uint(&w, "size", request->size);
-    if (put) {
+    if (mode)
         chv_map_put_uint(&w, "mode", request->mode);
+    if (mtime)
         chv_map_put_uint(&w, "mtime", request->mtime);
-    }
     if (offset)
         chv_map_put_uint(&w, "offset", request->offset);
     if (prefix)
@@ -163,6 +166,20 @@ static const char *get_put(const struct cbor_item_t *map, struct chv_files_reque
     return wrong != NULL ? wrong : r->no_size || r->offset <= r->size ? NULL : "offset is larger than size";
 }
 
+static const char *get_set(const struct cbor_item_t *map, struct chv_files_request *r)
+{
+    uint64_t mode = 0;
+    r->has_mode = chv_map_has(map, "mode");
+    r->has_mtime = chv_map_has(map, "mtime");
+    if ((r->has_mode && chv_map_uint(map, "mode", &mode) != CHV_OK) ||
+        (r->has_mtime && chv_map_uint(map, "mtime", &r->mtime) != CHV_OK) || (!r->has_mode && !r->has_mtime))
+        return "mode or mtime is no number, or both are missing";
+    if (r->mtime > INT64_MAX || mode > CHV_FILES_MODE)
+        return "mode or mtime is too large";
+    r->mode = (unsigned)mode;
+    return NULL;
+}
+
 static const char *get_arguments(const struct cbor_item_t *map, struct chv_files_request *r)
 {
     const char *wrong = get_path(map, "path", r->path);
@@ -180,6 +197,8 @@ static const char *get_arguments(const struct cbor_item_t *map, struct chv_files
                    : "size is no number, or too large";
     case CHV_FILES_PUT:
         return get_put(map, r);
+    case CHV_FILES_SET:
+        return get_set(map, r);
     default:
         return NULL;
     }

@@ -34,6 +34,7 @@ enum chv_files_op {
     CHV_FILES_RENAME,
     CHV_FILES_STAT_PART, /* "part": what an interrupted put has left */
     CHV_FILES_RM_PART,   /* "discard" */
+    CHV_FILES_SET,       /* mode or mtime of what is there */
     CHV_FILES_OPS
 };
 
@@ -47,6 +48,7 @@ struct chv_files_request {
     char to[CHV_FILES_PATH_MAX + 1]; /* rename */
     uint64_t size, mtime;            /* put; ns since 1970. checksum, with has_size: of the first `size` bytes */
     unsigned mode;                   /* put */
+    bool has_mode, has_mtime;        /* set: at least one */
     bool receipt;                    /* put: the answer is to bring one */
     bool has_size;                   /* checksum */
     bool resume;                     /* put: what is left if it is interrupted is kept, to be gone on with */

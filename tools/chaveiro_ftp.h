@@ -155,6 +155,8 @@ void ftp_cmd_rnfr(struct ftp_client *client, const char *arg);
 void ftp_cmd_rnto(struct ftp_client *client, const char *arg);
 void ftp_cmd_size(struct ftp_client *client, const char *arg);
 void ftp_cmd_mdtm(struct ftp_client *client, const char *arg);
+void ftp_cmd_mfmt(struct ftp_client *client, const char *arg);
+void ftp_cmd_site(struct ftp_client *client, const char *arg);
 void ftp_cmd_mlst(struct ftp_client *client, const char *arg);
 void ftp_cmd_retr(struct ftp_client *client, const char *arg);
 void ftp_cmd_stor(struct ftp_client *client, const char *arg);

@@ -127,10 +127,11 @@ static void cmd_feat(struct ftp_client *client, const char *arg)
     for (unsigned i = 0; i < FTP_FACTS; i++)
         len += (size_t)snprintf(facts + len, sizeof facts - len, "%s%s;", ftp_facts[i],
                                 (client->facts & 1U << i) != 0 ? "*" : "");
-    int n = snprintf(text, sizeof text,
-                     "211-Features:\r\n EPRT\r\n EPSV\r\n MDTM\r\n MLST %s\r\n REST STREAM\r\n SIZE\r\n TVFS\r\n"
-                     " UTF8\r\n211 End\r\n",
-                     facts);
+    int n =
+        snprintf(text, sizeof text,
+                 "211-Features:\r\n EPRT\r\n EPSV\r\n MDTM\r\n MFMT\r\n MLST %s\r\n REST STREAM\r\n SIZE\r\n TVFS\r\n"
+                 " UTF8\r\n211 End\r\n",
+                 facts);
     ftp_reply_bytes(client, text, (size_t)n);
     ftp_done(client);
 }
@@ -364,6 +365,8 @@ static const struct command commands[] = {
     {"RNTO", ARGUMENT, ftp_cmd_rnto},
     {"SIZE", ARGUMENT, ftp_cmd_size},
     {"MDTM", ARGUMENT, ftp_cmd_mdtm},
+    {"MFMT", ARGUMENT, ftp_cmd_mfmt},
+    {"SITE", ARGUMENT, ftp_cmd_site},
     {"MLST", 0, ftp_cmd_mlst},
     {"RETR", ARGUMENT, ftp_cmd_retr},
     {"STOR", ARGUMENT, ftp_cmd_stor},

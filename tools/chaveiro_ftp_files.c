@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* --- requests to the server ---------------------------------------------------------------------------------------- */
 
@@ -198,6 +199,64 @@ static void on_mdtm(struct ftp_client *client, const struct chv_files_answer *an
 void ftp_cmd_mdtm(struct ftp_client *client, const char *arg)
 {
     ask_for(client, CHV_FILES_STAT, arg, on_mdtm);
+}
+
+static void on_mfmt(struct ftp_client *client, const struct chv_files_answer *answer)
+{
+    char when[FTP_TIME_SIZE];
+    if (!settled(client, answer, false))
+        return;
+    ftp_time_format(client->request.mtime, when);
+    ftp_reply(client, 213, "Modify=%s; /%s", when, client->request.path);
+    ftp_done(client);
+}
+
+void ftp_cmd_mfmt(struct ftp_client *client, const char *arg)
+{
+    const size_t len = strcspn(arg, " ");
+    uint64_t mtime;
+    char path[CHV_FILES_PATH_MAX + 1];
+    if (arg[len] == '\0' || !ftp_time_parse(arg, len, &mtime)) {
+        ftp_reply_done(client, 501, "MFMT takes YYYYMMDDHHMMSS and a name");
+        return;
+    }
+    if (!ftp_resolve(client, arg + len + 1, path))
+        return;
+    client->request = (struct chv_files_request){.op = CHV_FILES_SET, .has_mtime = true, .mtime = mtime};
+    memcpy(client->request.path, path, sizeof path);
+    ftp_ask(client, on_mfmt);
+}
+
+static void on_chmod(struct ftp_client *client, const struct chv_files_answer *answer)
+{
+    if (settled(client, answer, false))
+        ftp_reply_done(client, 200, "OK");
+}
+
+void ftp_cmd_site(struct ftp_client *client, const char *arg)
+{
+    static const char chmod_word[] = "CHMOD ";
+    char path[CHV_FILES_PATH_MAX + 1];
+    if (strncasecmp(arg, chmod_word, strlen(chmod_word)) != 0) {
+        ftp_reply_done(client, 504, "There is SITE CHMOD");
+        return;
+    }
+    arg += strlen(chmod_word);
+    const size_t len = strspn(arg, "01234567");
+    if (len == 0 || len > 4 || arg[len] != ' ') {
+        ftp_reply_done(client, 501, "SITE CHMOD takes an octal mode and a name");
+        return;
+    }
+    const unsigned long mode = strtoul(arg, NULL, 8);
+    if (mode > CHV_FILES_MODE) {
+        ftp_reply_done(client, 501, "Modes are 0 to 0777");
+        return;
+    }
+    if (!ftp_resolve(client, arg + len + 1, path))
+        return;
+    client->request = (struct chv_files_request){.op = CHV_FILES_SET, .has_mode = true, .mode = (unsigned)mode};
+    memcpy(client->request.path, path, sizeof path);
+    ftp_ask(client, on_chmod);
 }
 
 static void on_mlst(struct ftp_client *client, const struct chv_files_answer *answer)

@@ -24,6 +24,11 @@ static struct chv_files_request sample(enum chv_files_op op)
         r.mtime = UINT64_C(1234567890123456789);
         r.resume = r.receipt = true;
     }
+    if (op == CHV_FILES_SET) {
+        r.has_mode = r.has_mtime = true;
+        r.mode = 0640;
+        r.mtime = UINT64_C(1234567890123456789);
+    }
     if (op == CHV_FILES_CHECKSUM) {
         r.has_size = true;
         r.size = large;
@@ -75,6 +80,25 @@ static void test_unknown(void)
             r.no_prefix = true;
             memset(r.prefix, 0, sizeof r.prefix);
         }
+        CU_ASSERT_EQUAL_FATAL(chv_files_request_encode(&r, map, &len), CHV_OK);
+        CU_ASSERT_EQUAL_FATAL(chv_files_request_decode(map, len, &read, &wrong), CHV_OK);
+        CU_ASSERT_PTR_NULL(wrong);
+        CU_ASSERT_EQUAL(memcmp(&read, &r, sizeof r), 0);
+    }
+}
+
+/* Each of the two alone. */
+static void test_set(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct chv_files_request r = sample(CHV_FILES_SET), read;
+        uint8_t map[CHV_CONTROL_MAX];
+        const char *wrong = "x";
+        size_t len = sizeof map;
+        r.has_mode = i == 0;
+        r.has_mtime = i != 0;
+        r.mode = i == 0 ? 0640 : 0;
+        r.mtime = i == 0 ? 0 : 5;
         CU_ASSERT_EQUAL_FATAL(chv_files_request_encode(&r, map, &len), CHV_OK);
         CU_ASSERT_EQUAL_FATAL(chv_files_request_decode(map, len, &read, &wrong), CHV_OK);
         CU_ASSERT_PTR_NULL(wrong);
@@ -221,6 +245,10 @@ static void test_bad_requests(void)
         CASE("\xa5" ID OP("\x63", "get") PATH "\x66offset\x61x" SHA256(LETTERS), CHV_OK),
         CASE("\xa5" ID OP("\x63", "get") PATH "\x66offset\x1b\x80\0\0\0\0\0\0\0" SHA256(LETTERS), CHV_OK),
         CASE("\xa5" ID OP("\x63", "get") PATH OFFSET "\x66sha256\x41x", CHV_OK),
+        CASE("\xa3" ID OP("\x63", "set") PATH, CHV_OK),
+        CASE("\xa4" ID OP("\x63", "set") PATH "\x64mode\x61x", CHV_OK),
+        CASE("\xa4" ID OP("\x63", "set") PATH "\x64mode\x19\x02\x00", CHV_OK),
+        CASE("\xa4" ID OP("\x63", "set") PATH "\x65mtime\x1b\x80\0\0\0\0\0\0\0", CHV_OK),
         CASE("\xa4" ID OP("\x68", "checksum") PATH "\x64size\x61x", CHV_OK),
         CASE("\xa4" ID OP("\x68", "checksum") PATH "\x64size\x1b\x80\0\0\0\0\0\0\0", CHV_OK),
         CASE("\xa8" ID OP("\x63", "put") PATH "\x64size\x04\x64mode\x05\x65mtime\x05" OFFSET SHA256(LETTERS), CHV_OK),
@@ -284,6 +312,6 @@ static void test_entries(void)
     }
 }
 
-TEST_MAIN("files_wire", {"requests", test_requests}, {"unknown", test_unknown}, {"longest", test_longest}, {"answers", test_answers},
-          {"bad answers", test_bad_answers}, {"bad requests", test_bad_requests}, {"every byte", test_every_byte},
-          {"entries", test_entries})
+TEST_MAIN("files_wire", {"requests", test_requests}, {"unknown", test_unknown}, {"set", test_set},
+          {"longest", test_longest}, {"answers", test_answers}, {"bad answers", test_bad_answers},
+          {"bad requests", test_bad_requests}, {"every byte", test_every_byte}, {"entries", test_entries})

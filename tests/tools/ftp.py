@@ -124,6 +124,30 @@ def test_folders_and_listings():
         chv.check_equal(site.left(), ["e", "top"], "what is left")
 
 
+def test_times_and_modes():
+    with FtpSite() as site:
+        site.init()
+        ftp = site.ftp(site.door())
+        ftp.mkd("d")
+        store(ftp, "d/f", b"data")
+        chv.check_equal(ftp.sendcmd("MFMT 20260301120000.5 d/f"), "213 Modify=20260301120000.500; /d/f", "MFMT")
+        chv.check_equal(ftp.sendcmd("MFMT 20260301120001 d"), "213 Modify=20260301120001; /d", "MFMT of a folder")
+        ftp.sendcmd("SITE CHMOD 400 d/f")
+        ftp.sendcmd("site chmod 0055 d")
+        for name, mode, ns in (("d/f", 0o400, 1772366400500000000), ("d", 0o755, 1772366401000000000)):
+            st = os.stat(site.home(name))
+            chv.check_equal((stat.S_IMODE(st.st_mode), st.st_mtime_ns), (mode, ns), name)
+        os.symlink("d/f", site.home("link"))
+        for command, code in (("MFMT 20260301120000 nothing", 550), ("MFMT 20260301120000 link", 550),
+                              ("SITE CHMOD 777 link", 550), ("SITE CHMOD 777 /", 501), ("MFMT 20260301120000 ..", 501),
+                              ("MFMT 2026 d", 501), ("MFMT 20260301120000", 501), ("MFMT 20261301120000 d", 501),
+                              ("SITE CHMOD 1777 d", 501), ("SITE CHMOD 8 d", 501), ("SITE CHMOD 644", 501),
+                              ("SITE CHMOD 00644 d", 501), ("SITE HELP", 504)):
+            with refused(code):
+                ftp.sendcmd(command)
+        chv.check_equal(stat.S_IMODE(os.stat(site.home("d/f")).st_mode), 0o400, "as it was")
+
+
 def test_many_entries():
     with FtpSite() as site:
         site.init()
@@ -213,7 +237,7 @@ def test_types():
             with refused(502):
                 ftp.sendcmd(command)
         features = ftp.sendcmd("FEAT").splitlines()
-        for feature in ("UTF8", "EPRT", "EPSV", "SIZE", "MDTM", "REST STREAM", "TVFS"):
+        for feature in ("UTF8", "EPRT", "EPSV", "SIZE", "MDTM", "MFMT", "REST STREAM", "TVFS"):
             chv.check_in(" " + feature, features, "FEAT")
         chv.check_equal(ftp.sendcmd("OPTS MLST size;type;x;"), "200 MLST OPTS type;size;", "OPTS MLST")
         chv.check_in(" MLST type*;size*;modify;UNIX.mode;", ftp.sendcmd("FEAT"), "FEAT tells which are on")
@@ -243,7 +267,7 @@ def test_a_client_that_may_only_read():
         chv.write(site.home("f"), "data")
         ftp = site.ftp(site.door())
         chv.check_equal(fetch(ftp, "f"), b"data", "may be read")
-        for command in ("MKD x", "RMD d", "DELE f"):
+        for command in ("MKD x", "RMD d", "DELE f", "MFMT 20260301120000 f", "SITE CHMOD 777 f"):
             with refused(550, "may only read"):
                 ftp.sendcmd(command)
         with refused(550, "may only read"):
@@ -347,6 +371,7 @@ def test_lftp():
             lftp(site, door, "mirror -P 4 up local/back", passive)
             chv.check_equal(tree(site.path("local/back")), tree(site.path("local/tree")), "mirrored back")
             chv.check_equal(lftp(site, door, "mirror --dry-run up local/back", passive).stdout, b"", "nothing is left")
+            chv.check_equal(os.stat(site.home("up/b/c")).st_mtime, 1772366400, "times are kept")
             shutil.rmtree(site.path("local/back"))
             lftp(site, door, "rm -r up", passive)
             chv.check_equal(site.left(), [], "removed")
