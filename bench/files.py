@@ -53,6 +53,8 @@ def wait_port(port, process):
         with contextlib.suppress(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), 1)):
             return
         time.sleep(0.05)
+    process.kill()
+    process.wait()
     raise Missing(f"{process.args[0]} does not listen")
 
 
@@ -252,10 +254,12 @@ class Bench:
         self.large = fill(os.path.join(self.source, "large"), args.size << 20)
         self.names = [f"file-{i:04}" for i in range(args.files)]
         self.small = {n: fill(os.path.join(self.source, "many", n), SMALL) for n in self.names}
-        self.peers = []
+        self.work, self.peers = work, []
+
+    def start(self):
         for kind in PEERS:
             try:
-                self.peers.append(kind(work))
+                self.peers.append(kind(self.work))
             except Missing as why:
                 print(f"  ({kind.name} is left out: {why})")
 
@@ -345,6 +349,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="chv-bench-", dir=folder) as work:
             bench = Bench(args, work)
             try:
+                bench.start()
                 bench.measure()
             finally:
                 bench.stop()
