@@ -36,7 +36,9 @@ struct push_conn {
     unsigned handles; /* of these three, open */
     char id[CHV_CLIENT_ID_MAX + 1];
     uint64_t refused; /* uv_now when what was refused was last offered again */
-    bool working, sending, ended, opened, watched, look;
+    bool working, sending, ended, look;
+    bool watched;                    /* anything at all: */
+    unsigned watches;                /* the client's folder of this number; 0: the outbox, for one to be made */
     struct chv_push_answer *answers; /* the loop's: ANSWERS_FULL and some; NULL: none yet */
     size_t answer_count, answer_room;
     /* The thread's while it works. */
@@ -45,7 +47,6 @@ struct push_conn {
     size_t batch_count, batch_at;
     struct chv_files_out out;
     enum chv_err err;
-    int failed; /* errno of the client's folder */
     /* */
     size_t out_at; /* sent */
 };
@@ -74,10 +75,6 @@ static enum chv_err push_prepare(const struct chv_server_config *config, struct 
 static void run_batch(uv_work_t *work)
 {
     struct push_conn *c = work->data;
-    if (!c->opened)
-        c->failed = chv_push_session_open(c->session);
-    if (!c->opened || c->failed != 0)
-        return; /* the folder is there now, and can be watched before it is looked at */
     while (c->err == CHV_OK && c->batch_at < c->batch_count && c->out.len < CHV_FILES_OUT_FULL) {
         size_t n = c->batch_count - c->batch_at;
         n = n < CHV_PUSH_WINDOW ? n : CHV_PUSH_WINDOW;
@@ -122,7 +119,7 @@ static void start_batch(struct push_conn *c)
     if (c->look)
         chv_push_session_look(c->session, false);
     c->look = false;
-    if (c->opened && c->batch_at == c->batch_count && !chv_push_session_busy(c->session))
+    if (c->batch_at == c->batch_count && !chv_push_session_busy(c->session))
         return;
     c->working = true;
     (void)uv_queue_work(c->loop, &c->work, run_batch, batch_done); /* fails without a callback only */
@@ -148,13 +145,14 @@ static void wake(void *arg)
     (void)uv_async_send(&c->wake);
 }
 
-/* Marks and the log change, too: they are no entries. */
+/* Marks and the log change, too: only entries count, and what happens to the client's folder itself. */
 static void on_event(uv_fs_event_t *event, const char *name, int events, int status)
 {
+    struct push_conn *c = event->data;
     uint8_t id[CHV_PUSH_ID_LEN];
     (void)events;
-    if (status < 0 || name == NULL || chv_push_id_parse(name, id))
-        look(event->data);
+    if (status < 0 || name == NULL || strcmp(name, c->id) == 0 || chv_push_id_parse(name, id))
+        look(c);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -168,13 +166,20 @@ static void on_timer(uv_timer_t *timer)
     look(c);
 }
 
+/* What came before it was watched is looked for once more. */
 static void watch(struct push_conn *c)
 {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", outbox_path, c->id);
+    const unsigned wanted = chv_push_session_folder(c->session);
+    if (uv_is_active((uv_handle_t *)&c->timer) && c->watches == wanted)
+        return;
+    int n = snprintf(path, sizeof path, "%s/%s", outbox_path, wanted != 0 ? c->id : ".");
+    (void)uv_fs_event_stop(&c->event);
+    c->watches = wanted;
     c->watched = n > 0 && (size_t)n < sizeof path && uv_fs_event_start(&c->event, on_event, path, 0) == 0;
     const uint64_t every = c->watched ? LOOK_MS : LOOK_BLIND_MS;
     (void)uv_timer_start(&c->timer, on_timer, every, every);
+    c->look = true;
 }
 
 /* --- what they have made ------------------------------------------------------------------------------------------- */
@@ -217,12 +222,6 @@ static void go_on(struct push_conn *c)
     if (c->ended || !send_out(c))
         return;
     c->sending = false;
-    if (c->failed != 0) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "the client's outbox: %s", strerrordesc_np(c->failed));
-        fail_conn(c, 500, text, CHV_ERR_IO);
-        return;
-    }
     if (c->err == CHV_ERR_PROTOCOL) {
         fail_conn(c, 400, "an answer that fits no entry", c->err);
         return;
@@ -231,10 +230,7 @@ static void go_on(struct push_conn *c)
         fail_conn(c, 500, "the client's outbox cannot be read or written", c->err);
         return;
     }
-    if (!c->opened) {
-        c->opened = true;
-        watch(c);
-    }
+    watch(c);
     start_batch(c);
     if (!c->working) { /* idle connections are many */
         free(c->out.buf);

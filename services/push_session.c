@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/credential.h"
+#include "net/log.h"
 #include "net/loop.h"
 #include "services/push_claims.h"
 
@@ -28,7 +29,9 @@ struct push_ids {
 struct chv_push_session {
     const struct chv_push_outbox *outbox;
     char id[CHV_CLIENT_ID_MAX + 1];
-    int folder;
+    int folder; /* -1: none yet */
+    unsigned folder_number;
+    bool warned; /* that it cannot be read */
     struct chv_push_claims *claims;
     struct chv_push_entry *offered; /* CHV_PUSH_WINDOW; NULL: none */
     size_t offered_count;
@@ -86,9 +89,30 @@ void chv_push_session_free(struct chv_push_session *session)
     free(session);
 }
 
-int chv_push_session_open(struct chv_push_session *session)
+unsigned chv_push_session_folder(const struct chv_push_session *session)
 {
-    return session->folder >= 0 ? 0 : chv_push_folder_open(session->outbox, session->id, true, &session->folder);
+    return session->folder >= 0 ? session->folder_number : 0;
+}
+
+/*
+ * keyadmin makes it, when there is something to push, and hands it over then: one that cannot be read may soon. One that
+ * somebody has removed is let go.
+ */
+static enum chv_err open_folder(struct chv_push_session *s)
+{
+    struct stat st;
+    if (s->folder >= 0 && fstat(s->folder, &st) == 0 && st.st_nlink > 0)
+        return CHV_OK;
+    if (s->folder >= 0)
+        (void)close(s->folder);
+    s->folder = -1;
+    int failed = chv_push_folder_open(s->outbox, s->id, false, &s->folder);
+    if (failed == EACCES && !s->warned)
+        chv_log(CHV_LOG_WARNING, "client '%s': its folder in the outbox cannot be read: %s", s->id,
+                strerrordesc_np(failed));
+    s->warned = failed == EACCES;
+    s->folder_number += failed == 0;
+    return failed == 0 || failed == ENOENT || failed == EACCES ? CHV_OK : CHV_ERR_IO;
 }
 
 void chv_push_session_look(struct chv_push_session *session, bool again)
@@ -217,7 +241,7 @@ static enum chv_err find_stored(struct chv_push_session *s, const struct chv_pus
     if (offer != NULL)
         *entry = *offer;
     else
-        failed = chv_push_entry_open(s->folder, answer->id, entry, NULL);
+        failed = s->folder >= 0 ? chv_push_entry_open(s->folder, answer->id, entry, NULL) : ENOENT;
     *there = failed == 0;
     if (failed == 0 && memcmp(entry->sha256, answer->sha256, sizeof entry->sha256) != 0)
         return CHV_ERR_PROTOCOL;
@@ -299,8 +323,9 @@ static enum chv_err look(struct chv_push_session *s)
 {
     s->look = false;
     s->picks.count = s->picks.at = 0;
-    if (s->refused.count == REFUSED_MAX)
-        return CHV_OK;
+    enum chv_err err = open_folder(s);
+    if (err != CHV_OK || s->folder < 0 || s->refused.count == REFUSED_MAX)
+        return err;
     return chv_push_folder_each(s->folder, pick, s) == 0 ? CHV_OK : CHV_ERR_IO;
 }
 

@@ -20,8 +20,8 @@ enum chv_err chv_push_session_new(const struct chv_push_outbox *outbox, const ch
 /* What it offered and was not answered is offered to others. NULL is allowed. */
 void chv_push_session_free(struct chv_push_session *session);
 
-/* Makes the client's folder if it has none. Returns 0 or errno. */
-int chv_push_session_open(struct chv_push_session *session);
+/* 0: the client has no folder yet, or none that can be read; else a number that changes when it has another one. */
+unsigned chv_push_session_folder(const struct chv_push_session *session);
 /*
  * Up to CHV_PUSH_WINDOW answers of the client: entries that it has are removed, durably, and it is told so. An error
  * ends the connection: CHV_ERR_PROTOCOL for an answer that does not fit, CHV_ERR_IO, CHV_ERR_MEMORY.

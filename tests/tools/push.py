@@ -8,12 +8,14 @@ import signal
 import stat
 
 import chv
+import rawclient
 from pushes import STATE, PushSite, content, raw, wait_until
 
 USAGE, DATAERR, NOINPUT, UNAVAILABLE, OSERR, CANTCREAT, IOERR, TEMPFAIL, PROTOCOL, NOPERM, CONFIG = (
     64, 65, 66, 69, 71, 73, 74, 75, 76, 77, 78)
 MIB = 1 << 20
 ENTRY, ANSWER, GONE, IDLE = 16, 17, 18, 19
+DATA, END = 0, 1
 
 
 # --- what is pushed arrives ---------------------------------------------------------------------------------------------
@@ -50,8 +52,8 @@ def test_who_watches_gets_it_at_once():
     with PushSite() as site:
         site.init()
         watchers = {name: site.watch_start(name) for name in ("cam1", "cam2")}
-        for name in watchers:
-            wait_until("a folder", lambda: os.path.isdir(os.path.join(site.outbox, name)))
+        site.server.wait_for("opened service 'push'", 2)
+        chv.check_equal(os.listdir(site.outbox), [], "what the server makes")
         site.push(site.source("one"), "--to", "cam1", "--to", "cam2")
         for name, watcher in watchers.items():
             watcher.wait_for("one\n", stream="stdout")
@@ -362,6 +364,140 @@ def test_the_server_goes_and_comes_back():
         chv.check_equal(site.files("cam1"), ["one", "two"], "files")
         watcher.signal(signal.SIGTERM)
         watcher.wait(128 + signal.SIGTERM)
+
+
+def test_a_folder_that_is_removed_under_a_watcher():
+    with PushSite() as site:
+        site.init()
+        watcher = site.watch_start("cam1")
+        site.push(site.source("one"), "--to", "cam1")
+        watcher.wait_for("one\n", stream="stdout")
+        wait_until("removed", lambda: site.entries("cam1") == [])
+        os.rename(os.path.join(site.outbox, "cam1"), site.path("aside"))
+        chv.remove_folder(site.path("aside"))
+        site.push(site.source("two"), "--to", "cam1")
+        watcher.wait_for("two\n", stream="stdout")
+        watcher.signal(signal.SIGTERM)
+        watcher.wait(128 + signal.SIGTERM)
+
+
+# --- who does not keep to it --------------------------------------------------------------------------------------------
+
+
+def cbor(value):
+    """Of a map with texts, bytes and numbers."""
+    def head(major, n):
+        return bytes([major << 5 | n]) if n < 24 else bytes([major << 5 | 24, n]) if n < 256 else (
+            bytes([major << 5 | 25]) + n.to_bytes(2, "big"))
+    if isinstance(value, dict):
+        return head(5, len(value)) + b"".join(cbor(k) + cbor(v) for k, v in value.items())
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    if isinstance(value, str):
+        return head(3, len(value.encode())) + value.encode()
+    return head(0, value)
+
+
+def answer(entry, code=200, **more):
+    return cbor({"id": bytes.fromhex(entry), "code": code, **more})
+
+
+def ended(connection, code, text):
+    """The server says STATUS and closes."""
+    kind, body = connection.read_record()
+    while kind in (ENTRY, DATA, END, IDLE, GONE):
+        kind, body = connection.read_record()
+    chv.check_equal(kind, 3, "record")
+    status = rawclient.status_of(body)
+    chv.check_equal(status[0], code, "code")
+    chv.check_in(text, status[1], "text")
+    chv.check_equal(connection.sock.recv(1), b"", "bytes behind STATUS")
+
+
+def test_answers_that_do_not_fit():
+    with PushSite() as site:
+        site.init()
+        digest = hashlib.sha256(b"data").digest()
+        site.push(site.source("one"), "--to", "cam1", "--to", "cam2")
+        entry = site.entries("cam1")[0]
+        for body, text in ((answer(entry, sha256=bytes(32)), "an answer that fits no entry"),
+                           (answer(entry), "not an answer"), (answer(entry, 201, sha256=digest), "not an answer"),
+                           (answer(entry, 399, text="x"), "not an answer"), (answer(entry[:30], sha256=digest), "not an answer"),
+                           (answer(entry, sha256=digest[:31]), "not an answer"), (b"", "not an answer"),
+                           (cbor({"id": bytes(16), "code": 409, "text": "x" * 256}), "not an answer")):
+            with raw(site, "cam1") as client:
+                client.send_record(ANSWER, body)
+                ended(client, 400, text)
+        for kind in (DATA, END, ENTRY, GONE, IDLE, 99):
+            with raw(site, "cam1") as client:
+                client.send_record(kind, answer(entry, sha256=digest))
+                ended(client, 400, "not an answer")
+        chv.check_equal(site.entries("cam1"), [entry], "what waits")
+        chv.check_equal(site.status("cam1")["delivered"], 0, "delivered")
+        with raw(site, "cam1") as client:  # refusals of what was not offered count for nothing
+            client.send_record(ANSWER, answer("00" * 16, 409, text="no"))
+            client.send_record(ANSWER, answer("00" * 16, sha256=digest))
+            kind, body = client.read_record()
+            while kind != GONE:
+                kind, body = client.read_record()
+            chv.check_equal(body, bytes(16), "what is not there is gone")
+        chv.check_equal(site.watch("cam1").stdout, b"one\n", "and it still arrives")
+
+
+def test_a_client_reaches_its_own_entries_only():
+    with PushSite() as site:
+        site.init()
+        site.push(site.source("one"), "--to", "cam1")
+        entry = site.entries("cam1")[0]
+        with raw(site, "cam2") as client:
+            chv.check_equal(client.read_record()[0], IDLE, "nothing for cam2")
+            client.send_record(ANSWER, answer(entry, sha256=hashlib.sha256(b"data").digest()))
+            chv.check_equal(client.read_record(), (GONE, bytes.fromhex(entry)), "nothing there")
+        chv.check_equal(site.entries("cam1"), [entry], "what waits for cam1")
+
+
+def test_a_client_that_never_answers():
+    with PushSite() as site:
+        site.init()
+        site.push(*[site.source(f"n{i:03}") for i in range(100)], "--to", "cam1")
+        with raw(site, "cam1") as client:
+            for _ in range(64):
+                chv.check_equal([client.read_record()[0] for _ in range(3)], [ENTRY, DATA, END], "an entry")
+            client.send_record(8, b"ping")
+            chv.check_equal(client.read_record(), (9, b"ping"), "nothing more but the answer to PING")
+            client.send_record(ANSWER, answer(site.entries("cam1")[5], 507, text="full"))
+            chv.check_equal(client.read_record()[0], ENTRY, "one more")
+        chv.check_equal(len(site.entries("cam1")), 100, "all wait")
+
+
+def test_a_client_that_answers_without_end():
+    """Its records are held back, and the others are served."""
+    with PushSite() as site:
+        site.init()
+        site.push(site.source("one"), "--to", "cam2")
+        with raw(site, "cam1") as client:
+            for i in range(5000):
+                client.send_record(ANSWER, answer(f"{i:032x}", sha256=bytes(32)))
+            chv.check_equal(site.watch("cam2").stdout, b"one\n", "another client")
+            gone = [body for kind, body in (client.read_record() for _ in range(5001)) if kind == GONE]
+            chv.check_equal(len(gone), 5000, "answers")
+
+
+def test_an_early_answer_stops_the_stream():
+    with PushSite() as site:
+        site.init()
+        site.push(site.source("big", content(64 * MIB)), site.source("small"), "--to", "cam1")
+        chv.write(site.incoming("cam1", "big"), "mine")
+        chv.check_equal(site.watch("cam1", code=CANTCREAT).stdout, b"small\n", "what came")
+        with raw(site, "cam1") as client:
+            chv.check_equal(client.read_record()[0], ENTRY, "offered again")
+            client.send_record(ANSWER, answer(site.entries("cam1")[0], 409, text="taken"))
+            got, (kind, body) = 0, client.read_record()
+            while kind == DATA:
+                got += len(body)
+                kind, body = client.read_record()
+            chv.check_equal((kind, body), (END, b""), "the end of the stream")
+            chv.check(got < 64 * MIB, "the stream was cut short")
 
 
 def test_the_service_without_a_server():
