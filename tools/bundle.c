@@ -185,6 +185,8 @@ static enum chv_err bundle_put_meta(struct chv_bundle_writer *w, const struct ch
 {
     json_t *o = json_pack("{s:s,s:s,s:I,s:I}", "server", meta->server, "address", meta->address, "created",
                           (json_int_t)meta->created, "clients", (json_int_t)meta->clients);
+    if (meta->server_key[0] != '\0')
+        (void)json_object_set_new(o, "server_key", json_string(meta->server_key));
     w->chunks.len = o == NULL ? 0 : json_dumpb(o, (char *)w->chunks.plain, BUNDLE_CHUNK_MAX, JSON_COMPACT);
     json_decref(o);
     if (w->chunks.len == 0 || w->chunks.len > BUNDLE_CHUNK_MAX)
@@ -419,15 +421,18 @@ static enum chv_err bundle_get_meta(struct chv_bundle_reader *r, struct chv_bund
     json_t *o = json_loadb((const char *)r->chunks.plain, r->chunks.len, JSON_REJECT_DUPLICATES, NULL);
     const char *server = json_string_value(json_object_get(o, "server"));
     const char *address = json_string_value(json_object_get(o, "address"));
+    const char *server_key = json_string_value(json_object_get(o, "server_key"));
     const json_int_t clients = json_integer_value(json_object_get(o, "clients"));
     const json_int_t created = json_integer_value(json_object_get(o, "created"));
     if (server == NULL || !chv_server_name_valid(server) || address == NULL || strlen(address) > CHV_ADDRESS_MAX ||
-        clients < 0 || clients > CHV_BUNDLE_CLIENTS_MAX || created < 0) {
+        (server_key != NULL && strlen(server_key) >= sizeof meta->server_key) || clients < 0 ||
+        clients > CHV_BUNDLE_CLIENTS_MAX || created < 0) {
         err = bundle_damaged(r, why);
     } else {
         *meta = (struct chv_bundle_meta){.created = (uint64_t)created, .clients = (uint64_t)clients};
         (void)snprintf(meta->server, sizeof meta->server, "%s", server);
         (void)snprintf(meta->address, sizeof meta->address, "%s", address);
+        (void)snprintf(meta->server_key, sizeof meta->server_key, "%s", server_key != NULL ? server_key : "");
         r->wanted = meta->clients;
         r->at = r->chunks.len;
     }

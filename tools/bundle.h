@@ -8,6 +8,7 @@
 #define CHV_TOOLS_BUNDLE_H
 
 #include "core/credential.h"
+#include "core/identity.h"
 #include "net/client_key.h"
 #include "tools/cms.h"
 
@@ -21,7 +22,8 @@ enum { CHV_BUNDLE_CLIENTS_MAX = 10000000 };
 struct chv_bundle_meta {
     char server[CHV_SERVER_NAME_MAX + 1];
     char address[CHV_ADDRESS_MAX + 1];
-    uint64_t created; /* Unix seconds */
+    char server_key[CHV_IDENTITY_TEXT_MAX]; /* the server's identity key, for clients of profile key+psk; "": none is */
+    uint64_t created;                       /* Unix seconds */
     uint64_t clients;
 };
 

@@ -16,9 +16,16 @@
 #include "base/memory.h"
 #include "tools/bundle.h"
 #include "tools/csv.h"
+#include "tools/identity.h"
 #include "tools/times.h"
 
-enum { BULK_FILE_MAX = 512 << 20, BULK_FIELDS = 4, BULK_BATCH = 2000, BULK_BAR = 30, BULK_SCOPES_TOLD = 16 };
+enum { BULK_FILE_MAX = 512 << 20, BULK_FIELDS = 5, BULK_BATCH = 2000, BULK_BAR = 30, BULK_SCOPES_TOLD = 16 };
+
+/* Profile key+psk: the client's identity key, and its hash as the credential has it. */
+struct bulk_bound {
+    struct chv_identity identity;
+    uint8_t hash[CHV_IDENTITY_HASH_LEN];
+};
 
 /* A line of the list; texts are in its buffer. */
 struct bulk_client {
@@ -27,7 +34,8 @@ struct bulk_client {
     size_t line;
     uint64_t not_after;
     bool relative;
-    struct chv_issue issue; /* once it is granted */
+    struct bulk_bound *bound; /* NULL: profile psk */
+    struct chv_issue issue;   /* once it is granted */
 };
 
 struct bulk {
@@ -35,7 +43,8 @@ struct bulk {
     const char *file, *out;
     char *text;
     struct bulk_client *clients;
-    size_t count, room;
+    size_t count, room, bound_count;
+    struct chv_identity server_identity; /* if there are bound ones */
     struct keyadmin_server server;
     struct keyadmin_registry registry;
     struct keyadmin_epochs epochs;
@@ -59,7 +68,7 @@ static enum chv_err bulk_wrong(const struct bulk *b, size_t line, enum chv_err e
 static enum chv_err bulk_header(const struct bulk *b, const struct chv_csv *csv, char **fields, size_t n,
                                 struct chv_why *why)
 {
-    static const char *const names[BULK_FIELDS] = {"id", "scopes", "expires", "profile"};
+    static const char *const names[BULK_FIELDS] = {"id", "scopes", "expires", "profile", "identity"};
     bool right = n >= 1;
     if (n == 0)
         return chv_fail(why, CHV_ERR_MALFORMED,
@@ -68,9 +77,11 @@ static enum chv_err bulk_header(const struct bulk *b, const struct chv_csv *csv,
                         b->file);
     for (size_t i = 0; right && i < n; i++)
         right = strcmp(fields[i], names[i]) == 0;
-    return right ? CHV_OK
-                 : bulk_wrong(b, csv->line, CHV_ERR_MALFORMED,
-                              "the first line is not the header: id,scopes,expires or id,scopes,expires,profile", why);
+    return right
+               ? CHV_OK
+               : bulk_wrong(b, csv->line, CHV_ERR_MALFORMED,
+                            "the first line is not the header: id,scopes,expires or id,scopes,expires,profile,identity",
+                            why);
 }
 
 /* A credential of this line, to see whether it can be one and to derive its key. */
@@ -90,7 +101,40 @@ static enum chv_err bulk_credential(const struct bulk *b, const struct bulk_clie
         err = chv_provision_scope(p, b->args->repeats[i], why);
     if (err == CHV_OK && p->credential.scope_count == 0)
         err = chv_provision_scope(p, "message", why);
+    if (client->bound != NULL) {
+        p->credential.profile = CHV_PROFILE_KEY_PSK;
+        p->credential.has_identity = true;
+        memcpy(p->credential.identity_hash, client->bound->hash, sizeof client->bound->hash);
+    }
     return err == CHV_OK ? chv_provision_end(p, why) : err;
+}
+
+/* The columns profile and identity. */
+static enum chv_err bulk_profile(struct bulk *b, struct bulk_client *client, const char *profile, const char *key,
+                                 struct chv_why *why)
+{
+    enum chv_profile found = CHV_PROFILE_PSK;
+    if (profile[0] != '\0' && chv_profile_find(profile, &found) != CHV_OK)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "unknown profile '%.40s': there are psk and key+psk", profile);
+    if (found == CHV_PROFILE_KEY)
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "profile 'key': such a client has no access key that a bundle could hold: 'client add %s "
+                        "--profile key --identity KEY' lets its key in",
+                        client->id);
+    if (found == CHV_PROFILE_PSK)
+        return key[0] == '\0' ? CHV_OK
+                              : chv_fail(why, CHV_ERR_ARGUMENT, "an identity key goes with profile key+psk only");
+    if (key[0] == '\0')
+        return chv_fail(
+            why, CHV_ERR_ARGUMENT,
+            "profile 'key+psk': the client's public key is missing in the column identity, x25519 BASE64 or "
+            "a PEM file");
+    client->bound = calloc(1, sizeof *client->bound);
+    if (client->bound == NULL)
+        return CHV_ERR_MEMORY;
+    b->bound_count++;
+    enum chv_err err = chv_identity_public(key, &client->bound->identity, why);
+    return err == CHV_OK ? chv_identity_digest(&client->bound->identity, client->bound->hash, why) : err;
 }
 
 static enum chv_err bulk_take(struct bulk *b, const struct chv_csv *csv, char **fields, size_t n, uint64_t now,
@@ -118,19 +162,32 @@ static enum chv_err bulk_take(struct bulk *b, const struct chv_csv *csv, char **
     client->relative = keyadmin_expiry_relative(expires);
     enum chv_err err = chv_time_expiry(expires, now, &client->not_after, &wrong);
     if (err == CHV_OK)
+        err = bulk_profile(b, client, n > 3 ? fields[3] : none, n > 4 ? fields[4] : none, &wrong);
+    if (err == CHV_OK)
         err = bulk_credential(b, client, first, &p, &wrong);
-    if (err == CHV_OK && n > 3 && fields[3][0] != '\0' && strcmp(fields[3], chv_profile_name(CHV_PROFILE_PSK)) != 0)
-        err = chv_fail(&wrong, CHV_ERR_ARGUMENT,
-                       "profile '%.40s': a bundle holds access keys of profile psk only, add this client by itself",
-                       fields[3]);
     return err == CHV_OK ? CHV_OK : bulk_wrong(b, csv->line, err, wrong.text[0] ? wrong.text : chv_err_text(err), why);
+}
+
+static int bulk_lines(const struct bulk_client *a, const struct bulk_client *b)
+{
+    return (a->line > b->line) - (a->line < b->line);
 }
 
 static int bulk_compare(const void *x, const void *y)
 {
     const struct bulk_client *a = *(const struct bulk_client *const *)x, *b = *(const struct bulk_client *const *)y;
     int order = strcmp(a->id, b->id);
-    return order != 0 ? order : (a->line > b->line) - (a->line < b->line);
+    return order != 0 ? order : bulk_lines(a, b);
+}
+
+/* By identity keys; those without one are behind the others. */
+static int bulk_compare_bound(const void *x, const void *y)
+{
+    const struct bulk_client *a = *(const struct bulk_client *const *)x, *b = *(const struct bulk_client *const *)y;
+    if (a->bound == NULL || b->bound == NULL)
+        return a->bound != NULL ? -1 : b->bound != NULL ? 1 : bulk_lines(a, b);
+    int order = memcmp(a->bound->hash, b->bound->hash, sizeof a->bound->hash);
+    return order != 0 ? order : bulk_lines(a, b);
 }
 
 static enum chv_err bulk_no_twice(struct bulk *b, struct chv_why *why)
@@ -143,13 +200,36 @@ static enum chv_err bulk_no_twice(struct bulk *b, struct chv_why *why)
     for (size_t i = 0; i < b->count; i++)
         sorted[i] = &b->clients[i];
     qsort(sorted, b->count, sizeof *sorted, bulk_compare);
-    /* NOLINTEND(bugprone-sizeof-expression) */
     for (size_t i = 1; i < b->count && err == CHV_OK; i++)
         if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0)
             err = chv_fail(why, CHV_ERR_ARGUMENT, "%s:%zu: client '%s' stands on line %zu already", b->file,
                            sorted[i]->line, sorted[i]->id, sorted[i - 1]->line);
+    if (b->bound_count > 1)
+        qsort(sorted, b->count, sizeof *sorted, bulk_compare_bound);
+    /* NOLINTEND(bugprone-sizeof-expression) */
+    for (size_t i = 1; i < b->bound_count && err == CHV_OK; i++)
+        if (memcmp(sorted[i - 1]->bound->hash, sorted[i]->bound->hash, CHV_IDENTITY_HASH_LEN) == 0)
+            err = chv_fail(why, CHV_ERR_ARGUMENT, "%s:%zu: the identity key of client '%s' stands on line %zu already",
+                           b->file, sorted[i]->line, sorted[i]->id, sorted[i - 1]->line);
     free(sorted);
     return err;
+}
+
+/* The server's identity key, which bound clients pin and theirs have to go with. */
+static enum chv_err bulk_identity(struct bulk *b, struct chv_why *why)
+{
+    if (b->bound_count == 0)
+        return CHV_OK;
+    enum chv_err err = chv_identity_of(b->server.keystore, &b->server_identity, NULL);
+    if (err == CHV_ERR_NOT_FOUND)
+        return chv_fail(why, err, "the server has no identity key: 'keyadmin identity new --server' makes one");
+    if (err != CHV_OK)
+        return chv_fail(why, err, "the server's identity key: %s", chv_err_text(err));
+    for (size_t i = 0; i < b->count; i++)
+        if (b->clients[i].bound != NULL && b->clients[i].bound->identity.curve != b->server_identity.curve)
+            return bulk_wrong(b, b->clients[i].line, CHV_ERR_ARGUMENT,
+                              "the identity key is of another kind than the server's", why);
+    return CHV_OK;
 }
 
 static enum chv_err bulk_load(struct bulk *b, struct chv_why *why)
@@ -212,6 +292,9 @@ static enum chv_err bulk_grant(struct bulk *b, struct bulk_client *client, bool 
     struct chv_why wrong = {""};
     enum chv_err err = bulk_credential(b, client, (struct chv_issue){b->epoch, 1}, &p, &wrong);
     wish.credential = p.credential;
+    wish.has_identity = client->bound != NULL;
+    if (wish.has_identity)
+        wish.identity = client->bound->identity;
     if (err == CHV_OK)
         err = keyadmin_grant(&b->registry, &wish, &grant, &wrong);
     if (err == CHV_ERR_EXISTS || err == CHV_ERR_ARGUMENT)
@@ -350,6 +433,8 @@ static enum chv_err bulk_writer(struct bulk *b, struct chv_why *why)
     struct chv_bundle_meta meta = {.created = chv_time_now(), .clients = b->count};
     (void)snprintf(meta.server, sizeof meta.server, "%s", b->server.name);
     (void)snprintf(meta.address, sizeof meta.address, "%s", b->address);
+    if (b->bound_count > 0)
+        chv_identity_format(&b->server_identity, meta.server_key);
     enum chv_err err = keyadmin_cost(b->args, &seal.scrypt_n, why);
     if (err == CHV_OK)
         err = chv_secret_for(b->out, &secrets, &secret, why);
@@ -394,12 +479,19 @@ static void bulk_warn(const struct bulk *b)
     const struct bulk_client *longest = &b->clients[0];
     struct chv_provision p;
     bulk_warn_scopes(b);
+    if (b->bound_count > 0 && b->server.config != NULL &&
+        (chv_server_profiles(b->server.config) & CHV_PROFILE_BIT(CHV_PROFILE_KEY_PSK)) == 0)
+        (void)chv_cli_fail(
+            EX_OK, "warning: the server will refuse clients of profile key+psk: 'profiles' in %s does not have it",
+            b->server.config_file);
     for (size_t i = 1; i < b->count; i++)
         if (longest->not_after != 0 && (b->clients[i].not_after == 0 || b->clients[i].not_after > longest->not_after))
             longest = &b->clients[i];
     if (bulk_credential(b, longest, longest->issue, &p, NULL) != CHV_OK)
         return;
-    p.credential.scope_count = 0; /* they were */
+    p.credential.scope_count = 0; /* they were warned of */
+    if (p.credential.profile == CHV_PROFILE_KEY_PSK)
+        p.credential.profile = CHV_PROFILE_PSK; /* likewise */
     keyadmin_warn(&b->server, &p.credential, b->address);
 }
 
@@ -427,6 +519,8 @@ static enum chv_err bulk_run(struct bulk *b, struct chv_why *why)
     b->there = err == CHV_OK && access(b->out, F_OK) == 0;
     if (err == CHV_OK)
         err = keyadmin_server_open(b->args, &b->server, why);
+    if (err == CHV_OK)
+        err = bulk_identity(b, why);
     if (err == CHV_OK)
         err = keyadmin_server_address(b->args, &b->server, b->address, why);
     if (err == CHV_OK)
@@ -465,6 +559,8 @@ int keyadmin_client_add_many(const struct chv_cli_args *args)
     chv_bundle_discard(b.writer);
     keyadmin_registry_close(&b.registry);
     keyadmin_server_close(&b.server);
+    for (size_t i = 0; i < b.count; i++)
+        free(b.clients[i].bound);
     free(b.clients);
     free(b.text);
     return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);

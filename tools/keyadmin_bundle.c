@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "tools/bundle.h"
+#include "tools/identity.h"
 #include "tools/times.h"
 
 /* --from, and what opens it. */
@@ -77,6 +78,14 @@ static enum chv_err unpack_uri(const struct chv_cli_args *args, char uri[CHV_TOK
     return CHV_OK;
 }
 
+/* Profile key+psk: the server's key, which the client pins. */
+static enum chv_err unpack_server_key(const struct bundle_input *in, struct chv_identity *server, struct chv_why *why)
+{
+    if (in->meta.server_key[0] == '\0' || chv_identity_public(in->meta.server_key, server, NULL) != CHV_OK)
+        return chv_fail(why, CHV_ERR_STORE_DAMAGED, "the bundle does not have the server's identity key");
+    return CHV_OK;
+}
+
 static enum chv_err unpack_print(const struct chv_cli_args *args, const struct bundle_input *in,
                                  const struct chv_bundle_entry *entry, const char *uri)
 {
@@ -106,6 +115,7 @@ int keyadmin_bundle_unpack(const struct chv_cli_args *args)
     struct bundle_input in = {.reader = NULL};
     struct chv_bundle_entry entry = {.len = 0};
     struct chv_provision p = {.len = 0};
+    struct chv_provision_identity identity = {.generate = false};
     struct chv_secret_source secret = {.kind = CHV_SECRET_PROMPT};
     struct chv_provision_store out = {.uri = uri, .secret = chv_secret_get, .secret_arg = &secret};
     const char *from = chv_cli_value(args, "from");
@@ -128,8 +138,11 @@ int keyadmin_bundle_unpack(const struct chv_cli_args *args)
         p.credential = entry.credential;
         err = chv_provision_end(&p, &why);
     }
+    const bool bound = err == CHV_OK && entry.credential.profile == CHV_PROFILE_KEY_PSK;
+    if (bound)
+        err = unpack_server_key(&in, &identity.server, &why);
     if (err == CHV_OK)
-        err = chv_provision_given(&p, entry.key, in.meta.server, in.meta.address, &out, &why);
+        err = chv_provision_given(&p, entry.key, in.meta.server, in.meta.address, bound ? &identity : NULL, &out, &why);
     if (err == CHV_OK)
         err = unpack_print(args, &in, &entry, uri);
     chv_wipe(&entry, sizeof entry);

@@ -551,7 +551,8 @@ enum chv_err chv_provision_beside(struct chv_keystore *server, struct chv_provis
 }
 
 enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN], const char *server_name,
-                                 const char *address, const struct chv_provision_store *out, struct chv_why *why)
+                                 const char *address, struct chv_provision_identity *identity,
+                                 const struct chv_provision_store *out, struct chv_why *why)
 {
     const struct provision_source source = {.key = key};
     struct provision_made made = {.client = NULL};
@@ -561,13 +562,13 @@ enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_
     if (err == CHV_ERR_EXISTS && chv_token_uri_is(out->uri)) {
         err = chv_provision_open(out, CHV_KEYSTORE_WRITE, &made.client, why);
         if (err == CHV_OK)
-            err = provision_complete(&made, &source, p, server_name, address, NULL, out->uri, true, why);
+            err = provision_complete(&made, &source, p, server_name, address, identity, out->uri, true, why);
         chv_keystore_close(made.client);
         return err;
     }
     if (err == CHV_OK)
         err = provision_put_key(&made, p, key, why);
     if (err == CHV_OK)
-        err = provision_put_server(&made, p->credential.profile, server_name, address, NULL, why);
+        err = provision_put_server(&made, p->credential.profile, server_name, address, identity, why);
     return provision_end(&made, err, why);
 }

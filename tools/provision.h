@@ -101,12 +101,12 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
                                   const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 
 /*
- * The same with a credential of profile psk and the access key that were derived before.  A token that has a keystore of
+ * The same with a credential and the access key that were derived before; `identity` as there, but none is made.  A token that has a keystore of
  * this client and server already is completed, as by chv_provision_again.
  */
 enum chv_err chv_provision_given(struct chv_provision *p, const uint8_t key[CHV_SECRET_LEN], const char *server_name,
-                                 const char *address, const struct chv_provision_store *out,
-                                 struct chv_why *why) CHV_MUST_CHECK;
+                                 const char *address, struct chv_provision_identity *identity,
+                                 const struct chv_provision_store *out, struct chv_why *why) CHV_MUST_CHECK;
 /*
  * The same for a keystore that is there: CHV_OK if it holds that very key, or if it is a token with this client's keys
  * for this server only, after what was missing was added beside them; CHV_ERR_EXISTS if it holds anything else.

@@ -105,6 +105,49 @@ def test_the_disk_is_not_waited_for_at_each_client():
         chv.check(0 < few <= many <= few + 60, f"{few} waits for 500 clients, {many} for 6500")
 
 
+def test_clients_with_identity_keys():
+    """Profile key+psk in a bundle: bound to the public keys that the list has, of no use without the private ones."""
+    with Fleet() as fleet:
+        fleet.site.configure(profiles="psk, key+psk")
+        keys = {}
+        for name in ("a", "b", "p256"):
+            chv.run("keyadmin", "identity", "new", "--curve", "p256" if name == "p256" else "x25519", "--out",
+                    fleet.path(f"{name}.pem"))
+            shown = chv.run("keyadmin", "identity", "show", fleet.path(f"{name}.pem.pub"), name).stdout.decode().split()
+            keys[name] = " ".join(shown[:2])
+        header = "id,scopes,expires,profile,identity\n"
+
+        def listed(*lines):
+            return chv.write(fleet.path("list.csv"), header + "\n".join(lines) + "\n")
+
+        fleet.fails(USAGE, "list.csv:3: the identity key of client 'two' stands on line 2 already",
+                    *words_for(fleet, listed(f"one,,,key+psk,{keys['a']}", f"two,,,key+psk,{keys['a']}")))
+        fleet.fails(USAGE, "list.csv:2: the identity key is of another kind",
+                    *words_for(fleet, listed(f"one,,,key+psk,{keys['p256']}")))
+        words = words_for(fleet, listed(f"one,message,90d,key+psk,{keys['a']}", "plain,message,90d,psk,",
+                                        f"two,message,90d,key+psk,{fleet.path('b.pem.pub')}"))
+        fleet.json(*words)
+        bound = {c["client"]: c.get("bound_to") for c in
+                 fleet.json("bundle", "list", fleet.path("bundle"), "--passphrase-file", fleet.passphrase)["clients"]}
+        chv.check_equal({name: fleet.show(name).get("identity") for name in bound}, bound, "bundle and registry")
+        chv.check(bound["one"] and bound["two"] and not bound["plain"], f"bound: {bound}")
+        for name in bound:
+            unpack(fleet, name)
+        chv.check(fleet.key("one.key")[1]["server-key"].startswith(b"x25519 "), "the server's key, to pin")
+        chv.check("server-key" not in fleet.key("plain.key")[1], "profile psk has none")
+        fleet.add("one", "--profile", "key+psk", "--identity", fleet.path("a.pem.pub"), out=fleet.path("same.key"))
+        chv.check_equal(fleet.key("same.key"), fleet.key("one.key"), "as without a bundle")
+        fleet.site.start()
+
+        def send(name, *extra, code=0):
+            return fleet.site.client(chv.Key("", fleet.path(f"{name}.key"), fleet.passphrase), *extra, "send", "ola", code=code)
+
+        send("one", "--identity", fleet.path("a.pem"))
+        send("two", "--identity", fleet.path("b.pem"))
+        send("plain")
+        chv.check(send("one", "--identity", fleet.path("b.pem"), code=None).code != 0, "another's identity key")
+
+
 def test_without_a_registry():
     with Fleet() as fleet:
         fleet.site.configure(registry="none")
@@ -121,7 +164,7 @@ def test_lists_that_are_wrong_make_nothing():
     cases = [(PROTOCOL, "list.csv: is empty: its first line is to be the header, id,scopes,expires", ""),
              (PROTOCOL, "list.csv:1: the first line", "id;scopes\na"),
              (PROTOCOL, "list.csv:1: the first line", "client,scopes\na,message"),
-             (PROTOCOL, "list.csv:3: there are too many", "id,scopes,expires\na,message,90d\nb,message,90d,psk,x"),
+             (PROTOCOL, "list.csv:3: there are too many", "id,scopes,expires\na,message,90d\nb,message,90d,psk,,x"),
              (PROTOCOL, "list.csv:2: a quote", 'id,scopes\n"a,message'),
              (PROTOCOL, "no client in it", "id,scopes\n\n"),
              (USAGE, "list.csv:3: bad client id 'b b'", "id\na\nb b"),
@@ -130,6 +173,10 @@ def test_lists_that_are_wrong_make_nothing():
              (USAGE, "list.csv:2: ", "id,scopes,expires\na,message,soon"),
              (USAGE, "list.csv:2: ", "id,scopes,expires\na,message,2001-01-01"),
              (USAGE, "list.csv:2: profile 'key'", "id,scopes,expires,profile\na,message,90d,key"),
+             (USAGE, "list.csv:2: unknown profile 'kez'", "id,scopes,expires,profile\na,message,90d,kez"),
+             (USAGE, "list.csv:2: profile 'key+psk': the client's public key is missing", "id,scopes,expires,profile\na,,,key+psk"),
+             (USAGE, "list.csv:2: an identity key goes with", "id,scopes,expires,profile,identity\na,,,psk,x25519 AAAA"),
+             (USAGE, "list.csv:2: ", "id,scopes,expires,profile,identity\na,,,key+psk,x25519 AAAA"),
              (CANTCREAT, "list.csv:3: client 'cam1' is registered with other scopes", "id,scopes\nnew,\ncam1,files:ro")]
     with Fleet() as fleet:
         fleet.add("cam1")
