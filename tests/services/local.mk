@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 services_tests = \
 	tests/services/client_key_test \
+	tests/services/files_kill_test \
 	tests/services/files_path_test \
 	tests/services/files_session_test \
 	tests/services/files_wire_test \
@@ -14,6 +15,8 @@ tests_services_client_key_test_SOURCES = tests/services/client_key_test.c $(mess
 tests_services_client_key_test_CFLAGS = $(net_test_cflags)
 tests_services_client_key_test_LDADD = services/libservices.la $(net_test_libs)
 
+tests_services_files_kill_test_CFLAGS = $(net_test_cflags)
+tests_services_files_kill_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_files_path_test_CFLAGS = $(net_test_cflags)
 tests_services_files_path_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_files_session_test_CFLAGS = $(net_test_cflags)
