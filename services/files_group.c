@@ -51,6 +51,9 @@ static void store(struct chv_files_put *first, bool sync)
 {
     for (struct chv_files_put *p = first; p != NULL; p = p->next)
         p->failed = set_meta(p);
+    /* All of them on their way before one is waited for: then the file system commits once, not for each. */
+    for (struct chv_files_put *p = first; sync && first->next != NULL && p != NULL; p = p->next)
+        (void)sync_file_range(p->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     for (struct chv_files_put *p = first; sync && p != NULL; p = p->next)
         if (p->failed == 0 && fsync(p->fd) != 0)
             p->failed = errno;
