@@ -285,7 +285,8 @@ bool chv_files_sweep(const struct chv_files_root *root, bool (*stop)(void))
     for (const struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL && !stop(); e = readdir(d)) {
         struct chv_files_home *home = NULL;
         if (e->d_name[0] != '.' && strlen(e->d_name) <= CHV_CLIENT_ID_MAX &&
-            (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) && take_home(root, e->d_name, &home) == 0) {
+            (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) && take_home(root, e->d_name, &home) == 0 &&
+            home != NULL) {
             sweep_home(home, older, stop);
             chv_files_home_close(home);
         }

@@ -75,7 +75,7 @@ int chv_files_stat(struct chv_files_session *s, const struct chv_files_place *pl
     if (place->path[0] == '\0')
         return fstat(chv_files_home_fd(place->home), st) == 0 ? 0 : errno;
     int failed = chv_files_dir_take(s, place, &dir);
-    if (failed != 0)
+    if (dir == NULL)
         return failed;
     failed = fstatat(dir->fd, chv_files_path_name(place->path), st, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
     chv_files_dir_drop(dir);

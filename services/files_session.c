@@ -384,7 +384,7 @@ static void set_due(struct chv_files_session *s)
 static enum chv_err on_request(struct chv_files_session *s, const uint8_t *body, size_t len)
 {
     const char *wrong = NULL;
-    bool begun;
+    bool begun = false;
     if (s->putting)
         return CHV_ERR_PROTOCOL; /* inside a stream */
     enum chv_err err = chv_files_request_decode(body, len, &s->request, &wrong);

@@ -406,5 +406,33 @@ static void test_remove(void)
     run_all(&scenario);
 }
 
-TEST_MAIN("files_kill", {"put", test_put}, {"replace", test_replace}, {"resume", test_resume}, {"group", test_group},
-          {"remove", test_remove})
+static void before_get(struct site *s)
+{
+    write_file(s, "cam1/f", content, CONTENT);
+}
+
+static void run_get(struct site *s)
+{
+    struct chv_files_request r = {.id = 1, .op = CHV_FILES_GET, .path = "f", .has_offset = true, .offset = PART};
+    digest_of(PART, r.prefix);
+    ask(s, &r);
+    ask_path(s, CHV_FILES_LS, "");
+    (void)last(s);
+}
+
+static void after_get(struct site *s)
+{
+    CU_ASSERT_EQUAL(look(s, "cam1/f"), NEW);
+    run_get(s);
+    ask_path(s, CHV_FILES_CHECKSUM, "f");
+    CU_ASSERT_EQUAL(last(s).code, 200);
+}
+
+static void test_get(void)
+{
+    static const struct scenario scenario = {before_get, run_get, after_get};
+    run_all(&scenario);
+}
+
+TEST_MAIN("files_kill", {"get", test_get}, {"put", test_put}, {"replace", test_replace}, {"resume", test_resume},
+          {"group", test_group}, {"remove", test_remove})

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -198,11 +199,17 @@ static void test_beneath(void)
 }
 
 #ifndef CHV_SANITIZED
-static int in_sandbox(int folder)
+/* `shared`: a folder that may only be read. */
+static int in_sandbox(int folder, int shared)
 {
     struct chv_why why = {""};
-    if (chv_sandbox_folder(folder, true, &why) != CHV_OK || chv_sandbox_folders(&why) != CHV_OK)
+    if (chv_sandbox_folder(shared, false, &why) != CHV_OK || chv_sandbox_folder(folder, true, &why) != CHV_OK ||
+        chv_sandbox_folders(&why) != CHV_OK)
         return 1;
+    if (openat(shared, "cam1", O_RDONLY | O_DIRECTORY | O_CLOEXEC) < 0)
+        return 7;
+    if (mkdirat(shared, "d", 0700) == 0 || errno != EACCES)
+        return 8;
     if (open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0 || errno != EACCES)
         return 2;
     if (openat(folder, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC) >= 0)
@@ -220,19 +227,22 @@ static int in_sandbox(int folder)
 static void test_sandbox(void)
 {
 #ifndef CHV_SANITIZED
-    struct site s;
+    struct site s, shared;
     int status = 0;
     static const char *const names[] = {NULL};
     if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 2)
         return;
     open_site(&s, 0);
+    open_site(&shared, 0);
     ask(&s, CHV_FILES_STAT, "", 0);
+    CU_ASSERT_EQUAL(mkdirat(shared.root.fd, "cam1", 0700), 0);
     pid_t pid = fork();
     if (pid == 0)
-        _exit(in_sandbox(s.root.fd));
+        _exit(in_sandbox(s.root.fd, shared.root.fd));
     CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
     CU_ASSERT_EQUAL(status, 0);
     close_site(&s, names);
+    close_site(&shared, names);
 #endif
 }
 
