@@ -87,7 +87,7 @@ struct chaveiro_link {
 /* Opens the key, connects, runs the job to its end; returns the exit code, after one line if that is not 0. */
 int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job, void *state);
 /* The same for a program with connections of its own: all of it but these, on link->loop. */
-enum chv_err chaveiro_open(const struct chv_cli_args *args, struct chaveiro_link **link,
+enum chv_err chaveiro_open(const struct chv_cli_args *args, struct chaveiro_link **out,
                            struct chv_why *why) CHV_MUST_CHECK;
 /* Closes what chaveiro_open has opened; what is on the loop is closed by its owners' callbacks meanwhile. */
 void chaveiro_close(struct chaveiro_link *link);

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/memory.h"
 
@@ -277,6 +278,16 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     *buf = uv_buf_init((char *)room, (unsigned)len);
 }
 
+/* libuv takes a reset that comes right behind the last bytes for their end: the socket knows better. */
+static ssize_t ended(const struct ftp_data *data)
+{
+    char byte;
+    uv_os_fd_t fd;
+    if (uv_fileno((const uv_handle_t *)data->stream, &fd) != 0)
+        return -1;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct ftp_data *data = stream->data;
@@ -284,7 +295,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     if (n > 0)
         ftp_transfer_read(data->client, (const uint8_t *)buf->base, (size_t)n);
-    else if (n == UV_EOF)
+    else if (n == UV_EOF && ended(data) == 0)
         ftp_transfer_eof(data->client);
     else
         broken(data);

@@ -66,19 +66,26 @@ bool ftp_path_is_pattern(const char *path)
 
 /* --- addresses ----------------------------------------------------------------------------------------------------- */
 
+/* Decimal digits, at most `most` of them; *text moves behind them. */
+static bool take_number(const char **text, size_t most, unsigned long *number)
+{
+    const char *at = *text;
+    *number = 0;
+    while (*at >= '0' && *at <= '9' && most-- > 0)
+        *number = 10 * *number + (unsigned long)(*at++ - '0');
+    const bool any = at > *text;
+    *text = at;
+    return any;
+}
+
 bool ftp_port_parse(const char *text, struct sockaddr_storage *address)
 {
-    unsigned n[6];
-    int end = 0;
+    unsigned long n[6];
     struct sockaddr_in in = {.sin_family = AF_INET};
-    if (strspn(text, "0123456789,") != strlen(text) ||
-        sscanf(text, "%3u,%3u,%3u,%3u,%3u,%3u%n", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &end) != 6 ||
-        text[end] != '\0')
-        return false;
     for (int i = 0; i < 6; i++)
-        if (n[i] > 255)
+        if (!take_number(&text, 3, &n[i]) || n[i] > 255 || *text++ != (i < 5 ? ',' : '\0'))
             return false;
-    in.sin_addr.s_addr = htonl(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]);
+    in.sin_addr.s_addr = htonl((uint32_t)(n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3]));
     in.sin_port = htons((uint16_t)(n[4] << 8 | n[5]));
     memset(address, 0, sizeof *address);
     memcpy(address, &in, sizeof in);
@@ -168,14 +175,14 @@ void ftp_time_format(uint64_t ns, char out[FTP_TIME_SIZE])
 
 bool ftp_time_parse(const char *text, size_t len, uint64_t *ns)
 {
-    char digits[15];
-    struct tm tm = {.tm_sec = 0};
-    if (len < 14 || strspn(text, "0123456789") < 14 || len > 14 + 10 || (len > 14 && (text[14] != '.' || len == 15)))
+    unsigned long n[6];
+    if (len < 14 || len > 14 + 10 || (len > 14 && (text[14] != '.' || len == 15)))
         return false;
-    memcpy(digits, text, 14);
-    digits[14] = '\0';
-    if (sscanf(digits, "%4d%2d%2d%2d%2d%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
-               &tm.tm_sec) != 6)
+    const char *at = text;
+    for (int i = 0; i < 6; i++)
+        if (!take_number(&at, i == 0 ? 4 : 2, &n[i]))
+            return false;
+    if (at != text + 14)
         return false;
     uint64_t fraction = 0, unit = SECOND;
     for (size_t i = 15; i < len; i++) {
@@ -184,8 +191,12 @@ bool ftp_time_parse(const char *text, size_t len, uint64_t *ns)
         unit /= 10;
         fraction += unit * (uint64_t)(text[i] - '0');
     }
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
+    struct tm tm = {.tm_year = (int)n[0] - 1900,
+                    .tm_mon = (int)n[1] - 1,
+                    .tm_mday = (int)n[2],
+                    .tm_hour = (int)n[3],
+                    .tm_min = (int)n[4],
+                    .tm_sec = (int)n[5]};
     const struct tm asked = tm;
     const time_t seconds = timegm(&tm);
     /* timegm goes over to the next day or month by itself: what it changes was none; a leap second is let pass. */

@@ -320,6 +320,23 @@ def test_store_that_ends_suddenly():
         wait_for_nothing(site, "f")
 
 
+def test_a_reset_right_behind_the_last_bytes():
+    """It comes with them, and is no end of a file."""
+    with FtpSite() as site:
+        site.init()
+        door = site.door()
+        raw = site.raw(door)
+        for size in (1, 1000, 65280, 100000):
+            data = raw.passive()
+            begin(raw, data, "STOR f")
+            door.signal(signal.SIGSTOP)
+            data.sendall(content(size))
+            reset(data)
+            door.signal(signal.SIGCONT)
+            chv.check_equal(raw.reply()[:3], b"426", f"a reset after {size} bytes")
+        chv.check_equal(site.left(), [], "what is left")
+
+
 def test_a_program_that_is_killed_while_it_stores():
     script = ("import ftplib, sys, time\n"
               "f = ftplib.FTP(); f.connect('127.0.0.1', int(sys.argv[1])); f.login('x', sys.argv[2])\n"
