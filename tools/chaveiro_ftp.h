@@ -82,6 +82,8 @@ struct ftp_client {
     unsigned handles;                  /* that are open; it is freed with the last one */
     bool local;                        /* a unix socket */
     struct sockaddr_storage peer, own; /* local: 127.0.0.1 */
+    bool has_owner;                    /* the other end is a process of this machine, of user `owner` */
+    uid_t owner;
     char peer_text[CHV_PEER_TEXT];
     void (*timed_out)(struct ftp_client *client);
 
@@ -195,6 +197,12 @@ bool ftp_data_write(struct ftp_client *client, const uint8_t *bytes, size_t len)
 void ftp_data_read(struct ftp_client *client, bool on);
 /* Closes it; `reset`: so that the other side cannot take it for the end of a file. */
 void ftp_data_close(struct ftp_client *client, bool reset);
+
+/*
+ * The user whose the other end of a connected socket is (chaveiro_ftp_owner.c). False: it is not on this machine, or the
+ * kernel does not tell.
+ */
+bool ftp_owner(int fd, uid_t *uid);
 
 /* --- transfers (chaveiro_ftp_transfer.c) --------------------------------------------------------------------------- */
 

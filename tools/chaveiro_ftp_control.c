@@ -339,6 +339,7 @@ void ftp_client_accept(struct ftp_door *door, int fd, const struct sockaddr *pee
     client->facts = FTP_FACTS_ALL;
     chv_source_text(peer, client->peer_text);
     bool found = find_addresses(client, fd, peer);
+    client->has_owner = found && ftp_owner(fd, &client->owner);
     bool opened = open_control(client, fd) == 0;
     client->next = door->clients;
     if (door->clients != NULL)

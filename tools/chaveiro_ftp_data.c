@@ -125,6 +125,22 @@ static void is_open(struct ftp_data *data)
 
 /* --- passive ------------------------------------------------------------------------------------------------------- */
 
+/* From the host of the control connection and, if that is this one, of the same user. */
+static bool is_meant(const struct ftp_client *client, uv_tcp_t *stream, const struct sockaddr_storage *peer)
+{
+    const char *other = NULL;
+    uv_os_fd_t fd;
+    uid_t owner;
+    if (!ftp_same_host(peer, &client->peer))
+        other = "address";
+    else if (client->has_owner && uv_fileno((const uv_handle_t *)stream, &fd) == 0 && ftp_owner(fd, &owner) &&
+             owner != client->owner)
+        other = "user";
+    if (other != NULL)
+        (void)chv_cli_fail(0, "%s: a data connection came from another %s: closed", client->peer_text, other);
+    return other == NULL;
+}
+
 /* Whoever comes from elsewhere is let go, and the one who is meant goes on being waited for. */
 static void on_connection(uv_stream_t *listener, int status)
 {
@@ -141,8 +157,7 @@ static void on_connection(uv_stream_t *listener, int status)
     if (uv_accept(listener, (uv_stream_t *)stream) != 0 ||
         uv_tcp_getpeername(stream, (struct sockaddr *)&peer, &len) != 0) {
         close_stream(stream, false);
-    } else if (!ftp_same_host(&peer, &data->client->peer)) {
-        (void)chv_cli_fail(0, "%s: a data connection came from another address: closed", data->client->peer_text);
+    } else if (!is_meant(data->client, stream, &peer)) {
         close_stream(stream, true);
     } else {
         data->stream = stream;

@@ -112,6 +112,7 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_ftp_control.c \
 	tools/chaveiro_ftp_data.c \
 	tools/chaveiro_ftp_files.c \
+	tools/chaveiro_ftp_owner.c \
 	tools/chaveiro_ftp_session.c \
 	tools/chaveiro_ftp_text.c \
 	tools/chaveiro_ftp_text.h \

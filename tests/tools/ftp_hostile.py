@@ -250,6 +250,34 @@ def test_a_stolen_data_connection():
         chv.check_equal(raw.reply()[:3], b"226", "done")
 
 
+def test_a_data_connection_that_another_user_steals():
+    user, words = chv.as_other_user("nobody", "daemon")
+    if user is None:
+        raise chv.Skip("only root can be another user")
+    script = ("import socket, sys\n"
+              "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+              "try: got = s.recv(100)\n"
+              "except ConnectionResetError: got = b''\n"
+              "print('got', len(got))\n")
+    with FtpSite() as site:
+        site.init()
+        os.makedirs(site.home(), exist_ok=True)
+        chv.write(site.home("f"), content(100))
+        door = site.door(listen=("127.0.0.1:0", "[::1]:0", "unix:" + site.path("s")))
+        for n, (host, where, port) in enumerate((("127.0.0.1", "127.0.0.1", door.ports[0]), ("::1", "::1", door.ports[1]),
+                                                 ("unix", "127.0.0.1", site.path("s")))):
+            raw = site.raw(door, host=host, port=port)
+            data_port = raw.passive_port()
+            thief = subprocess.run([*words, "/usr/bin/python3", "-c", script, where, str(data_port)], capture_output=True,
+                                   check=True, timeout=chv.DEADLINE)
+            chv.check_equal(thief.stdout, b"got 0\n", "what a thief gets")
+            door.wait_for("a data connection came from another user: closed", n + 1)
+            own = socket.create_connection((where, data_port))
+            begin(raw, own, "RETR f")
+            chv.check_equal(read_all(own), (content(100), False), "what the client gets")
+            chv.check_equal(raw.reply()[:3], b"226", "done")
+
+
 def test_data_connections_that_do_not_come():
     with FtpSite() as site:
         site.init()
