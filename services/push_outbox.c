@@ -266,33 +266,47 @@ static size_t log_line(const struct chv_push_entry *e, uint64_t now, char out[LO
     return (size_t)snprintf(out, LOG_LINE_MAX, "%" PRIu64 " %s %" PRIu64 " %s %s\n", now, id, e->size, hex, e->name);
 }
 
+/* Those that `text` has not, as lines at `out`. */
+static size_t new_lines(const char *text, const struct chv_push_entry *entries, size_t n, uint64_t now, char *out)
+{
+    char id[CHV_PUSH_ID_TEXT];
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        chv_push_id_text(entries[i].id, id);
+        if (strstr(text, id) == NULL)
+            len += log_line(&entries[i], now, out + len);
+    }
+    return len;
+}
+
 int chv_push_log_add(const struct chv_push_outbox *outbox, int folder, const struct chv_push_entry *entries, size_t n,
                      uint64_t now)
 {
-    const size_t room = LOG_FULL + CHV_PUSH_WINDOW * LOG_LINE_MAX;
-    char id[CHV_PUSH_ID_TEXT];
+    enum { LINES_ROOM = CHV_PUSH_WINDOW * LOG_LINE_MAX };
     struct chv_push_log log;
-    int failed = 0;
-    char *text = n <= CHV_PUSH_WINDOW ? malloc(room + CHV_PUSH_WINDOW * LOG_LINE_MAX) : NULL;
-    if (text == NULL)
-        return ENOMEM;
-    size_t len = read_file(folder, DELIVERED, text, room);
-    if (len == 0 || len > LOG_FULL || text[len - 1] != '\n') {
+    char first[LOG_LINE_MAX];
+    if (n == 0 || n > CHV_PUSH_WINDOW)
+        return n == 0 ? 0 : EINVAL;
+    char *text = malloc(LOG_FULL + LINES_ROOM), *lines = malloc(LINES_ROOM + LOG_LINE_MAX);
+    int failed = text == NULL || lines == NULL ? ENOMEM : 0;
+    size_t at = failed == 0 ? read_file(folder, DELIVERED, text, LOG_FULL + LINES_ROOM) : 0;
+    size_t len = failed == 0 ? new_lines(text, entries, n, now, lines) : 0;
+    if (len > 0 && (at == 0 || at > LOG_FULL || text[at - 1] != '\n')) {
         count_log(text, &log);
-        len = (size_t)snprintf(text, room, "before %" PRIu64 "\n", log.count);
-        failed = replace_file(outbox, folder, DELIVERED, DELIVERED ".new", text, len);
+        const size_t head = (size_t)snprintf(first, sizeof first, "before %" PRIu64 "\n", log.count);
+        memmove(lines + head, lines, len);
+        memcpy(lines, first, head);
+        failed = replace_file(outbox, folder, DELIVERED, DELIVERED ".new", lines, head + len);
+        len = 0;
     }
-    const size_t before = len;
-    for (size_t i = 0; i < n && failed == 0; i++) {
-        chv_push_id_text(entries[i].id, id);
-        if (strstr(text, id) == NULL)
-            len += log_line(&entries[i], now, text + len);
-    }
-    int fd = failed == 0 && len > before ? chv_files_openat(folder, DELIVERED, O_WRONLY | O_NONBLOCK, 0) : -1;
+    int fd = len > 0 ? chv_files_openat(folder, DELIVERED, O_WRONLY | O_NONBLOCK, 0) : -1;
+    if (len > 0 && fd < 0)
+        failed = errno;
     if (fd >= 0) {
-        failed = chv_push_write_all(fd, text + before, len - before, before);
+        failed = chv_push_write_all(fd, lines, len, at);
         (void)close(fd);
     }
+    free(lines);
     free(text);
     return failed;
 }

@@ -31,7 +31,7 @@ struct chv_push_session {
     char id[CHV_CLIENT_ID_MAX + 1];
     int folder; /* -1: none yet */
     unsigned folder_number;
-    bool warned; /* that it cannot be read */
+    bool warned; /* it is there and cannot be read: that was logged */
     struct chv_push_claims *claims;
     struct chv_push_entry *offered; /* CHV_PUSH_WINDOW; NULL: none */
     size_t offered_count;
@@ -242,6 +242,12 @@ static enum chv_err find_stored(struct chv_push_session *s, const struct chv_pus
         *entry = *offer;
     else
         failed = s->folder >= 0 ? chv_push_entry_open(s->folder, answer->id, entry, NULL) : ENOENT;
+    if (failed == EBADMSG) { /* nothing to compare with, and nothing that anybody could be offered */
+        *entry = (struct chv_push_entry){.size = 0};
+        memcpy(entry->id, answer->id, sizeof entry->id);
+        memcpy(entry->sha256, answer->sha256, sizeof entry->sha256);
+        failed = 0;
+    }
     *there = failed == 0;
     if (failed == 0 && memcmp(entry->sha256, answer->sha256, sizeof entry->sha256) != 0)
         return CHV_ERR_PROTOCOL;
@@ -267,7 +273,10 @@ enum chv_err chv_push_session_answers(struct chv_push_session *session, const st
     struct chv_push_session *s = session;
     struct chv_push_entry *stored = n > 0 ? calloc(n, sizeof *stored) : NULL;
     size_t count = 0;
-    enum chv_err err = n > 0 && stored == NULL ? CHV_ERR_MEMORY : CHV_OK;
+    /* Before the first look at it, too: an entry must not be called gone because nobody has looked. */
+    enum chv_err err = n > 0 && stored == NULL ? CHV_ERR_MEMORY : open_folder(s);
+    if (err == CHV_OK && s->warned)
+        err = CHV_ERR_IO;
     s->out = out;
     for (size_t i = 0; i < n && err == CHV_OK; i++) {
         bool there = false;

@@ -11,6 +11,7 @@ tools_tests = \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
 	tests/tools/times_test \
+	tests/tools/watch_state_test \
 	$(NULL)
 check_PROGRAMS += $(tools_tests)
 TESTS += $(tools_tests)
@@ -40,6 +41,9 @@ tests_tools_server_config_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_server_config_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
+tests_tools_watch_state_test_SOURCES = tests/tools/watch_state_test.c tools/chaveiro_watch_journal.c tools/chaveiro_watch_state.c
+tests_tools_watch_state_test_CFLAGS = $(net_test_cflags) $(CRYPTO_CFLAGS)
+tests_tools_watch_state_test_LDADD = services/libservices.la $(net_test_libs) $(CRYPTO_LIBS)
 
 tools_test_scripts = \
 	tests/tools/backup.py \
