@@ -66,10 +66,10 @@ int keyadmin_epoch_list(const struct chv_cli_args *args)
     json_t *o = json_object(), *rows = json_array(), *row;
     size_t i;
     enum chv_err err = o != NULL && rows != NULL ? keyadmin_server_open(args, &server, &why) : CHV_ERR_MEMORY;
-    if (err == CHV_OK && server.config == NULL)
-        err = chv_fail(&why, CHV_ERR_ARGUMENT, "which epochs are served stands in the configuration: give --config");
     if (err == CHV_OK)
-        err = list_rows(&server, rows, &why);
+        err = server.config != NULL ? list_rows(&server, rows, &why)
+                                    : chv_fail(&why, CHV_ERR_ARGUMENT,
+                                               "which epochs are served stands in the configuration: give --config");
     if (err == CHV_OK && chv_cli_given(args, "json")) {
         (void)json_object_set(o, "epochs", rows);
         chv_cli_print(json_incref(o), true);
