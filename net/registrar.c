@@ -186,6 +186,15 @@ void chv_registrar_set_epochs(struct chv_registrar *r, const uint32_t *epochs, s
     r->unserved_told = false;
 }
 
+uint32_t chv_registrar_newest_epoch(const struct chv_registrar *r)
+{
+    uint32_t newest = 0;
+    for (size_t i = 0; i < r->served_count; i++)
+        if (r->served[i] > newest && !chv_registrar_is_compromised(r, r->served[i]))
+            newest = r->served[i];
+    return newest;
+}
+
 void chv_registrar_close(struct chv_registrar *r)
 {
     if (r == NULL)

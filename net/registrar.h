@@ -48,7 +48,7 @@ struct chv_registrar_answer {
     uint16_t verdict;   /* enum chv_verdict */
     uint8_t known;      /* it is in the registry: id, reason, no_update are set */
     uint8_t has_scopes; /* rights are no more than `scopes` */
-    uint8_t no_update;  /* no key update in band */
+    uint8_t no_update;  /* no key update in band: its key leaked, or a newer credential is on its way */
     uint8_t scope_count;
     char id[CHV_CLIENT_ID_MAX + 1];
     char reason[CHV_REGISTRY_REASON_MAX + 1];

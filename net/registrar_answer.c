@@ -218,12 +218,23 @@ static enum chv_err look_up(struct chv_registrar *r, uint64_t now, const struct 
     return err != CHV_OK && !r->setup.required ? look_up_snapshot(r, claim, time, a, why) : err;
 }
 
-static bool is_compromised(const struct chv_registrar *r, uint32_t epoch)
+bool chv_registrar_is_compromised(const struct chv_registrar *r, uint32_t epoch)
 {
     for (size_t i = 0; i < r->compromised_count; i++)
         if (r->compromised[i] == epoch)
             return true;
     return false;
+}
+
+/*
+ * Whether its owner was given a newer one that a key update would make the older one: that is let in first. An update keeps
+ * the serial and has the newer epoch, which counts before serials.
+ */
+static bool awaits_newer(const struct chv_registrar *r, const struct chv_registry_claim *claim,
+                         const struct chv_registry_client *client)
+{
+    return claim->profile != CHV_PROFILE_KEY && claim->issue.serial < client->latest.serial &&
+           client->latest.epoch < chv_registrar_newest_epoch(r);
 }
 
 static void fill_answer(const struct chv_registry_answer *a, struct chv_registrar_answer *answer)
@@ -324,11 +335,13 @@ void chv_registrar_answer(struct chv_registrar *r, uint64_t now, uint64_t time, 
     }
     if (q.kind == CHV_REGISTRAR_RECHECK && a.known)
         spare_session(&claim, time, &a);
-    if (a.verdict == CHV_VERDICT_OK && is_compromised(r, q.epoch))
+    if (a.verdict == CHV_VERDICT_OK && chv_registrar_is_compromised(r, q.epoch))
         a.verdict = CHV_VERDICT_EPOCH;
     if (q.kind == CHV_REGISTRAR_OPEN && !r->failing && chv_registrar_complete(r))
         note_open(r, now, time, &claim, &a);
     if (a.known)
         chv_registry_client_release(&a.client, claim.issue);
     fill_answer(&a, answer);
+    if (a.known && awaits_newer(r, &claim, &a.client))
+        answer->no_update = 1;
 }

@@ -22,7 +22,7 @@ struct chv_registrar_clone {
 struct chv_registrar_seal {
     bool due;    /* there are, or may be, rows behind the seal */
     bool broken; /* the trail, or its seal, is not what it was: nothing is sealed until the registry is opened anew */
-    bool unable; /* said that the keeper does not have the master */
+    bool unable; /* said that the seal that stands cannot be checked, or not be believed */
     uint64_t at; /* ms: not before */
     unsigned pause_ms;                  /* after a failure */
     uint64_t tag;                       /* of the question that is out, 0: none, */
@@ -74,11 +74,15 @@ bool chv_registrar_complete(const struct chv_registrar *r);
 /* If it cannot be written they go on waiting. */
 void chv_registrar_write_seen(struct chv_registrar *r, uint64_t now);
 
+/* The newest of the epochs that are served whose master has not leaked; 0: none. */
+uint32_t chv_registrar_newest_epoch(const struct chv_registrar *r);
+
 /* registrar_seal.c */
 /* Rows were added to the audit trail. */
 void chv_registrar_seal_due(struct chv_registrar *r, uint64_t now);
 
 /* registrar_answer.c */
+bool chv_registrar_is_compromised(const struct chv_registrar *r, uint32_t epoch);
 void chv_registrar_cache_clear(struct chv_registrar *r);
 void chv_registrar_cache_forget(struct chv_registrar *r, const char *id);
 

@@ -187,6 +187,25 @@ static void test_leaked(void)
     end();
 }
 
+/* A credential that was handed out is not made the older one by a key update of the one that it is in the place of. */
+static void test_on_its_way(void)
+{
+    static const uint32_t one[] = {1}, both[] = {1, 2};
+    begin();
+    put("cam1", CHV_CLIENT_ACTIVE, first, second);
+    put("cam2", CHV_CLIENT_ACTIVE, first, first);
+    put("cam3", CHV_CLIENT_ACTIVE, first, (struct chv_issue){2, 2});
+    CU_ASSERT_EQUAL_FATAL(start(true, false), CHV_OK);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam1", 1).no_update, 0); /* there is nothing to hand out */
+    chv_registrar_set_epochs(registrar, both, 2);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam1", 1).no_update, 1);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam2", 1).no_update, 0);
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam3", 1).no_update, 0); /* what it is handed is older than 2.2 */
+    CU_ASSERT_EQUAL(ask(CHV_REGISTRAR_OPEN, "cam1", 2).no_update, 0);
+    chv_registrar_set_epochs(registrar, one, 1);
+    end();
+}
+
 static struct chv_registry_client row_of(const char *id)
 {
     struct chv_registry_client c;
@@ -427,7 +446,7 @@ static void test_deny_file(void)
 }
 
 TEST_MAIN("registrar", {"answers", test_answers}, {"newer", test_newer}, {"leaked", test_leaked},
-          {"epochs that are not served", test_unserved}, {"serials that were not handed out", test_unissued},
-          {"changes", test_changes}, {"malformed questions", test_malformed},
-          {"answers on the wire", test_answer_valid}, {"away", test_away}, {"snapshot", test_snapshot},
-          {"deny file", test_deny_file})
+          {"a newer credential on its way", test_on_its_way}, {"epochs that are not served", test_unserved},
+          {"serials that were not handed out", test_unissued}, {"changes", test_changes},
+          {"malformed questions", test_malformed}, {"answers on the wire", test_answer_valid}, {"away", test_away},
+          {"snapshot", test_snapshot}, {"deny file", test_deny_file})
