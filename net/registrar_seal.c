@@ -37,12 +37,13 @@ static void give_up(struct chv_registrar *r, const char *text)
     chv_log(CHV_LOG_ERROR, "%s; this server seals the audit trail no more: see 'keyadmin audit verify'", text);
 }
 
-static uint32_t newest_epoch(const struct chv_registrar *r)
+/* Whoever has the master of an epoch that is over may have made its seal: what stands below it may be his. */
+static bool is_believed(const struct chv_registrar *r, uint32_t epoch)
 {
-    uint32_t newest = 0;
+    bool believed = epoch > chv_registrar_newest_epoch(r); /* made, and not served yet */
     for (size_t i = 0; i < r->served_count; i++)
-        newest = r->served[i] > newest ? r->served[i] : newest;
-    return newest;
+        believed |= r->served[i] == epoch;
+    return believed && !chv_registrar_is_compromised(r, epoch);
 }
 
 static bool same_seal(const struct chv_audit_seal *a, const struct chv_audit_seal *b)
@@ -65,7 +66,7 @@ bool chv_registrar_seal_ask(struct chv_registrar *r, uint64_t now, uint64_t time
 {
     struct chv_registrar_seal *s = &r->seal;
     struct chv_why why = {""};
-    const uint32_t epoch = newest_epoch(r);
+    const uint32_t epoch = chv_registrar_newest_epoch(r);
     if (!s->due || s->broken || s->tag != 0 || now < s->at || epoch == 0 || r->failing || !chv_registrar_writable(r))
         return false;
     enum chv_err err = chv_registry_seal_begin(r->registry, epoch, time, &s->known, &s->stands, &s->next, &why);
@@ -83,6 +84,18 @@ bool chv_registrar_seal_ask(struct chv_registrar *r, uint64_t now, uint64_t time
         return false;
     }
     s->checking = s->stands.n > 0 && !same_seal(&s->stands, &s->good);
+    if (s->checking && !is_believed(r, s->stands.epoch)) {
+        if (!s->unable)
+            chv_log(
+                CHV_LOG_ERROR,
+                "the audit trail has a seal by the master of epoch %" PRIu32
+                ", which is over: whoever has that master may have made it; this server seals nothing behind it: see "
+                "'keyadmin audit verify'",
+                s->stands.epoch);
+        s->unable = true;
+        pause_sealing(s, now);
+        return false;
+    }
     fill(s, s->checking ? &s->stands : &s->next, question);
     return true;
 }

@@ -256,6 +256,7 @@ static const struct chv_cli_command keyadmin_commands[] = {
      0, 0, keyadmin_audit_list},
     {"audit verify", "", "whether the audit trail is whole",
      "Walks the chain and checks its seal with the master secret's key; names the first row that is wrong.\n"
+     "A seal by the master of an epoch that is not in the configuration's epochs is not believed.\n"
      "\n"
      "Example:\n"
      "  keyadmin audit verify -c chaveirod.conf\n",
@@ -263,8 +264,12 @@ static const struct chv_cli_command keyadmin_commands[] = {
     {"audit seal", "", "seal the audit trail as it is now",
      "Commands that open the server's keystore do so at their end; this one is for what others did since.\n"
      "\n"
-     "Example:\n"
-     "  keyadmin audit seal -c chaveirod.conf\n",
+     "--anew takes the trail as it stands, without a look at the seal that is there: by a master that was given up\n"
+     "or destroyed.  Read the rows before; a row tells that it was done.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin audit seal -c chaveirod.conf\n"
+     "  keyadmin audit seal --anew -c chaveirod.conf\n",
      0, 0, keyadmin_audit_seal},
     {"bundle unpack", "ID --from BUNDLE {--out FILE | --to URI}", "make a client's keystore out of a bundle",
      "The bundle's passphrase, or with --key the private key of its certificate; then the new keystore's.\n"
@@ -402,6 +407,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      "receipt.pub beside the\nconfiguration)",
      RESTORE | UNPACK | BUNDLE_LIST | RECEIPT_VERIFY, false},
     {"replace", 0, NULL, "destroy the key for receipts that is there, and make another", RECEIPT_NEW, false},
+    {"anew", 0, NULL, "without a look at the seal that is there", AUDIT_SEAL, false},
     {"content", 0, "FILE", "compare with the file that the receipt is about", RECEIPT_VERIFY, false},
     {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
      RESTORE | UNPACK | BUNDLE_LIST, false},

@@ -119,12 +119,64 @@ int keyadmin_audit_verify(const struct chv_cli_args *args)
     if (err == CHV_OK)
         err = chv_registry_verify(reg.r, keyadmin_audit_mac, server.keystore, &report, &why);
     if (err == CHV_OK)
+        err = keyadmin_seal_believed(&reg, &server, &why);
+    if (err == CHV_OK)
         err = chv_registry_seal_get(reg.r, &seal, &why);
     if (err == CHV_OK)
         err = audit_report(&report, &seal, chv_cli_given(args, "json"));
     keyadmin_registry_close(&reg);
     keyadmin_server_close(&server);
     return err == CHV_OK ? EX_OK : chv_cli_why(err, &why);
+}
+
+static enum chv_err audit_tell_anew(struct keyadmin_registry *reg, struct chv_why *why)
+{
+    struct chv_audit_seal before = {0};
+    enum chv_err err = chv_registry_begin(reg->r, why);
+    if (err == CHV_OK)
+        err = chv_registry_seal_get(reg->r, &before, why);
+    if (err == CHV_OK)
+        err = keyadmin_audit(reg, "seal-anew", "",
+                             json_pack("{s:I,s:I}", "sealed", (json_int_t)before.n, "epoch", (json_int_t)before.epoch),
+                             why);
+    if (err == CHV_OK)
+        return chv_registry_commit(reg->r, why);
+    chv_registry_rollback(reg->r);
+    return err;
+}
+
+/* --anew: a person vouches for what stands there, and the trail tells that; the chain has to be whole nevertheless. */
+static enum chv_err audit_seal_anew(struct keyadmin_registry *reg, const struct keyadmin_server *server,
+                                    struct chv_audit_seal *seal, struct chv_why *why)
+{
+    const struct chv_audit_seal unknown = {.n = 0};
+    struct chv_audit_seal stands = {0}, next = {0};
+    struct chv_audit_report report;
+    uint8_t message[CHV_AUDIT_SEAL_MESSAGE_LEN];
+    enum chv_err err = chv_registry_verify(reg->r, NULL, NULL, &report, why);
+    if (err == CHV_OK)
+        err = audit_tell_anew(reg, why);
+    if (err == CHV_OK)
+        err = chv_registry_seal_begin(reg->r, server->latest, chv_time_now(), &unknown, &stands, &next, why);
+    if (err != CHV_OK)
+        return err;
+    chv_audit_seal_message(&next, message);
+    err = keyadmin_audit_mac(server->keystore, next.epoch, message, sizeof message, next.mac, why);
+    if (err == CHV_OK)
+        err = chv_registry_seal_put(reg->r, &stands, &next, why);
+    if (err == CHV_OK)
+        *seal = next;
+    return err;
+}
+
+static enum chv_err audit_seal_on(struct keyadmin_registry *reg, const struct keyadmin_server *server,
+                                  struct chv_audit_seal *seal, struct chv_why *why)
+{
+    enum chv_err err = keyadmin_seal_believed(reg, server, why);
+    if (err == CHV_OK)
+        err =
+            chv_registry_seal(reg->r, server->latest, chv_time_now(), keyadmin_audit_mac, server->keystore, seal, why);
+    return err;
 }
 
 int keyadmin_audit_seal(const struct chv_cli_args *args)
@@ -137,7 +189,8 @@ int keyadmin_audit_seal(const struct chv_cli_args *args)
     chv_cli_hold_signals();
     enum chv_err err = audit_open(args, CHV_REGISTRY_WRITE, &server, &reg, &why);
     if (err == CHV_OK)
-        err = chv_registry_seal(reg.r, server.latest, chv_time_now(), keyadmin_audit_mac, server.keystore, &seal, &why);
+        err = chv_cli_given(args, "anew") ? audit_seal_anew(&reg, &server, &seal, &why)
+                                          : audit_seal_on(&reg, &server, &seal, &why);
     report.rows = report.sealed = seal.n;
     if (err == CHV_OK)
         err = audit_report(&report, &seal, chv_cli_given(args, "json"));

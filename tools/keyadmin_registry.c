@@ -2,6 +2,7 @@
 /* keyadmin's registry: found, opened, audited, sealed. */
 #include "tools/keyadmin_registry.h"
 
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,13 +167,34 @@ enum chv_err keyadmin_audit_mac(void *arg, uint32_t epoch, const uint8_t *messag
     return err;
 }
 
+/* The configuration tells, not the registry: who can write there would say in it that his epoch is served. */
+enum chv_err keyadmin_seal_believed(struct keyadmin_registry *reg, const struct keyadmin_server *server,
+                                    struct chv_why *why)
+{
+    struct chv_audit_seal seal = {.n = 0};
+    enum chv_err err = chv_registry_seal_get(reg->r, &seal, why);
+    bool believed = server->config == NULL || seal.n == 0 || seal.epoch == server->latest;
+    for (size_t i = 0; !believed && i < server->config->epoch_count; i++)
+        believed = server->config->epochs[i] == seal.epoch;
+    if (err == CHV_OK && !believed)
+        err = chv_fail(
+            why, CHV_ERR_AUTH,
+            "%s: audit row %" PRIu64 " has a seal by the master of epoch %" PRIu32
+            ", which is not in epochs of %s: whoever has that master may have made it; 'keyadmin audit seal --anew', "
+            "once the rows have been looked at",
+            chv_registry_name(reg->r), seal.n, seal.epoch, server->config_file);
+    return err;
+}
+
 void keyadmin_seal(struct keyadmin_registry *reg, const struct keyadmin_server *server)
 {
     struct chv_why why = {""};
     if (reg->r == NULL)
         return;
-    enum chv_err err =
-        chv_registry_seal(reg->r, server->latest, chv_time_now(), keyadmin_audit_mac, server->keystore, NULL, &why);
+    enum chv_err err = keyadmin_seal_believed(reg, server, &why);
+    if (err == CHV_OK)
+        err =
+            chv_registry_seal(reg->r, server->latest, chv_time_now(), keyadmin_audit_mac, server->keystore, NULL, &why);
     if (err != CHV_OK)
         (void)chv_cli_error(err, &why, "warning: the audit trail was not sealed");
 }

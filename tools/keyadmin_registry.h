@@ -35,6 +35,12 @@ enum chv_err keyadmin_audit(struct keyadmin_registry *reg, const char *action, c
 /* A chv_registry_mac_fn; `arg` is the server's keystore. */
 enum chv_err keyadmin_audit_mac(void *arg, uint32_t epoch, const uint8_t *message, size_t len,
                                 uint8_t mac[CHV_AUDIT_MAC_LEN], struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * CHV_ERR_AUTH: the seal that stands is by the master of an epoch that is over. Whoever has that master, as after a leak, may
+ * have made it: nothing is sealed behind it.
+ */
+enum chv_err keyadmin_seal_believed(struct keyadmin_registry *reg, const struct keyadmin_server *server,
+                                    struct chv_why *why) CHV_MUST_CHECK;
 /* Seals the audit trail at the end of a command that has the keystore open; a failure is a warning. */
 void keyadmin_seal(struct keyadmin_registry *reg, const struct keyadmin_server *server);
 

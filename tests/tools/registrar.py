@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry while a server runs: who may come in, who is ended, and what happens when the registry is away."""
 import contextlib
+import hmac
 import json
 import os
 import re
 import select
 import signal
 import sqlite3
+import struct
 import time
 
 import chv
@@ -315,6 +317,46 @@ def test_the_server_seals_no_trail_that_was_changed():
         with sqlite3.connect(house.file) as db:
             chv.check_equal(db.execute("SELECT mac FROM seal").fetchall(), [("00" * 32,)], "the seal")
         db.close()
+
+
+def test_the_master_of_an_epoch_that_is_over_makes_no_seal():
+    """It leaked, and its thief can write to the database: another story, whole in itself, under a seal that was right once."""
+    with House() as house:
+        house.put("cam1", "latest=1.2")
+        house.put("cam2")
+        until(lambda: is_sealed(house), "what was there is sealed")
+        house.site.stop()
+        words = ("-c", house.site.config, "--passphrase-file", house.site.passphrase_file)
+        chv.run("keyadmin", "epoch", "new", "--compromised", *words)
+        chv.run("keyadmin", "audit", "verify", *words)
+        with sqlite3.connect(house.file) as db:
+            n, digest = db.execute("SELECT n, hash FROM audit WHERE n = 2").fetchone()
+            db.execute("DELETE FROM audit WHERE n > 2")
+            db.execute("DELETE FROM epochs")
+            db.execute("UPDATE meta SET audit_n = ?, audit_hash = ?", (n, digest))
+            message = struct.pack(">Q", n) + bytes.fromhex(digest) + struct.pack(">IQ", 1, 1800000000)
+            key = hmac.digest(house.keys.master, b"chaveiro v1 audit\0\x01", "sha256")
+            db.execute("UPDATE seal SET n = ?, hash = ?, epoch = 1, time = 1800000000, mac = ?",
+                       (n, digest, hmac.digest(key, message, "sha256").hex()))
+            forged = db.execute("SELECT * FROM seal").fetchall()
+        db.close()
+        said = "by the master of epoch 1, which is not in epochs of"
+        chv.check_in(said, chv.run("keyadmin", "audit", "verify", *words, code=77).stderr.decode(), "audit verify")
+        chv.check_in(said, chv.run("keyadmin", "audit", "seal", *words, code=77).stderr.decode(), "audit seal")
+        added = chv.run("keyadmin", "client", "add", "cam3", *words, "--client-passphrase-file", house.site.passphrase_file,
+                        "--scrypt-cost", chv.SCRYPT_COST, "--out", house.site.path("cam3.key"))
+        chv.check_in(said, added.stderr.decode(), "what another command warns of")
+        house.start()
+        house.server.wait_for(r"error registrar\[\d+\]: the audit trail has a seal by the master of epoch 1, which is over")
+        with sqlite3.connect(house.file) as db:
+            chv.check_equal(db.execute("SELECT * FROM seal").fetchall(), forged, "nobody has sealed what is behind it")
+        db.close()
+        done = json.loads(chv.run("keyadmin", "audit", "seal", "--anew", "--json", *words).stdout)
+        chv.check_equal(done["epoch"], 2, "sealed by a person's word")
+        chv.run("keyadmin", "audit", "verify", *words)
+        chv.check_in(" seal-anew ", house.tool("audit"), "the row")
+        house.put("cam4")
+        until(lambda: is_sealed(house), "the server seals again")
 
 
 def test_two_servers_seal_one_trail():
