@@ -25,7 +25,7 @@ enum {
 
 static const char ftp_listen[] = "127.0.0.1:2121";
 
-/* --- addresses ----------------------------------------------------------------------------------------------------- */
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
 
 /* What is surely heard on this machine only. */
 static bool is_local(const char *address)
@@ -99,7 +99,7 @@ static void stop_listeners(struct ftp_door *door)
     chv_listeners_close(&door->listeners, true);
 }
 
-/* --- the password -------------------------------------------------------------------------------------------------- */
+/* --- the password ------------------------------------------------------------------------------------------------- */
 
 static enum chv_err read_password(struct ftp_door *door, const char *file, struct chv_why *why)
 {
@@ -160,7 +160,7 @@ static void tell(const struct ftp_door *door)
     (void)fflush(stdout);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------------------------------ */
 
 void ftp_settle(struct ftp_door *door)
 {
@@ -234,7 +234,7 @@ static void stop_handles(struct ftp_door *door)
         uv_close((uv_handle_t *)&door->signals[i], NULL);
 }
 
-/* --- the command --------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 
 static enum chv_err run(struct ftp_door *door, struct chv_why *why)
 {
