@@ -2,6 +2,7 @@
 /* chaveiro ftp: what it listens on, its password, its end. */
 #include "tools/chaveiro_ftp.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,7 +141,7 @@ static enum chv_err set_password(struct ftp_door *door, struct chv_why *why)
 }
 
 /* Where it listens, and the password of this run: the one place where that is to be read. */
-static void tell(const struct ftp_door *door)
+static enum chv_err tell(const struct ftp_door *door, struct chv_why *why)
 {
     const bool generated = !chv_cli_given(door->link->args, "password-file");
     if (chv_cli_given(door->link->args, "json")) {
@@ -157,7 +158,9 @@ static void tell(const struct ftp_door *door)
         if (generated)
             (void)printf("password of this run, for any user name: %s\n", door->password);
     }
-    (void)fflush(stdout);
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_IO, "where it listens cannot be said: standard output: %s", strerror(errno));
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -242,8 +245,9 @@ static enum chv_err run(struct ftp_door *door, struct chv_why *why)
     enum chv_err err = open_listeners(door, why);
     if (err == CHV_OK)
         err = start_listeners(door, why);
+    if (err == CHV_OK)
+        err = tell(door, why);
     if (err == CHV_OK) {
-        tell(door);
         while (!door->over && uv_run(&door->link->loop.uv, UV_RUN_DEFAULT) != 0)
             continue;
     }

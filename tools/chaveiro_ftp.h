@@ -3,8 +3,8 @@
  * chaveiro ftp: a plain FTP server for programs of this machine; each of its control connections has a session of its
  * own with the server, and what FTP asks for becomes requests of the service files. One loop has them all.
  *
- * Nothing is kept in files, and memory is bounded: a line, a record that the slower side does not take yet, what was read
- * of the channel in one go. What one side does not take, the other is not read for.
+ * Nothing is kept in files, and memory is bounded: a line, a record that the slower side does not take yet, what was
+ * read of the channel in one go. What one side does not take, the other is not read for.
  */
 #ifndef CHV_TOOLS_CHAVEIRO_FTP_H
 #define CHV_TOOLS_CHAVEIRO_FTP_H
@@ -199,8 +199,8 @@ void ftp_data_read(struct ftp_client *client, bool on);
 void ftp_data_close(struct ftp_client *client, bool reset);
 
 /*
- * The user whose the other end of a connected socket is (chaveiro_ftp_owner.c). False: it is not on this machine, or the
- * kernel does not tell.
+ * The user whose the other end of a connected socket is (chaveiro_ftp_owner.c). False: it is not on this machine, or
+ * the kernel does not tell.
  */
 bool ftp_owner(int fd, uid_t *uid);
 

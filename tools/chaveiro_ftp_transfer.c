@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transfers: a stream of the channel on one side, a data connection on the other. Content is verified as it goes through;
- * what is not complete ends with a reset, or is given up at the server, so that neither side takes it for a whole file.
+ * Transfers: a stream of the channel on one side, a data connection on the other. Content is verified as it goes
+ * through; what is not complete ends with a reset, or is given up at the server, so that neither side takes it for a whole file.
  */
 #include "tools/chaveiro_ftp.h"
 
