@@ -63,6 +63,8 @@ tools_test_scripts = \
 	tests/tools/ftp.py \
 	tests/tools/ftp_hostile.py \
 	tests/tools/files_server.py \
+	tests/tools/files_client.py \
+	tests/tools/files_shell.py \
 	tests/tools/duplicates.py \
 	tests/tools/push.py \
 	tests/tools/push_killed.py \
