@@ -5,7 +5,14 @@
 
 #include <limits.h>
 
-enum { PING = 4, FTP = 8, GET = 16, PUT = 32, WATCH = 1 << 14 }; /* bits of commands, in the order of the table */
+enum {
+    PING = 4,
+    FTP = 8,
+    GET = 16,
+    PUT = 32,
+    WATCH = 1 << 14,
+    SHELL = 1 << 15
+}; /* bits of commands, in the order of the table */
 
 static const struct chv_cli_command chaveiro_commands[] = {
     {"send", "[TEXT...|-]", "send a message and show the answer",
@@ -111,6 +118,16 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "  chaveiro -k cam1.key watch /var/lib/cam1/incoming\n"
      "  chaveiro -k cam1.key watch --once incoming\n",
      1, 1, chaveiro_watch},
+    {"shell", "", "commands for files, typed or from a file",
+     "Get, put, ls, cd and more on one connection, with editing, history and completion of names; 'help' shows all.\n"
+     "Control-C ends a transfer.  With --batch, or when standard input is no terminal, the first command that\n"
+     "fails ends it, unless '-' stands before it; the exit code is that command's.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key shell\n"
+     "  chaveiro -k cam1.key shell -b nightly.txt\n"
+     "  printf 'cd reports\\nget *.pdf\\n' | chaveiro -k cam1.key shell\n",
+     0, 0, chaveiro_shell},
 };
 
 static const struct chv_cli_option chaveiro_options[] = {
@@ -165,6 +182,7 @@ static const struct chv_cli_option chaveiro_options[] = {
      false},
     {"fsync", 'f', NULL, "each file is on the disk before it has its name", GET, false},
     {"once", 0, NULL, "end when nothing more waits", WATCH, false},
+    {"batch", 'b', "FILE", "commands from FILE, one a line; '-': standard input", SHELL, 0},
     {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
     {"listen", 0, "ADDR",
      "where FTP clients come in: 127.0.0.1:PORT (0: a free one),\n[::1]:PORT or unix:/PATH; may be given up to 16 "

@@ -5,18 +5,14 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
-typedef int transfer_fn(struct chaveiro_files *files, struct chaveiro_transfer *t, char **words, size_t count);
-
-static int transfer(const struct chv_cli_args *args, transfer_fn *run)
+static int transfer(const struct chv_cli_args *args, bool put)
 {
     struct chaveiro_transfer t = {.recursive = chv_cli_given(args, "recursive"),
                                   .preserve = chv_cli_given(args, "preserve"),
                                   .resume = chv_cli_given(args, "resume"),
                                   .fsync = chv_cli_given(args, "fsync")};
     struct chaveiro_receipts receipts = {.where = NULL};
-    int code = run == chaveiro_files_put
-                   ? chaveiro_receipts_init(&receipts, args, t.recursive || args->operand_count > 2)
-                   : EX_OK;
+    int code = put ? chaveiro_receipts_init(&receipts, args, t.recursive || args->operand_count > 2) : EX_OK;
     if (code != EX_OK)
         return code;
     t.receipts = receipts.where != NULL ? &receipts : NULL;
@@ -24,7 +20,9 @@ static int transfer(const struct chv_cli_args *args, transfer_fn *run)
     if (files == NULL)
         return chv_cli_why(CHV_ERR_MEMORY, NULL);
     chaveiro_files_init(files, args);
-    code = chaveiro_files_close(files, run(files, &t, args->operands, args->operand_count));
+    code = put ? chaveiro_files_put(files, &t, args->operands, args->operand_count, args->operand_count > 1)
+               : chaveiro_files_get(files, &t, args->operands, args->operand_count);
+    code = chaveiro_files_close(files, code);
     free(files);
     return code;
 }
@@ -42,12 +40,12 @@ static int simple(const struct chv_cli_args *args, enum chv_files_op op)
 
 int chaveiro_get(const struct chv_cli_args *args)
 {
-    return transfer(args, chaveiro_files_get);
+    return transfer(args, false);
 }
 
 int chaveiro_put(const struct chv_cli_args *args)
 {
-    return transfer(args, chaveiro_files_put);
+    return transfer(args, true);
 }
 
 int chaveiro_ls(const struct chv_cli_args *args)

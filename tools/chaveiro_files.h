@@ -105,6 +105,7 @@ struct chaveiro_files {
     bool json, verbose;
     bool names;     /* ls: names alone */
     bool shell;     /* a signal ends a command, and the next one connects again */
+    bool chatty;    /* what a transfer came to is told */
     bool prompting; /* the shell's line is on the terminal */
     mode_t umask;
     char cwd[CHV_FILES_PATH_MAX + 1]; /* the shell's, on the server */
@@ -275,7 +276,9 @@ const char *chaveiro_local_error(int error);
 
 /* Exit code of the command; after one line for each failure. Patterns on the server are expanded. */
 int chaveiro_files_get(struct chaveiro_files *files, struct chaveiro_transfer *t, char **words, size_t count);
-int chaveiro_files_put(struct chaveiro_files *files, struct chaveiro_transfer *t, char **words, size_t count);
+/* has_remote: the last word is where to. */
+int chaveiro_files_put(struct chaveiro_files *files, struct chaveiro_transfer *t, char **words, size_t count,
+                       bool has_remote);
 /* ls, stat, checksum, df, mkdir, rmdir, rm, rename. */
 int chaveiro_files_simple(struct chaveiro_files *files, enum chv_files_op op, char **words, size_t count);
 /* "2026-03-01 12:00:00", local time, of ns since 1970. */

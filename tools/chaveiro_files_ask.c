@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "net/text.h"
 #include "tools/words.h"
 
 struct asked {
@@ -28,10 +29,16 @@ void chaveiro_files_time(uint64_t ns, char out[CHAVEIRO_TIME_SIZE])
 
 void chaveiro_files_put_name(const char *name)
 {
-    if (isatty(STDOUT_FILENO) == 1)
-        chv_cli_put_escaped(stdout, name, strlen(name), false);
-    else
+    char escaped[256];
+    size_t len = isatty(STDOUT_FILENO) == 1 ? strlen(name) : 0;
+    if (len == 0)
         (void)fputs(name, stdout);
+    while (len > 0) {
+        const size_t used = chv_text_escape(name, len, escaped, sizeof escaped, NULL);
+        (void)fputs(escaped, stdout);
+        name += used;
+        len -= used;
+    }
 }
 
 static void mode_text(const struct chv_files_meta *meta, char out[11])

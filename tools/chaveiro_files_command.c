@@ -41,6 +41,15 @@ void chaveiro_files_moved(struct chaveiro_files *files, struct chaveiro_transfer
     }
 }
 
+static void tell_sum(struct chaveiro_files *files, const struct chaveiro_transfer *t, double seconds)
+{
+    char failures[32] = "";
+    if (files->failures > 0)
+        (void)snprintf(failures, sizeof failures, ", %u failed", files->failures);
+    chaveiro_files_tell(files, "%s: %llu file%s, %llu bytes in %.3f s%s", t->command, (unsigned long long)t->files,
+                        t->files == 1 ? "" : "s", (unsigned long long)t->bytes, seconds, failures);
+}
+
 /* Works off what is queued, and tells of all of it. */
 static int transfer(struct chaveiro_files *files, struct chaveiro_transfer *t)
 {
@@ -54,9 +63,8 @@ static int transfer(struct chaveiro_files *files, struct chaveiro_transfer *t)
                                 "bytes", (json_int_t)t->bytes, "unchanged", (json_int_t)t->there, "failed",
                                 (json_int_t)files->failures, "seconds", seconds),
                       true);
-    else if (t->many && files->verbose)
-        chaveiro_files_tell(files, "%s: %llu files, %llu bytes in %.3f s, %u failures", t->command,
-                            (unsigned long long)t->files, (unsigned long long)t->bytes, seconds, files->failures);
+    else if ((t->many && files->verbose) || (files->chatty && !files->json && t->files > 0))
+        tell_sum(files, t, seconds);
     return files->code;
 }
 
@@ -228,10 +236,11 @@ static bool put_into(struct chaveiro_files *files, const char *remote, bool seve
     return found && (!several || *is_into);
 }
 
-int chaveiro_files_put(struct chaveiro_files *files, struct chaveiro_transfer *t, char **words, size_t count)
+int chaveiro_files_put(struct chaveiro_files *files, struct chaveiro_transfer *t, char **words, size_t count,
+                       bool has_remote)
 {
     char into[CHV_FILES_PATH_MAX + 1] = "";
-    const size_t sources = count > 2 ? count - 1 : 1;
+    const size_t sources = has_remote ? count - 1 : count;
     bool is_into = true, there = false;
     struct stat st;
     t->command = "put";
@@ -239,8 +248,8 @@ int chaveiro_files_put(struct chaveiro_files *files, struct chaveiro_transfer *t
     for (size_t i = 0; i < sources; i++)
         there = stat(words[i], &st) == 0 || there;
     /* If nothing is there to be sent, the server need not be asked. */
-    bool known = !there || count < 2 ? chaveiro_files_path(files, files->shell ? "." : "/", into)
-                                     : put_into(files, words[count - 1], sources > 1, into, &is_into);
+    bool known = !there || !has_remote ? chaveiro_files_path(files, files->shell ? "." : "/", into)
+                                       : put_into(files, words[count - 1], sources > 1, into, &is_into);
     chaveiro_progress_begin(&files->progress, files->args, "", 0);
     for (size_t i = 0; i < sources && known; i++)
         put_one(files, t, words[i], into, is_into);

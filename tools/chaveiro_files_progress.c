@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/text.h"
+
 enum { DRAW_MS = 100, BAR = 24, LINE_SIZE = 200, NAME_WIDTH = 24 };
 
 static const uint64_t second = 1000000000;
@@ -74,7 +76,7 @@ void chaveiro_progress_file(struct chaveiro_progress *p, const char *name)
 
 void chaveiro_progress_add(struct chaveiro_progress *p, uint64_t moved, uint64_t skipped)
 {
-    char line[LINE_SIZE];
+    char line[LINE_SIZE], name[4 * NAME_WIDTH + 1];
     const uint64_t now = p->shown ? uv_hrtime() : 0;
     p->moved += moved;
     p->done += moved + skipped;
@@ -85,8 +87,8 @@ void chaveiro_progress_add(struct chaveiro_progress *p, uint64_t moved, uint64_t
     p->drawn = now;
     chaveiro_progress_text(p, now - p->started, line, sizeof line);
     (void)fputc('\r', stderr);
-    chv_cli_put_escaped(stderr, p->name, strlen(p->name), false);
-    (void)fprintf(stderr, "  %s\033[K", line);
+    (void)chv_text_escape(p->name, strlen(p->name), name, sizeof name, NULL);
+    (void)fprintf(stderr, "%s  %s\033[K", name, line);
     (void)fflush(stderr);
 }
 

@@ -124,6 +124,12 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_receipt.h \
 	tools/chaveiro_reply.c \
 	tools/chaveiro_send.c \
+	tools/chaveiro_shell.c \
+	tools/chaveiro_shell.h \
+	tools/chaveiro_shell_commands.c \
+	tools/chaveiro_shell_complete.c \
+	tools/chaveiro_shell_edit.c \
+	tools/chaveiro_shell_run.c \
 	tools/chaveiro_update.c \
 	tools/chaveiro_watch.c \
 	tools/chaveiro_watch_journal.c \
