@@ -27,8 +27,9 @@ include tests/net/local.mk
 include tests/services/local.mk
 include tests/tools/local.mk
 
-# What takes programs that few have: scripts/check --long.  Skipped tests are no failure of make.
+# What takes programs that few have, or minutes: scripts/check --long.  Skipped tests are no failure of make.
 check-long: all
+	$(AM_TESTS_ENVIRONMENT) CHV_TEST_LONG=1 $(PYTHON3) $(srcdir)/tests/tools/files_server.py test_more_than_4_gib
 	$(AM_TESTS_ENVIRONMENT) CHV_TEST_LONG=1 $(PYTHON3) $(srcdir)/tests/keystore/tpm.py || test $$? -eq 77
 .PHONY: check-long
 
