@@ -67,12 +67,13 @@ static enum chv_err receipt_old_file(const char *public_file, char out[PATH_MAX]
 
 /* --- new-key, public-key ------------------------------------------------------------------------------------------- */
 
-/* Takes the old key, if there is one, out of the way; its public half gets another name. */
+/* Takes the old key, if there is one (*removed), out of the way; its public half gets another name. */
 static enum chv_err receipt_retire(struct chv_keystore *ks, const char *public_file, char old_file[PATH_MAX],
-                                   struct chv_why *why)
+                                   bool *removed, struct chv_why *why)
 {
     char name[PATH_MAX] = "";
     enum chv_err err = chv_keystore_remove(ks, CHV_RECEIPT_LABEL, why);
+    *removed = err == CHV_OK;
     if (err == CHV_ERR_NOT_FOUND)
         err = CHV_OK;
     if (err != CHV_OK || public_file[0] == '\0' || access(public_file, F_OK) != 0)
@@ -88,12 +89,12 @@ static enum chv_err receipt_retire(struct chv_keystore *ks, const char *public_f
 static enum chv_err receipt_make(const struct chv_cli_args *args, struct receipt_made *made, struct chv_why *why)
 {
     struct keyadmin_server server = {0};
-    bool written = false, generated = false;
+    bool written = false, generated = false, removed = false;
     enum chv_err err = keyadmin_server_open_for(args, CHV_KEYSTORE_WRITE, &server, why);
     if (err == CHV_OK && server.config_file != NULL)
         err = receipt_public_file(server.config_file, made->public_file, why);
     if (err == CHV_OK && chv_cli_given(args, "replace"))
-        err = receipt_retire(server.keystore, made->public_file, made->old_file, why);
+        err = receipt_retire(server.keystore, made->public_file, made->old_file, &removed, why);
     if (err == CHV_OK)
         err = chv_keystore_generate_identity(server.keystore, CHV_RECEIPT_LABEL, CHV_USE_RECEIPT, CHV_CURVE_P256, why);
     generated = err == CHV_OK;
@@ -112,6 +113,12 @@ static enum chv_err receipt_make(const struct chv_cli_args *args, struct receipt
     if (err != CHV_OK && generated) { /* a token keeps at once what it makes */
         enum chv_err undone = chv_keystore_remove(server.keystore, CHV_RECEIPT_LABEL, NULL);
         (void)undone;
+    }
+    if (err != CHV_OK && removed &&
+        chv_token_uri_is(server.uri)) { /* which has one place for it, and takes out at once */
+        const struct chv_why first = *why;
+        err = chv_fail(why, err, "%s; the old key is destroyed: no receipts are signed until this was run again",
+                       first.text[0] != '\0' ? first.text : chv_err_text(err));
     }
     keyadmin_server_close(&server);
     return err;

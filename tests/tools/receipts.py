@@ -13,6 +13,7 @@ import subprocess
 import time
 
 import chv
+import faulty
 import filesite as files
 import softhsm
 
@@ -422,6 +423,20 @@ def test_another_key_in_a_file():
 def test_another_key_in_a_token():
     with TokenReceiptSite() as site:
         replaced(site)
+
+
+def test_another_key_in_a_token_that_makes_none():
+    with faulty.FaultySite() as site:
+        site.init()
+        words = ("receipt", "new-key", "--json", "-c", site.config)
+        first = json.loads(site.keyadmin(*words).stdout)
+        site.tokens.fail("C_GenerateKeyPair", "CKR_DEVICE_ERROR")
+        done = site.keyadmin(*words, "--replace", code=None)
+        chv.check(done.code != 0, "a token that makes no key")
+        chv.check_in("the old key is destroyed: no receipts are signed until this was run again", done.stderr, "what to do")
+        site.tokens.heal()
+        second = json.loads(site.keyadmin(*words, "--replace").stdout)
+        chv.check(second["fingerprint"] != first["fingerprint"], "another key")
 
 
 # --- none can be made ---------------------------------------------------------------------------------------------------
