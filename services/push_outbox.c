@@ -66,9 +66,9 @@ int chv_push_make_folder(const struct chv_push_outbox *outbox, const char *name,
         return errno;
     int folder = chv_files_openat(outbox->fd, name, O_RDONLY | O_DIRECTORY, 0);
     int failed = folder < 0 ? errno : 0;
-    if (failed == 0 && made)
+    /* Both also if it was there: who made it may have been stopped before. */
+    if (failed == 0 && (made || outbox->root))
         failed = chv_push_adopt(outbox, folder, true);
-    /* Also if it was there: who made it may have been stopped before this. */
     if (failed == 0 && fsync(outbox->fd) != 0)
         failed = errno;
     if (failed == 0) {
@@ -82,9 +82,14 @@ int chv_push_make_folder(const struct chv_push_outbox *outbox, const char *name,
 
 int chv_push_folder_open(const struct chv_push_outbox *outbox, const char *id, bool make, int *fd)
 {
+    struct stat st;
     int folder = chv_files_openat(outbox->fd, id, O_RDONLY | O_DIRECTORY, 0);
     if (folder < 0)
         return errno == ENOENT && make ? chv_push_make_folder(outbox, id, fd) : errno;
+    if (make && outbox->root && fstat(folder, &st) == 0 && st.st_uid != outbox->st.st_uid) {
+        (void)close(folder); /* who made it did not come to hand it over */
+        return chv_push_make_folder(outbox, id, fd);
+    }
     *fd = folder;
     return 0;
 }
@@ -114,7 +119,7 @@ int chv_push_folder_each(int folder, chv_push_each_fn each, void *arg)
 
 static int read_head(int fd, const uint8_t id[CHV_PUSH_ID_LEN], struct chv_push_entry *entry)
 {
-    uint8_t head[CHV_PUSH_HEAD];
+    uint8_t head[CHV_PUSH_HEAD] = {0};
     struct stat st;
     ssize_t n = pread(fd, head, sizeof head, 0);
     if (n < 0)

@@ -18,7 +18,8 @@
 enum {
     PICKS = 512,        /* entries that one look at the folder finds */
     REFUSED_MAX = 1024, /* by one connection; while it has refused so many it is offered none */
-    ENTRY_TRIES = 3     /* a folder that changes while it is read */
+    REFUSED_ROOM = REFUSED_MAX + CHV_PUSH_WINDOW, /* it may refuse what it was offered before, too */
+    ENTRY_TRIES = 3                               /* a folder that changes while it is read */
 };
 
 struct push_ids {
@@ -126,10 +127,11 @@ void chv_push_session_look(struct chv_push_session *session, bool again)
 
 /* --- lists of ids -------------------------------------------------------------------------------------------------- */
 
+/* Room for one more; false: there are `most`, or there is no memory. */
 static bool ids_grow(struct push_ids *ids, size_t most)
 {
-    if (ids->count < ids->room)
-        return true;
+    if (ids->count < ids->room || ids->count >= most)
+        return ids->count < ids->room;
     size_t room = ids->room > 0 ? 2 * ids->room : 16;
     room = room < most ? room : most;
     void *list = realloc(ids->list, room * sizeof *ids->list);
@@ -184,7 +186,7 @@ static enum chv_err set_aside(struct chv_push_session *s, const uint8_t id[CHV_P
     struct chv_push_mark mark = {.code = code, .time = (uint64_t)time(NULL)};
     (void)snprintf(mark.text, sizeof mark.text, "%s", text);
     (void)chv_push_mark_write(s->outbox, s->folder, id, &mark); /* for people only */
-    bool kept = ids_grow(&s->refused, REFUSED_MAX);
+    bool kept = ids_grow(&s->refused, REFUSED_ROOM);
     if (kept)
         memcpy(s->refused.list[s->refused.count++], id, CHV_PUSH_ID_LEN);
     drop_offer(s, id, true);
@@ -333,7 +335,7 @@ static enum chv_err look(struct chv_push_session *s)
     s->look = false;
     s->picks.count = s->picks.at = 0;
     enum chv_err err = open_folder(s);
-    if (err != CHV_OK || s->folder < 0 || s->refused.count == REFUSED_MAX)
+    if (err != CHV_OK || s->folder < 0 || s->refused.count >= REFUSED_MAX)
         return err;
     return chv_push_folder_each(s->folder, pick, s) == 0 ? CHV_OK : CHV_ERR_IO;
 }
@@ -379,6 +381,8 @@ static enum chv_err next_entry(struct chv_push_session *s)
 {
     enum chv_err err = CHV_OK;
     for (unsigned tries = 0; tries < ENTRY_TRIES && err == CHV_OK && !s->stream.active;) {
+        if (s->refused.count >= REFUSED_MAX)
+            s->picks.at = s->picks.count;
         if (s->picks.at < s->picks.count) {
             err = offer(s, s->picks.list[s->picks.at++]);
         } else if (s->look) {

@@ -176,5 +176,31 @@ static void test_answers(void)
     box_close(&box);
 }
 
+/* Who refuses everything is offered no more than the server remembers, until that is let go. */
+static void test_all_refused(void)
+{
+    enum { MANY = 1100, KEPT = 1024 + CHV_PUSH_WINDOW }; /* REFUSED_MAX, and what was on its way */
+    struct box box;
+    struct side s;
+    struct chv_push_entry got[CHV_PUSH_WINDOW + 1];
+    size_t refused = 0, n;
+    box_open(&box);
+    for (size_t i = 0; i < MANY; i++)
+        (void)box_push(&box, "name", &i, sizeof i);
+    side_open(&s, &box);
+    do {
+        (void)take(&s, got, &n);
+        for (size_t i = 0; i < n; i++)
+            CU_ASSERT_EQUAL(answer(&s, &got[i], 409), CHV_OK);
+        refused += n;
+    } while (n > 0);
+    CU_ASSERT(refused >= 1024 && refused < KEPT);
+    chv_push_session_look(s.session, true);
+    (void)take(&s, got, &n);
+    CU_ASSERT_EQUAL(n, CHV_PUSH_WINDOW);
+    side_close(&s);
+    box_close(&box);
+}
+
 TEST_MAIN("push_session", {"many, in order", test_many_in_order}, {"two share", test_two_share},
-          {"answers", test_answers})
+          {"answers", test_answers}, {"all refused", test_all_refused})
