@@ -17,12 +17,18 @@
 
 enum { GROUP_FILES = 64, GROUP_BYTES = 16 << 20 };
 
+/* A part that a killed server leaves must be one that this user can open again, whatever the file's mode is. */
+static unsigned part_mode(const struct chv_files_put *put)
+{
+    return (put->request.mode & CHV_FILES_MODE) | S_IRUSR | S_IWUSR;
+}
+
 static int set_meta(const struct chv_files_put *put)
 {
     const uint64_t mtime = put->request.mtime;
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
                                       {.tv_sec = (time_t)(mtime / 1000000000), .tv_nsec = (long)(mtime % 1000000000)}};
-    return fchmod(put->fd, put->request.mode & CHV_FILES_MODE) == 0 && futimens(put->fd, times) == 0 ? 0 : errno;
+    return fchmod(put->fd, part_mode(put)) == 0 && futimens(put->fd, times) == 0 ? 0 : errno;
 }
 
 /* The name, in place of a file or link that has it. */
@@ -36,6 +42,15 @@ static int give_name(const struct chv_files_put *put)
         return errno;
     chv_files_home_give(put->home, replaced);
     return 0;
+}
+
+/* What part_mode has too much goes, now that it is no part. */
+static int set_mode(const struct chv_files_put *put, bool sync)
+{
+    const unsigned mode = put->request.mode & CHV_FILES_MODE;
+    if (mode == part_mode(put))
+        return 0;
+    return fchmod(put->fd, mode) == 0 && (!sync || fsync(put->fd) == 0) ? 0 : errno;
 }
 
 /* Once for all files of a folder. */
@@ -73,7 +88,9 @@ static enum chv_err confirm(struct chv_files_session *s, struct chv_files_put *f
     for (struct chv_files_put *p = first; p != NULL; p = next) {
         next = p->next;
         const bool named = !p->begun;
-        if (named && sync) /* it is stored, whatever the disk says of the folder */
+        if (named) /* it is stored, whatever the disk says of mode and folder */
+            p->failed = set_mode(p, sync);
+        if (named && sync && p->failed == 0)
             p->failed = sync_folder(p->dir);
         if (err == CHV_OK)
             err = chv_files_reply_put(s, p, p->failed);

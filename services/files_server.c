@@ -341,6 +341,8 @@ static void go_on(struct files_conn *c)
 
 /* --- the service --------------------------------------------------------------------------------------------------- */
 
+static void files_closed(struct chv_conn *conn, void *state);
+
 static uint32_t visible_shares(const struct chv_credential *client)
 {
     uint32_t shares = 0;
@@ -386,7 +388,10 @@ static enum chv_err files_open(struct chv_conn *conn, const struct chv_credentia
     queue_init(&c->waiting);
     queue_init(&c->batch);
     *state = c;
-    return chv_service_status(conn, 200, "ready");
+    err = chv_service_status(conn, 200, "ready");
+    if (err != CHV_OK)
+        files_closed(conn, c); /* it has not been opened */
+    return err;
 }
 
 static enum chv_err files_record(struct chv_conn *conn, void *state, uint8_t type, const uint8_t *body, size_t len)

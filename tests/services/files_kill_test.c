@@ -20,7 +20,7 @@
 #include "net/control.h"
 #include "tests/harness.h"
 
-enum { QUOTA = 1000000, CONTENT = 30000, RECORD = 10000, PART = 15000, NO_PTRACE = 99, STOPS_MAX = 2000 };
+enum { QUOTA = 1000000, CONTENT = 30000, RECORD = 10000, PART = 15000, NO_PTRACE = 99, STOPS_MAX = 2000, MODE = 0440 };
 
 struct site {
     char folder[64];
@@ -139,7 +139,7 @@ static void put(struct site *s, const char *path, size_t offset)
 {
     uint8_t digest[CHV_FILES_DIGEST_LEN];
     struct chv_files_request r = {
-        .id = 1, .op = CHV_FILES_PUT, .size = CONTENT, .mode = 0640, .mtime = 1, .resume = true};
+        .id = 1, .op = CHV_FILES_PUT, .size = CONTENT, .mode = MODE, .mtime = 1, .resume = true};
     (void)snprintf(r.path, sizeof r.path, "%s", path);
     r.has_offset = offset > 0;
     r.offset = offset;
@@ -199,12 +199,29 @@ static void go_on(struct site *s, const char *path)
         CU_ASSERT(a.meta.size > 0 && a.meta.size <= CONTENT);
     put(s, path, a.code == 200 ? (size_t)a.meta.size : 0);
     CU_ASSERT_EQUAL(last(s).code, 200);
+    ask_path(s, CHV_FILES_STAT, path);
+    CU_ASSERT_EQUAL(last(s).meta.mode, MODE);
 }
 
 static uint64_t room(struct site *s)
 {
     ask_path(s, CHV_FILES_DF, "");
     return last(s).left;
+}
+
+/* Root opens any file; the server's user must be able to, too. */
+static void check_parts(const struct site *s, const char *folder)
+{
+    int fd = openat(s->root.fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (d == NULL)
+        return; /* what was run has removed it */
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        struct stat st;
+        if (chv_files_is_part(e->d_name) && fstatat(fd, e->d_name, &st, 0) == 0)
+            CU_ASSERT_EQUAL(st.st_mode & 0600, 0600);
+    }
+    (void)closedir(d);
 }
 
 /* --- killed --------------------------------------------------------------------------------------------------------- */
@@ -253,6 +270,8 @@ static void run_all(const struct scenario *scenario)
         open_site(&s);
         scenario->before(&s);
         ended = run_until(&s, scenario, stops);
+        check_parts(&s, "cam1");
+        check_parts(&s, "cam1/d");
         start(&s);
         scenario->after(&s);
         stop(&s);
