@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "net/control.h"
 #include "services/files_home.h"
 #include "services/push_outbox_internal.h"
 
@@ -227,16 +228,33 @@ static size_t read_file(int folder, const char *name, char *out, size_t size)
     return n > 0 ? (size_t)n : 0;
 }
 
+/* A number and the space behind it, or the end of the line; false: there is none. */
+static bool take_number(const char **text, uint64_t *number)
+{
+    char *end;
+    errno = 0;
+    if (**text < '0' || **text > '9')
+        return false;
+    const unsigned long long value = strtoull(*text, &end, 10);
+    if (errno != 0 || (*end != ' ' && *end != '\n'))
+        return false;
+    *number = value;
+    *text = end + (*end == ' ');
+    return true;
+}
+
 bool chv_push_mark_read(int folder, const uint8_t id[CHV_PUSH_ID_LEN], struct chv_push_mark *mark)
 {
     char name[MARK_NAME_SIZE], text[MARK_SIZE];
     struct chv_push_mark m = {.code = 0};
-    int at = 0;
+    const char *at = text;
+    uint64_t code = 0;
     mark_name(id, "", name);
-    if (read_file(folder, name, text, sizeof text) == 0 ||
-        sscanf(text, "%3u %" SCNu64 " %n", &m.code, &m.time, &at) != 2 || at == 0)
+    if (read_file(folder, name, text, sizeof text) == 0 || !take_number(&at, &code) || code > CHV_STATUS_CODE_MAX ||
+        !take_number(&at, &m.time))
         return false;
-    (void)snprintf(m.text, sizeof m.text, "%.*s", (int)strcspn(text + at, "\n"), text + at);
+    m.code = (unsigned)code;
+    (void)snprintf(m.text, sizeof m.text, "%.*s", (int)strcspn(at, "\n"), at);
     *mark = m;
     return true;
 }
@@ -244,12 +262,14 @@ bool chv_push_mark_read(int folder, const uint8_t id[CHV_PUSH_ID_LEN], struct ch
 /* The first line is the number of those before the file was begun. */
 static void count_log(const char *text, struct chv_push_log *log)
 {
+    static const char before[] = "before ";
     *log = (struct chv_push_log){.count = 0};
-    const char *line = strchr(text, '\n');
-    if (line == NULL || sscanf(text, "before %" SCNu64, &log->count) != 1)
+    const char *at = text + sizeof before - 1, *end = strchr(text, '\n');
+    if (end == NULL || strncmp(text, before, sizeof before - 1) != 0 || !take_number(&at, &log->count))
         return;
-    for (line++; strchr(line, '\n') != NULL; line = strchr(line, '\n') + 1) {
-        (void)sscanf(line, "%" SCNu64, &log->time);
+    for (const char *line = end + 1; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        at = line;
+        (void)take_number(&at, &log->time);
         log->count++;
     }
 }
@@ -257,7 +277,7 @@ static void count_log(const char *text, struct chv_push_log *log)
 void chv_push_log_read(int folder, struct chv_push_log *log)
 {
     *log = (struct chv_push_log){.count = 0};
-    char *text = malloc(LOG_FULL + CHV_PUSH_WINDOW * LOG_LINE_MAX);
+    char *text = calloc(1, LOG_FULL + CHV_PUSH_WINDOW * LOG_LINE_MAX);
     if (text != NULL && read_file(folder, DELIVERED, text, LOG_FULL + CHV_PUSH_WINDOW * LOG_LINE_MAX) > 0)
         count_log(text, log);
     free(text);
@@ -292,7 +312,7 @@ int chv_push_log_add(const struct chv_push_outbox *outbox, int folder, const str
     char first[LOG_LINE_MAX];
     if (n == 0 || n > CHV_PUSH_WINDOW)
         return n == 0 ? 0 : EINVAL;
-    char *text = malloc(LOG_FULL + LINES_ROOM), *lines = malloc(LINES_ROOM + LOG_LINE_MAX);
+    char *text = calloc(1, LOG_FULL + LINES_ROOM), *lines = malloc(LINES_ROOM + LOG_LINE_MAX);
     int failed = text == NULL || lines == NULL ? ENOMEM : 0;
     size_t at = failed == 0 ? read_file(folder, DELIVERED, text, LOG_FULL + LINES_ROOM) : 0;
     size_t len = failed == 0 ? new_lines(text, entries, n, now, lines) : 0;

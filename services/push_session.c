@@ -161,7 +161,7 @@ static void ids_clear(struct push_ids *ids)
 
 static struct chv_push_entry *find_offer(const struct chv_push_session *s, const uint8_t id[CHV_PUSH_ID_LEN])
 {
-    for (size_t i = 0; i < s->offered_count; i++)
+    for (size_t i = 0; s->offered != NULL && i < s->offered_count; i++)
         if (memcmp(s->offered[i].id, id, CHV_PUSH_ID_LEN) == 0)
             return &s->offered[i];
     return NULL;
@@ -170,7 +170,7 @@ static struct chv_push_entry *find_offer(const struct chv_push_session *s, const
 static void drop_offer(struct chv_push_session *s, const uint8_t id[CHV_PUSH_ID_LEN], bool wake)
 {
     struct chv_push_entry *offer = find_offer(s, id);
-    if (offer != NULL)
+    if (offer != NULL && s->offered != NULL)
         *offer = s->offered[--s->offered_count];
     chv_push_unclaim(s->claims, id, wake);
     if (s->offered_count == 0) {

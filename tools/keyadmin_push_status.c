@@ -46,9 +46,10 @@ static bool add_waiting(void *arg, const uint8_t id[CHV_PUSH_ID_LEN])
     if (box->count == box->room) {
         const size_t room = box->room > 0 ? 2 * box->room : 16;
         struct waiting *list = realloc(box->list, room * sizeof *list);
-        box->no_memory = list == NULL;
-        if (box->no_memory)
+        if (list == NULL) {
+            box->no_memory = true;
             return false;
+        }
         box->list = list;
         box->room = room;
     }

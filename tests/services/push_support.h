@@ -31,6 +31,7 @@ static inline int box_remove(const char *path, const struct stat *st, int type, 
 static inline void box_open(struct box *box)
 {
     const char *tmp = getenv("TMPDIR");
+    memset(box, 0, sizeof *box);
     (void)snprintf(box->path, sizeof box->path, "%s/chv-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(box->path));
     CU_ASSERT_EQUAL_FATAL(chv_push_outbox_open(box->path, &box->outbox), 0);

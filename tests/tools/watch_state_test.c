@@ -44,6 +44,7 @@ static enum chv_err take(struct place *p)
 static void place_open(struct place *p)
 {
     const char *tmp = getenv("TMPDIR");
+    memset(p, 0, sizeof *p);
     (void)snprintf(p->path, sizeof p->path, "%s/chv-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(p->path));
     CU_ASSERT_EQUAL_FATAL(take(p), CHV_OK);
