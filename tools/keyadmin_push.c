@@ -12,12 +12,20 @@
 #include "base/encode.h"
 #include "tools/chaveiro_files.h"
 
+/* What waits for a client already: a number for each entry, which another entry hardly has. */
+struct known {
+    uint64_t *keys;
+    size_t count, room;
+    bool read, failed;
+};
+
 struct push {
     const struct chv_cli_args *args;
     struct keyadmin_server server;
     struct chv_push_outbox outbox;
     struct chv_push_spool spool;
     struct keyadmin_targets targets;
+    struct known *known; /* of each target */
     struct chaveiro_progress progress;
     int *sources; /* a descriptor for each operand */
     bool json;
@@ -83,6 +91,58 @@ static void on_progress(void *arg, uint64_t done)
     chaveiro_progress_to(arg, done);
 }
 
+static uint64_t key_of(const struct chv_push_entry *entry)
+{
+    uint64_t key = 0;
+    memcpy(&key, entry->sha256, sizeof key);
+    for (const char *c = entry->name; *c != '\0'; c++)
+        key = (key ^ (uint8_t)*c) * UINT64_C(1099511628211);
+    return key;
+}
+
+/* Without memory for it every entry is looked at each time. */
+static void add_known(struct known *known, const struct chv_push_entry *entry)
+{
+    if (known->count == known->room && !known->failed) {
+        const size_t room = known->room > 0 ? 2 * known->room : 16;
+        uint64_t *keys = realloc(known->keys, room * sizeof *keys);
+        if (keys != NULL) {
+            known->keys = keys;
+            known->room = room;
+        } else {
+            known->failed = true;
+        }
+    }
+    if (!known->failed)
+        known->keys[known->count++] = key_of(entry);
+}
+
+struct reading {
+    struct known *known;
+    int folder;
+};
+
+static bool read_known(void *arg, const uint8_t id[CHV_PUSH_ID_LEN])
+{
+    struct reading *reading = arg;
+    struct chv_push_entry entry;
+    if (chv_push_entry_open(reading->folder, id, &entry, NULL) == 0)
+        add_known(reading->known, &entry);
+    return true;
+}
+
+static int may_wait(struct known *known, int folder, const struct chv_push_entry *entry, bool *may)
+{
+    struct reading reading = {known, folder};
+    const uint64_t key = key_of(entry);
+    int failed = known->read ? 0 : chv_push_folder_each(folder, read_known, &reading);
+    known->read = failed == 0;
+    *may = known->failed;
+    for (size_t i = 0; i < known->count && !*may; i++)
+        *may = known->keys[i] == key;
+    return failed;
+}
+
 struct twin {
     int folder;
     const struct chv_push_entry *entry;
@@ -104,16 +164,22 @@ static bool find_twin(void *arg, const uint8_t id[CHV_PUSH_ID_LEN])
  * The entry, or the one that already waits there with the same file: who runs a command again that was cut off pushes
  * nothing twice.
  */
-static int queue_for(struct push *p, const struct chv_push_entry *entry, const char *id, struct chv_push_entry *queued,
+static int queue_for(struct push *p, const struct chv_push_entry *entry, size_t target, struct chv_push_entry *queued,
                      bool *again)
 {
+    struct known *known = &p->known[target];
     int folder = -1;
-    int failed = chv_push_folder_open(&p->outbox, id, true, &folder);
+    bool may = false;
+    int failed = chv_push_folder_open(&p->outbox, p->targets.ids[target], true, &folder);
     struct twin twin = {.folder = folder, .entry = entry};
     if (failed == 0)
+        failed = may_wait(known, folder, entry, &may);
+    if (failed == 0 && may)
         failed = chv_push_folder_each(folder, find_twin, &twin);
     if (failed == 0 && !twin.found)
         failed = chv_push_spool_link(&p->spool, entry, folder);
+    if (failed == 0 && !twin.found)
+        add_known(known, entry);
     if (folder >= 0)
         (void)close(folder);
     *again = twin.found;
@@ -171,7 +237,7 @@ static void push_file(struct push *p, size_t i)
         struct chv_push_entry queued;
         bool again = false;
         const char *client = p->targets.ids[k];
-        failed = queue_for(p, &entry, client, &queued, &again);
+        failed = queue_for(p, &entry, k, &queued, &again);
         tell(p, &queued, client,
              failed != 0 ? "failed"
              : again     ? "waiting"
@@ -196,6 +262,10 @@ int keyadmin_push(const struct chv_cli_args *args)
         err = keyadmin_targets_find(args, p.server.config, &p.targets, &why);
     if (err == CHV_OK)
         err = open_sources(&p, &why);
+    if (err == CHV_OK)
+        p.known = calloc(p.targets.count, sizeof *p.known);
+    if (err == CHV_OK && p.known == NULL)
+        err = CHV_ERR_MEMORY;
     int failed = err == CHV_OK ? chv_push_spool_open(&p.outbox, &p.spool) : 0;
     if (failed != 0)
         p.code = chv_cli_fail(exit_of(failed), "[push] outbox: %s: %s", p.server.config->push.outbox,
@@ -206,6 +276,9 @@ int keyadmin_push(const struct chv_cli_args *args)
         chv_cli_print(json_pack("{s:O}", "pushed", p.results), true);
     json_decref(p.results);
     close_sources(&p);
+    for (size_t i = 0; p.known != NULL && i < p.targets.count; i++)
+        free(p.known[i].keys);
+    free(p.known);
     chv_push_spool_close(&p.spool);
     keyadmin_targets_free(&p.targets);
     keyadmin_push_close(&p.server, &p.outbox);
