@@ -234,7 +234,7 @@ static bool awaits_newer(const struct chv_registrar *r, const struct chv_registr
                          const struct chv_registry_client *client)
 {
     return claim->profile != CHV_PROFILE_KEY && claim->issue.serial < client->latest.serial &&
-           client->latest.epoch < chv_registrar_newest_epoch(r);
+           (client->latest.epoch <= claim->issue.epoch || client->latest.epoch < chv_registrar_newest_epoch(r));
 }
 
 static void fill_answer(const struct chv_registry_answer *a, struct chv_registrar_answer *answer)

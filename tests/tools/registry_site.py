@@ -204,6 +204,28 @@ def test_a_leaked_key_is_handed_no_successor():
         chv.check_equal(labels(cam1), ["1.1"], "what who holds the leaked one has")
 
 
+def test_a_key_on_its_way_is_not_overtaken_by_a_rotation():
+    """Given before the new epoch, put in after it: what the old one would have been handed is newer by its epoch."""
+    with RotationSite() as site:
+        site.init()
+        site.configure(registry=f"sqlite:{site.path('clients.db')}")
+        cam1, cam2 = site.add_client("cam1"), site.add_client("cam2")
+        out = site.path("cam1.new")
+        site.keyadmin("client", "reissue", "cam1", "-c", site.config, "--passphrase-file", site.passphrase_file,
+                      "--client-passphrase-file", cam1.passphrase_file, "--scrypt-cost", chv.SCRYPT_COST, "--out", out)
+        new = chv.Key("cam1", out, cam1.passphrase_file)
+        server = site.start()
+        site.rotate()
+        site.send_until(cam2, ["1.1", "2.1"])
+        for _ in range(3):
+            site.send(cam1)
+        chv.check_equal(labels(cam1), ["1.1"], "the old one is served as it is")
+        chv.check_not_in("client 'cam1': is handed", server.stderr, "log")
+        chv.check_in("credential 1.2", site.send(new).stderr, "the new one is let in")
+        site.send_until(new, ["2.2"])
+        site.client(cam1, "send", "ola", code=NOPERM)
+
+
 def test_a_server_killed_during_a_rotation_leaves_a_key_that_works():
     """At whatever moment of a client's coming; what it has stored by then is what it comes with next."""
     with RotationSite() as site:
