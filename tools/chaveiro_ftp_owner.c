@@ -68,7 +68,7 @@ static bool ask(const struct request *r, uid_t *uid)
 
 bool ftp_owner(int fd, uid_t *uid)
 {
-    struct sockaddr_storage peer, own;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC}, own = peer;
     socklen_t peer_len = sizeof peer, own_len = sizeof own;
     struct request request;
     struct ucred cred;
