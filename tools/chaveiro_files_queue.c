@@ -37,9 +37,9 @@ static void free_op(struct chaveiro_op *op)
 }
 
 /* Frees it if nobody waits for it any more. */
-static void settle(struct chaveiro_op *op)
+static void settle(const struct chaveiro_files *files, struct chaveiro_op *op)
 {
-    if (!op->asked && !op->queued && op->files->worker != op)
+    if (!op->asked && !op->queued && files->worker != op)
         free_op(op);
 }
 
@@ -142,7 +142,7 @@ static bool step(struct chaveiro_files *files)
         return false;
     if (op != NULL) {
         op->class->work(op);
-        settle(op);
+        settle(files, op);
         return true;
     }
     op = files->todo;
@@ -154,7 +154,7 @@ static bool step(struct chaveiro_files *files)
     op->queued = false;
     op->next = NULL;
     op->class->begin(op);
-    settle(op);
+    settle(files, op);
     return true;
 }
 
@@ -217,7 +217,7 @@ static void on_answer(void *arg, const struct chv_files_answer *answer)
     }
     op->class->answer(op, answer);
     if (last)
-        settle(op);
+        settle(files, op);
     kick(files);
 }
 
