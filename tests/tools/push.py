@@ -4,6 +4,7 @@ whatever the disk says; and nobody else gets it."""
 import hashlib
 import json
 import os
+import pwd
 import signal
 import stat
 
@@ -15,7 +16,7 @@ USAGE, DATAERR, NOINPUT, UNAVAILABLE, OSERR, CANTCREAT, IOERR, TEMPFAIL, PROTOCO
     64, 65, 66, 69, 71, 73, 74, 75, 76, 77, 78)
 MIB = 1 << 20
 ENTRY, ANSWER, GONE, IDLE = 16, 17, 18, 19
-DATA, END = 0, 1
+DATA, END, CLOSE = 0, 1, 10
 
 
 # --- what is pushed arrives ---------------------------------------------------------------------------------------------
@@ -196,6 +197,61 @@ def test_a_client_that_is_revoked_meanwhile():
         done = watcher.wait(NOPERM)
         chv.check_in("revoked", done.stderr, "why")
         chv.check_equal(site.files("cam1"), ["one"], "files")
+
+
+def test_an_outbox_of_another_user():
+    if os.geteuid() != 0:
+        raise chv.Skip("only root can become another user")
+    nobody = pwd.getpwnam("nobody")
+    for owner, group, mode, wanted in ((nobody.pw_uid, 0, 0o700, (0o700, 0o600)), (0, nobody.pw_gid, 0o2770, (0o2770, 0o660))):
+        with PushSite() as site:
+            site.init(start=False, user="nobody")
+            os.chmod(site.folder, 0o711)
+            os.chmod(site.store, 0o711)
+            os.chown(os.path.join(site.store, "state"), nobody.pw_uid, 0)
+            server = site.spawn("chaveirod", "-c", site.config, "--passphrase-file", site.passphrase_file)
+            server.wait_for(r"\[push\] outbox: .*Permission denied")
+            server.kill()
+            os.chown(site.outbox, owner, group)
+            os.chmod(site.outbox, mode)
+            site.start()
+            chv.write(site.incoming("cam1", "two"), "mine")
+            watcher = site.watch_start("cam1")
+            site.server.wait_for("opened service 'push'")
+            site.push(site.source("one"), site.source("two"), "--to", "cam1")
+            watcher.wait_for("one\n", stream="stdout")
+            wait_until("removed", lambda: len(site.entries("cam1")) == 1)
+            watcher.wait_for("two: not taken")
+            wait_until("a mark", lambda: site.status("cam1")["refused"] == 1)
+            watcher.signal(signal.SIGTERM)
+            watcher.wait(128 + signal.SIGTERM)
+            chv.check_equal(site.status("cam1")["delivered"], 1, "delivered")
+            folder = os.path.join(site.outbox, "cam1")
+            for path, bits in ((folder, wanted[0]), (os.path.join(folder, site.entries("cam1")[0]), wanted[1]),
+                               (os.path.join(folder, "delivered"), wanted[1])):
+                st = os.stat(path)
+                chv.check_equal(stat.S_IMODE(st.st_mode), bits, f"mode of {path}")
+                chv.check_equal(st.st_gid if mode == 0o2770 else st.st_uid,
+                                nobody.pw_gid if mode == 0o2770 else nobody.pw_uid, f"owner of {path}")
+
+
+def test_a_watcher_that_is_silent_for_long():
+    """It asks for an answer often enough for the server to keep the connection."""
+    with PushSite() as site:
+        site.init(idle_timeout="2s")
+        watcher = site.watch_start("cam1")
+        site.server.wait_for("opened service 'push'")
+        with raw(site, "cam2") as silent:  # which the server closes, and then once more: that long it was
+            chv.check_equal(silent.read_record()[0], IDLE, "nothing waits")
+            chv.check_equal(silent.read_record()[0], CLOSE, "what the server says")
+        with raw(site, "cam2") as silent:
+            chv.check_equal(silent.read_record()[0], IDLE, "nothing waits")
+            chv.check_equal(silent.read_record()[0], CLOSE, "what the server says")
+        site.push(site.source("one"), "--to", "cam1")
+        watcher.wait_for("one\n", stream="stdout")
+        chv.check_equal(watcher.stderr, b"", "the connection was never lost")
+        watcher.signal(signal.SIGTERM)
+        watcher.wait(128 + signal.SIGTERM)
 
 
 # --- names that are taken, disks that are full --------------------------------------------------------------------------
