@@ -2,7 +2,7 @@
 /*
  * LD_PRELOAD: a disk that is full, or a file that may only be read, while a program runs.  CHV_TEST_DISK names a file of
  * one byte, which is mapped when the program starts: 1: nothing is written any more (ENOSPC); 2: files whose path is
- * CHV_TEST_DISK_FILE are not opened for writing (EACCES).
+ * CHV_TEST_DISK_FILE are not opened for writing (EACCES); 3: nothing gets to the disk (fsync, EIO).
  */
 #include "config.h"
 
@@ -18,13 +18,15 @@
 
 #define SHOWN __attribute__((visibility("default")))
 
-enum { DISK_FULL = 1, DISK_READ_ONLY = 2 };
+enum { DISK_FULL = 1, DISK_READ_ONLY = 2, DISK_BROKEN = 3 };
 
 typedef ssize_t pwrite_fn(int, const void *, size_t, off64_t);
 typedef int open_fn(const char *, int, ...);
+typedef int sync_fn(int);
 
 static pwrite_fn *real_pwrite;
 static open_fn *real_open;
+static sync_fn *real_fsync;
 static const volatile unsigned char *state;
 static const char *file;
 
@@ -33,7 +35,8 @@ __attribute__((constructor)) static void disk_start(void)
     const char *path = getenv("CHV_TEST_DISK");
     file = getenv("CHV_TEST_DISK_FILE");
     real_pwrite = (pwrite_fn *)dlsym(RTLD_NEXT, "pwrite64");
-    if (path == NULL || file == NULL || real_pwrite == NULL)
+    real_fsync = (sync_fn *)dlsym(RTLD_NEXT, "fsync");
+    if (path == NULL || file == NULL || real_pwrite == NULL || real_fsync == NULL)
         abort();
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     void *map = fd >= 0 ? mmap(NULL, 1, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
@@ -57,6 +60,15 @@ SHOWN ssize_t pwrite64(int __fd, const void *__buf, size_t __n, off64_t __offset
 SHOWN ssize_t pwrite(int __fd, const void *__buf, size_t __nbytes, __off_t __offset)
 {
     return pwrite64(__fd, __buf, __nbytes, __offset);
+}
+
+SHOWN int fsync(int __fd)
+{
+    if (*state == DISK_BROKEN) {
+        errno = EIO;
+        return -1;
+    }
+    return real_fsync(__fd);
 }
 
 SHOWN int open64(const char *__file, int __oflag, ...)

@@ -676,9 +676,12 @@ class FullSite(FilesSite):
                "ASAN_OPTIONS": "verify_asan_link_order=0"}
         return super().init(env=env, **settings)
 
-    def full(self, now):
+    def set(self, state):
         with open(self.state, "r+b") as f:
-            f.write(b"\1" if now else b"\0")
+            f.write(state)
+
+    def full(self, now):
+        self.set(b"\1" if now else b"\0")
 
 
 def test_a_disk_that_gets_full():
@@ -715,6 +718,51 @@ def test_a_disk_that_gets_full():
             site.full(False)
             raw.store("g", data, 2)
         chv.check(chv.read(site.home("g")) == data, "what was stored is another file")
+
+
+def test_a_disk_that_takes_nothing_any_more():
+    """What cannot be made durable is not confirmed, and none of it is left; what was there stays."""
+    for durability in ("batch", "file"):
+        with FullSite() as site:
+            site.init(quota="10M", durability=durability)
+            with Raw(site) as raw:
+                raw.store("b", b"old")
+                site.set(b"\3")
+                for number, name in enumerate("abc"):
+                    raw.send_file(name, content(1000 + number), number)
+                for number, name in enumerate("abc"):
+                    chv.check_in("file system failed", raw.check_answer(number, 500, name)["text"], "text")
+                chv.check_equal((os.listdir(site.home()), chv.read(site.home("b"))), (["b"], b"old"), "what is stored")
+                raw.ask(5, "df", "")
+                chv.check_equal(raw.check_answer(5, 200)["free"], 10 * MIB - 3, "room")
+                site.set(b"\0")
+                for number, name in enumerate("abc"):
+                    raw.store(name, content(1000 + number), number)
+                raw.close()
+            chv.check_equal(sorted(os.listdir(site.home())), ["a", "b", "c"], "what is stored")
+
+
+def test_memory_does_not_grow_with_a_put():
+    with FilesSite() as site:
+        site.init(durability="none")
+        with open(os.path.join(chv.TOP_BUILDDIR, "tools", "chaveirod"), "rb") as f:
+            sanitized = b"__asan" in f.read()  # it keeps what was freed
+        net = chv.process_named(site.server.pid, "chv-net")
+
+        def resident():
+            return int(chv.read(f"/proc/{net}/status").decode().split("VmRSS:")[1].split()[0])
+
+        before = resident()
+        piece, sum_ = content(RECORD), hashlib.sha256()
+        with Raw(site) as raw:
+            raw.put("f", 1500 * RECORD)
+            for _ in range(1500):
+                raw.send_record(DATA, piece)
+                sum_.update(piece)
+            now = resident()
+            raw.send_record(END, sum_.digest())
+            raw.check_answer(1, 200, "f")
+        chv.check(sanitized or now < before + 32 * 1024, f"{before} KiB before, {now} now")
 
 
 def test_a_file_that_is_replaced_or_grows_while_it_is_read():
