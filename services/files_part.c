@@ -74,7 +74,8 @@ int chv_files_part_remove(struct chv_files_home *home, int dir, const char *part
     int failed = chv_files_part_open(dir, part, false, &fd, &size);
     if (failed != 0)
         return failed;
-    if (older != 0 && (fstat(fd, &st) != 0 || st.st_mtim.tv_sec >= older))
+    /* Not its time of modification: it may have its file's already. */
+    if (older != 0 && (fstat(fd, &st) != 0 || st.st_ctim.tv_sec >= older))
         failed = EBUSY;
     if (failed == 0)
         failed = chv_files_home_unlink(home, dir, part, size);
