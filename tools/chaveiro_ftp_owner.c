@@ -26,18 +26,22 @@ static bool fill(struct request *r, const struct sockaddr_storage *peer, const s
     if (peer->ss_family != own->ss_family)
         return false;
     if (peer->ss_family == AF_INET) {
-        const struct sockaddr_in *from = (const void *)peer, *to = (const void *)own;
-        id->idiag_sport = from->sin_port;
-        id->idiag_dport = to->sin_port;
-        memcpy(id->idiag_src, &from->sin_addr, sizeof from->sin_addr);
-        memcpy(id->idiag_dst, &to->sin_addr, sizeof to->sin_addr);
+        struct sockaddr_in from, to;
+        memcpy(&from, peer, sizeof from);
+        memcpy(&to, own, sizeof to);
+        id->idiag_sport = from.sin_port;
+        id->idiag_dport = to.sin_port;
+        memcpy(id->idiag_src, &from.sin_addr, sizeof from.sin_addr);
+        memcpy(id->idiag_dst, &to.sin_addr, sizeof to.sin_addr);
         return true;
     }
-    const struct sockaddr_in6 *from = (const void *)peer, *to = (const void *)own;
-    id->idiag_sport = from->sin6_port;
-    id->idiag_dport = to->sin6_port;
-    memcpy(id->idiag_src, &from->sin6_addr, sizeof from->sin6_addr);
-    memcpy(id->idiag_dst, &to->sin6_addr, sizeof to->sin6_addr);
+    struct sockaddr_in6 from, to;
+    memcpy(&from, peer, sizeof from);
+    memcpy(&to, own, sizeof to);
+    id->idiag_sport = from.sin6_port;
+    id->idiag_dport = to.sin6_port;
+    memcpy(id->idiag_src, &from.sin6_addr, sizeof from.sin6_addr);
+    memcpy(id->idiag_dst, &to.sin6_addr, sizeof to.sin6_addr);
     return peer->ss_family == AF_INET6;
 }
 
