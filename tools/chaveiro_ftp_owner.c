@@ -50,7 +50,7 @@ static bool ask(const struct request *r, uid_t *uid)
     union {
         struct nlmsghdr head;
         uint8_t bytes[1024];
-    } answer;
+    } answer = {.bytes = {0}};
     bool known = false;
     int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
     if (fd < 0)

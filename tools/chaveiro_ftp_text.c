@@ -191,18 +191,19 @@ bool ftp_time_parse(const char *text, size_t len, uint64_t *ns)
         unit /= 10;
         fraction += unit * (uint64_t)(text[i] - '0');
     }
+    const int leap = n[5] == 60; /* a leap second is let pass, as the one behind :59 */
     struct tm tm = {.tm_year = (int)n[0] - 1900,
                     .tm_mon = (int)n[1] - 1,
                     .tm_mday = (int)n[2],
                     .tm_hour = (int)n[3],
                     .tm_min = (int)n[4],
-                    .tm_sec = (int)n[5]};
+                    .tm_sec = (int)n[5] - leap};
     const struct tm asked = tm;
-    const time_t seconds = timegm(&tm);
-    /* timegm goes over to the next day or month by itself: what it changes was none; a leap second is let pass. */
-    if (seconds < 0 || asked.tm_sec > 60 ||
-        (asked.tm_sec < 60 && (tm.tm_mon != asked.tm_mon || tm.tm_mday != asked.tm_mday ||
-                               tm.tm_hour != asked.tm_hour || tm.tm_min != asked.tm_min)))
+    const time_t seconds = timegm(&tm) + leap;
+    /* timegm goes over to the next day or month by itself: what it changes was none. What travels ends in 2262. */
+    if (seconds < 0 || (uint64_t)seconds >= INT64_MAX / SECOND || tm.tm_mon != asked.tm_mon ||
+        tm.tm_mday != asked.tm_mday || tm.tm_hour != asked.tm_hour || tm.tm_min != asked.tm_min ||
+        tm.tm_sec != asked.tm_sec)
         return false;
     *ns = (uint64_t)seconds * SECOND + fraction;
     return true;

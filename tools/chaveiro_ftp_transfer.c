@@ -5,10 +5,11 @@
  */
 #include "tools/chaveiro_ftp.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "tools/words.h"
 
 enum { LIST_BYTES = 16384, STORED_MODE = 0644, GONE_MS = 20 };
 
@@ -187,7 +188,7 @@ static size_t format_entry(struct ftp_client *client, const struct chv_files_ent
 {
     const struct ftp_transfer *t = &client->transfer;
     size_t len;
-    if (t->pattern[0] != '\0' && strcmp(t->pattern, e->name) != 0 && fnmatch(t->pattern, e->name, FNM_PERIOD) != 0)
+    if (t->pattern[0] != '\0' && strcmp(t->pattern, e->name) != 0 && !chv_pattern_match(t->pattern, e->name))
         return 0;
     if (t->kind == FTP_LIST)
         len = ftp_list_format(e, (uint64_t)time(NULL), out);

@@ -155,10 +155,11 @@ static void on_check(uv_check_t *check)
     (void)commit(check->data);
 }
 
-static bool comes_already(const struct watch_job *job, const char *name)
+static bool comes_already(const struct watch_job *job, const struct chv_push_entry *entry)
 {
     for (size_t i = 0; i < job->count; i++)
-        if (strcmp(job->files[i].entry.name, name) == 0)
+        if (strcmp(job->files[i].entry.name, entry->name) == 0 ||
+            memcmp(job->files[i].entry.id, entry->id, sizeof entry->id) == 0)
             return true;
     return false;
 }
@@ -194,7 +195,7 @@ static enum chv_err begin_in(struct watch_job *job)
         refuse(job, entry, 400, wrong);
         return CHV_OK;
     }
-    if (comes_already(job, entry->name) && !commit(job))
+    if (comes_already(job, entry) && !commit(job))
         return CHV_OK;
     const struct chaveiro_watch_intent *intent = chaveiro_watch_find(&job->state, entry->id);
     if (intent != NULL) { /* it came, and the answer was lost */

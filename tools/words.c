@@ -98,14 +98,15 @@ enum chv_err chv_words_split(const char *line, struct chv_words *words, struct c
     struct lexer lexer = {.at = line, .end = line + len};
     /* Every word has a character of the line and a blank or the end behind it; each character may get a \. */
     struct chv_words w = {.text = malloc(2 * len + 2), .words = calloc(len / 2 + 2, sizeof *w.words)};
+    if (w.text == NULL || w.words == NULL) {
+        chv_words_free(&w);
+        return chv_fail(why, CHV_ERR_MEMORY, "no memory for a line");
+    }
+    split(&lexer, &w);
     enum chv_err err = CHV_OK;
-    if (w.text == NULL || w.words == NULL)
-        err = chv_fail(why, CHV_ERR_MEMORY, "no memory for a line");
-    if (err == CHV_OK)
-        split(&lexer, &w);
-    if (err == CHV_OK && lexer.quote != 0)
+    if (lexer.quote != 0)
         err = chv_fail(why, CHV_ERR_MALFORMED, "the quote %c does not end", lexer.quote);
-    else if (err == CHV_OK && lexer.escape)
+    else if (lexer.escape)
         err = chv_fail(why, CHV_ERR_MALFORMED, "there is nothing behind the \\ at the end");
     if (err == CHV_OK)
         *words = w;
