@@ -2,6 +2,7 @@
 /* Receipts at the keeper: what it signs and what not; and from the net side, with a test in the keeper's place. */
 #include "config.h"
 
+#include "net/keeper_audit.h"
 #include "net/keeper_receipt.h"
 
 #include "keystore/file_pem.h"
@@ -207,6 +208,60 @@ static void test_key(void)
     keeper.receipts = true; /* as if nobody had looked */
     question(&request);
     check_refused(&request, CHV_KEEPER_UNAVAILABLE);
+    chv_keeper_close(&keeper);
+}
+
+/* --- a keystore and a clock that fail ------------------------------------------------------------------------------ */
+
+struct chv_keystore {
+    const struct chv_keystore_ops *ops;
+};
+
+/* What it was about to give is there already: none of it may go out. */
+static enum chv_err failing_derive(struct chv_keystore *ks, const char *label, const uint8_t *info, size_t info_len,
+                                   uint8_t out[CHV_SECRET_LEN], struct chv_why *w)
+{
+    (void)ks, (void)label, (void)info, (void)info_len;
+    memset(out, 0x77, CHV_SECRET_LEN);
+    return chv_fail(w, CHV_ERR_CRYPTO, "the token was pulled");
+}
+
+static enum chv_err failing_sign(struct chv_keystore *ks, const char *label, const uint8_t *message, size_t len,
+                                 uint8_t sig[CHV_SIGNATURE_MAX], size_t *sig_len, struct chv_why *w)
+{
+    (void)ks, (void)label, (void)message, (void)len, (void)sig_len;
+    memset(sig, 0x77, CHV_SIGNATURE_MAX);
+    return chv_fail(w, CHV_ERR_CRYPTO, "the token was pulled");
+}
+
+static void check_no_seal(uint64_t now)
+{
+    static const uint8_t zeros[CHV_AUDIT_MAC_LEN];
+    const struct chv_keeper_audit_request q = {.tag = 42, .kind = CHV_KEEPER_AUDIT, .epoch = 1, .n = 1, .time = NOW};
+    struct chv_keeper_audit_answer answer;
+    memset(&answer, 0xff, sizeof answer);
+    CU_ASSERT_EQUAL(chv_keeper_audit(&keeper, now, &q, sizeof q, &answer), CHV_OK);
+    CU_ASSERT(answer.tag == 42 && answer.status == CHV_KEEPER_UNAVAILABLE);
+    CU_ASSERT_EQUAL(memcmp(answer.mac, zeros, sizeof zeros), 0);
+}
+
+static void test_faults(void)
+{
+    static const struct chv_keystore_ops ops = {
+        .abi = CHV_KEYSTORE_ABI, .scheme = "bad", .derive = failing_derive, .sign = failing_sign};
+    struct chv_keystore bad = {.ops = &ops};
+    struct chv_keeper_receipt_request request;
+    struct chv_keeper_receipt_answer answer;
+    start();
+    struct chv_keystore *good = keeper.keystore;
+    keeper.keystore = &bad;
+    question(&request);
+    check_refused(&request, CHV_KEEPER_UNAVAILABLE);
+    check_no_seal(NOW);
+    keeper.keystore = good;
+    check_no_seal(CHV_TIME_FLOOR - 1);
+    ask(&request, &answer); /* and it goes on */
+    CU_ASSERT_EQUAL(answer.status, CHV_KEEPER_OK);
     chv_keeper_close(&keeper);
 }
 
@@ -445,7 +500,7 @@ static void test_another_keeper(void)
     finish_client();
 }
 
-TEST_MAIN("keeper receipts", {"signs", test_signs}, {"path with newline", test_path_with_newline},
-          {"refuses", test_refuses}, {"key", test_key}, {"one after the other", test_one_after_the_other},
-          {"cancelled", test_cancelled}, {"late", test_late}, {"silent", test_silent},
-          {"another keeper", test_another_keeper})
+TEST_MAIN("keeper receipts", {"signs", test_signs}, {"faults", test_faults},
+          {"path with newline", test_path_with_newline}, {"refuses", test_refuses}, {"key", test_key},
+          {"one after the other", test_one_after_the_other}, {"cancelled", test_cancelled}, {"late", test_late},
+          {"silent", test_silent}, {"another keeper", test_another_keeper})
