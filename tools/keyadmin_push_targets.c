@@ -115,14 +115,6 @@ enum chv_err keyadmin_targets_all(const struct chv_push_outbox *outbox, struct k
 
 /* --- from the command line ----------------------------------------------------------------------------------------- */
 
-static bool has_scope(const struct chv_registry_client *client, const char *scope)
-{
-    for (size_t i = 0; i < client->scope_count; i++)
-        if (strcmp(client->scopes[i], scope) == 0)
-            return true;
-    return false;
-}
-
 /* A file of who is denied knows of no others: they are believed. */
 static enum chv_err check_target(struct keyadmin_registry *reg, const char *id, struct chv_why *why)
 {
@@ -139,7 +131,7 @@ static enum chv_err check_target(struct keyadmin_registry *reg, const char *id, 
         return chv_fail(why, CHV_ERR_NOT_FOUND, "there is no client '%s' in %s", id, chv_registry_name(reg->r));
     if (err == CHV_OK && client.status == CHV_CLIENT_REVOKED)
         return chv_fail(why, CHV_ERR_CONFIG, "client '%s' is revoked: it would never get it", id);
-    if (err == CHV_OK && knows_all && !has_scope(&client, push_scope))
+    if (err == CHV_OK && knows_all && !chv_registry_client_has_scope(&client, push_scope, NULL))
         return chv_fail(why, CHV_ERR_CONFIG,
                         "client '%s' has no scope 'push': it would never get it (see 'keyadmin client set-scopes')",
                         id);
@@ -155,9 +147,9 @@ struct by_scope {
 static enum chv_err add_by_scope(void *arg, const struct chv_registry_client *client)
 {
     struct by_scope *by = arg;
-    if (client->status == CHV_CLIENT_MALFORMED || !has_scope(client, by->scope))
+    if (client->status == CHV_CLIENT_MALFORMED || !chv_registry_client_has_scope(client, by->scope, NULL))
         return CHV_OK;
-    if (has_scope(client, push_scope))
+    if (chv_registry_client_has_scope(client, push_scope, NULL))
         return keyadmin_targets_add(by->targets, client->id, by->why);
     (void)chv_cli_fail(EX_OK, "warning: client '%s' has no scope 'push': it is left out", client->id);
     return CHV_OK;
