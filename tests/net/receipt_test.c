@@ -75,6 +75,48 @@ static void test_escapes(void)
     CU_ASSERT_STRING_EQUAL(path_line(" ", text), " ");
 }
 
+/* doc/protocol.md, section 5: who checks receipts by himself has to escape the same ones. */
+static bool is_escaped(uint32_t c)
+{
+    static const uint32_t ranges[][2] = {{0, 0x1f},        {'\\', '\\'},      {0x7f, 0x9f},     {0x61c, 0x61c},
+                                         {0x200b, 0x200f}, {0x2028, 0x202e},  {0x2060, 0x206f}, {0xfeff, 0xfeff},
+                                         {0xfff0, 0xfffb}, {0xe0000, 0xe0fff}};
+    bool escaped = (c & 0xffff) >= 0xfffe;
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        escaped |= c >= ranges[i][0] && c <= ranges[i][1];
+    return escaped;
+}
+
+static size_t utf8(uint32_t c, char out[4])
+{
+    static const unsigned char heads[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    const size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n - 1; i > 0; i--, c >>= 6)
+        out[i] = (char)(0x80 | (c & 0x3f));
+    out[0] = (char)(heads[n] | c);
+    return n;
+}
+
+static void test_every_character(void)
+{
+    enum { TOGETHER = 100 };
+    char text[CHV_RECEIPT_MAX + 1], path[4 * TOGETHER + 1], line[16 * TOGETHER + 1];
+    for (uint32_t c = 1; c <= 0x10ffff;) {
+        size_t path_len = 0, len = 0;
+        for (size_t i = 0; i < TOGETHER && c <= 0x10ffff; i++, c += c == 0xd7ff ? 0x801 : 1) { /* no surrogates */
+            char one[4];
+            const size_t n = utf8(c, one);
+            memcpy(path + path_len, one, n);
+            path_len += n;
+            for (size_t k = 0; k < n; k++)
+                len += (size_t)snprintf(line + len, sizeof line - len, is_escaped(c) ? "\\x%02x" : "%c",
+                                        (unsigned char)one[k]);
+        }
+        path[path_len] = '\0';
+        CU_ASSERT_STRING_EQUAL(path_line(path, text), line);
+    }
+}
+
 static void test_longest(void)
 {
     struct chv_receipt r = sample(), read;
@@ -203,6 +245,6 @@ static void test_parse_refuses(void)
     }
 }
 
-TEST_MAIN("receipt", {"text", test_text}, {"escapes", test_escapes}, {"longest", test_longest},
-          {"format refuses", test_format_refuses}, {"every byte", test_every_byte},
+TEST_MAIN("receipt", {"text", test_text}, {"escapes", test_escapes}, {"every character", test_every_character},
+          {"longest", test_longest}, {"format refuses", test_format_refuses}, {"every byte", test_every_byte},
           {"parse refuses", test_parse_refuses})
