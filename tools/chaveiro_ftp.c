@@ -2,6 +2,7 @@
 /* chaveiro ftp: what it listens on, its password, its end. */
 #include "tools/chaveiro_ftp.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ enum {
 
 static const char ftp_listen[] = "127.0.0.1:2121";
 
-/* --- addresses ----------------------------------------------------------------------------------------------------- */
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
 
 /* What is surely heard on this machine only. */
 static bool is_local(const char *address)
@@ -99,7 +100,7 @@ static void stop_listeners(struct ftp_door *door)
     chv_listeners_close(&door->listeners, true);
 }
 
-/* --- the password -------------------------------------------------------------------------------------------------- */
+/* --- the password ------------------------------------------------------------------------------------------------- */
 
 static enum chv_err read_password(struct ftp_door *door, const char *file, struct chv_why *why)
 {
@@ -140,7 +141,7 @@ static enum chv_err set_password(struct ftp_door *door, struct chv_why *why)
 }
 
 /* Where it listens, and the password of this run: the one place where that is to be read. */
-static void tell(const struct ftp_door *door)
+static enum chv_err tell(const struct ftp_door *door, struct chv_why *why)
 {
     const bool generated = !chv_cli_given(door->link->args, "password-file");
     if (chv_cli_given(door->link->args, "json")) {
@@ -157,10 +158,12 @@ static void tell(const struct ftp_door *door)
         if (generated)
             (void)printf("password of this run, for any user name: %s\n", door->password);
     }
-    (void)fflush(stdout);
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return CHV_OK;
+    return chv_fail(why, CHV_ERR_IO, "where it listens cannot be said: standard output: %s", strerror(errno));
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------------------------------ */
 
 void ftp_settle(struct ftp_door *door)
 {
@@ -234,7 +237,7 @@ static void stop_handles(struct ftp_door *door)
         uv_close((uv_handle_t *)&door->signals[i], NULL);
 }
 
-/* --- the command --------------------------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 
 static enum chv_err run(struct ftp_door *door, struct chv_why *why)
 {
@@ -242,8 +245,9 @@ static enum chv_err run(struct ftp_door *door, struct chv_why *why)
     enum chv_err err = open_listeners(door, why);
     if (err == CHV_OK)
         err = start_listeners(door, why);
+    if (err == CHV_OK)
+        err = tell(door, why);
     if (err == CHV_OK) {
-        tell(door);
         while (!door->over && uv_run(&door->link->loop.uv, UV_RUN_DEFAULT) != 0)
             continue;
     }

@@ -3,8 +3,8 @@
  * chaveiro ftp: a plain FTP server for programs of this machine; each of its control connections has a session of its
  * own with the server, and what FTP asks for becomes requests of the service files. One loop has them all.
  *
- * Nothing is kept in files, and memory is bounded: a line, a record that the slower side does not take yet, what was read
- * of the channel in one go. What one side does not take, the other is not read for.
+ * Nothing is kept in files, and memory is bounded: a line, a record that the slower side does not take yet, what was
+ * read of the channel in one go. What one side does not take, the other is not read for.
  */
 #ifndef CHV_TOOLS_CHAVEIRO_FTP_H
 #define CHV_TOOLS_CHAVEIRO_FTP_H
@@ -116,7 +116,7 @@ struct ftp_client {
 /* Ends the loop once it is to end and nobody is there any more (chaveiro_ftp.c). */
 void ftp_settle(struct ftp_door *door);
 
-/* --- control connections (chaveiro_ftp_control.c) ------------------------------------------------------------------ */
+/* --- control connections (chaveiro_ftp_control.c) ----------------------------------------------------------------- */
 
 /* Takes over a connected socket. */
 void ftp_client_accept(struct ftp_door *door, int fd, const struct sockaddr *peer);
@@ -135,7 +135,7 @@ void ftp_timer(struct ftp_client *client, uint64_t ms, void (*timed_out)(struct 
 /* The client has closed its side: what it has sent last may be cut off. */
 bool ftp_client_gone(const struct ftp_client *client);
 
-/* --- commands (chaveiro_ftp_commands.c) ---------------------------------------------------------------------------- */
+/* --- commands (chaveiro_ftp_commands.c) --------------------------------------------------------------------------- */
 
 /* `line`: without CR LF. During a transfer only one that ftp_command_urgent says. */
 void ftp_command(struct ftp_client *client, char *line);
@@ -145,7 +145,7 @@ void ftp_session_ready(struct ftp_client *client);
 /* One reply, and ftp_done. */
 void ftp_reply_done(struct ftp_client *client, unsigned code, const char *text);
 
-/* --- commands for the server (chaveiro_ftp_files.c) ------------------------------------------------------------------ */
+/* --- commands for the server (chaveiro_ftp_files.c) --------------------------------------------------------------- */
 
 void ftp_cmd_pwd(struct ftp_client *client, const char *arg);
 void ftp_cmd_cwd(struct ftp_client *client, const char *arg);
@@ -172,7 +172,7 @@ void ftp_reply_failed(struct ftp_client *client, const struct chv_files_answer *
 /* Where an argument leads; false after a reply. */
 bool ftp_resolve(struct ftp_client *client, const char *arg, char out[CHV_FILES_PATH_MAX + 1]);
 
-/* --- sessions (chaveiro_ftp_session.c) ----------------------------------------------------------------------------- */
+/* --- sessions (chaveiro_ftp_session.c) ---------------------------------------------------------------------------- */
 
 /* Connects, then ftp_session_ready; or says why not. */
 void ftp_session_open(struct ftp_client *client);
@@ -184,7 +184,7 @@ void ftp_tick(struct ftp_door *door);
 /* The next one that waits, if none connects. */
 void ftp_session_next(struct ftp_door *door);
 
-/* --- data connections (chaveiro_ftp_data.c) ------------------------------------------------------------------------ */
+/* --- data connections (chaveiro_ftp_data.c) ----------------------------------------------------------------------- */
 
 /* Waits for one connection of the control connection's host; the port is in *address. False: no socket could be had. */
 bool ftp_data_listen(struct ftp_client *client, int family, struct sockaddr_storage *address);
@@ -199,12 +199,12 @@ void ftp_data_read(struct ftp_client *client, bool on);
 void ftp_data_close(struct ftp_client *client, bool reset);
 
 /*
- * The user whose the other end of a connected socket is (chaveiro_ftp_owner.c). False: it is not on this machine, or the
- * kernel does not tell.
+ * The user whose the other end of a connected socket is (chaveiro_ftp_owner.c). False: it is not on this machine, or
+ * the kernel does not tell.
  */
 bool ftp_owner(int fd, uid_t *uid);
 
-/* --- transfers (chaveiro_ftp_transfer.c) --------------------------------------------------------------------------- */
+/* --- transfers (chaveiro_ftp_transfer.c) -------------------------------------------------------------------------- */
 
 /* client->request is what the server is asked; the data connection must have been announced. */
 void ftp_transfer_begin(struct ftp_client *client, enum ftp_kind kind);

@@ -33,7 +33,7 @@ void ftp_reply_done(struct ftp_client *client, unsigned code, const char *text)
     ftp_done(client);
 }
 
-/* --- who comes in -------------------------------------------------------------------------------------------------- */
+/* --- who comes in ------------------------------------------------------------------------------------------------- */
 
 static void cmd_user(struct ftp_client *client, const char *arg)
 {
@@ -105,7 +105,7 @@ static void cmd_quit(struct ftp_client *client, const char *arg)
     ftp_client_close(client);
 }
 
-/* --- what the door is ---------------------------------------------------------------------------------------------- */
+/* --- what the door is --------------------------------------------------------------------------------------------- */
 
 static void cmd_noop(struct ftp_client *client, const char *arg)
 {
@@ -184,7 +184,7 @@ static void cmd_abor(struct ftp_client *client, const char *arg)
     }
 }
 
-/* --- parameters ---------------------------------------------------------------------------------------------------- */
+/* --- parameters --------------------------------------------------------------------------------------------------- */
 
 static void cmd_type(struct ftp_client *client, const char *arg)
 {
@@ -237,7 +237,7 @@ static void cmd_rest(struct ftp_client *client, const char *arg)
     ftp_done(client);
 }
 
-/* --- data connections ---------------------------------------------------------------------------------------------- */
+/* --- data connections --------------------------------------------------------------------------------------------- */
 
 static uint16_t port_of(const struct sockaddr_storage *address)
 {
@@ -324,7 +324,7 @@ static void cmd_eprt(struct ftp_client *client, const char *arg)
         ftp_reply_done(client, 501, "EPRT takes |PROTOCOL|ADDRESS|PORT|");
 }
 
-/* --- the table ----------------------------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------------------------------- */
 
 static void cmd_missing(struct ftp_client *client, const char *arg)
 {

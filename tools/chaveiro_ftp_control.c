@@ -22,7 +22,7 @@ struct reply {
 
 static void run_lines(struct ftp_client *client);
 
-/* --- the end ------------------------------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------------------------------ */
 
 static void on_handle_closed(uv_handle_t *handle)
 {
@@ -80,7 +80,7 @@ bool ftp_client_gone(const struct ftp_client *client)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-/* --- replies ------------------------------------------------------------------------------------------------------- */
+/* --- replies ------------------------------------------------------------------------------------------------------ */
 
 static void on_written(uv_write_t *write, int status)
 {
@@ -134,7 +134,7 @@ void ftp_reply(struct ftp_client *client, unsigned code, const char *format, ...
     ftp_reply_bytes(client, line, end);
 }
 
-/* --- time ---------------------------------------------------------------------------------------------------------- */
+/* --- time --------------------------------------------------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -176,7 +176,7 @@ void ftp_done(struct ftp_client *client)
         run_lines(client);
 }
 
-/* --- lines --------------------------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -281,7 +281,7 @@ static void run_lines(struct ftp_client *client)
     watch(client);
 }
 
-/* --- the beginning ------------------------------------------------------------------------------------------------- */
+/* --- the beginning ------------------------------------------------------------------------------------------------ */
 
 static int open_control(struct ftp_client *client, int fd)
 {

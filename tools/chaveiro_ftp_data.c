@@ -123,7 +123,7 @@ static void is_open(struct ftp_data *data)
         ftp_transfer_open(data->client);
 }
 
-/* --- passive ------------------------------------------------------------------------------------------------------- */
+/* --- passive ------------------------------------------------------------------------------------------------------ */
 
 /* From the host of the control connection and, if that is this one, of the same user. */
 static bool is_meant(const struct ftp_client *client, uv_tcp_t *stream, const struct sockaddr_storage *peer)
@@ -191,7 +191,7 @@ bool ftp_data_listen(struct ftp_client *client, int family, struct sockaddr_stor
     return true;
 }
 
-/* --- active -------------------------------------------------------------------------------------------------------- */
+/* --- active ------------------------------------------------------------------------------------------------------- */
 
 void ftp_data_connect_to(struct ftp_client *client, const struct sockaddr_storage *address)
 {
@@ -233,7 +233,7 @@ void ftp_data_open(struct ftp_client *client)
         failed(data, "The data connection cannot be made");
 }
 
-/* --- bytes --------------------------------------------------------------------------------------------------------- */
+/* --- bytes -------------------------------------------------------------------------------------------------------- */
 
 static void broken(struct ftp_data *data)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* --- requests to the server ---------------------------------------------------------------------------------------- */
+/* --- requests to the server --------------------------------------------------------------------------------------- */
 
 static void on_no_answer(struct ftp_client *client)
 {
@@ -62,7 +62,7 @@ static void ask_for(struct ftp_client *client, enum chv_files_op op, const char 
     ftp_ask(client, answered);
 }
 
-/* --- folders ------------------------------------------------------------------------------------------------------- */
+/* --- folders ------------------------------------------------------------------------------------------------------ */
 
 static void reply_path(struct ftp_client *client, unsigned code, const char *path, const char *what)
 {
@@ -165,7 +165,7 @@ void ftp_cmd_rnto(struct ftp_client *client, const char *arg)
     ftp_ask(client, on_named);
 }
 
-/* --- what is known of a file --------------------------------------------------------------------------------------- */
+/* --- what is known of a file -------------------------------------------------------------------------------------- */
 
 static void on_size(struct ftp_client *client, const struct chv_files_answer *answer)
 {
@@ -275,7 +275,7 @@ void ftp_cmd_mlst(struct ftp_client *client, const char *arg)
     ask_for(client, CHV_FILES_STAT, arg, on_mlst);
 }
 
-/* --- transfers ----------------------------------------------------------------------------------------------------- */
+/* --- transfers ---------------------------------------------------------------------------------------------------- */
 
 static void begin(struct ftp_client *client, enum ftp_kind kind, enum chv_files_op op, const char *arg)
 {

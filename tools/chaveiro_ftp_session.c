@@ -52,7 +52,7 @@ static void on_retry(uv_timer_t *timer)
         attempt(door->connecting);
 }
 
-/* --- what the server sends ----------------------------------------------------------------------------------------- */
+/* --- what the server sends ---------------------------------------------------------------------------------------- */
 
 static void on_answer(void *arg, const struct chv_files_answer *answer)
 {
@@ -141,7 +141,7 @@ static void on_ready(struct chv_message *message)
     ftp_session_next(door);
 }
 
-/* --- its end ------------------------------------------------------------------------------------------------------- */
+/* --- its end ------------------------------------------------------------------------------------------------------ */
 
 /* Another key or, if the server was too busy, another time: true if the session goes on with that. */
 static bool tries_again(struct ftp_session *s, unsigned code, bool unproven)
@@ -220,7 +220,7 @@ static const struct chv_message_events message_events = {
     .closed = on_closed,
 };
 
-/* --- from outside -------------------------------------------------------------------------------------------------- */
+/* --- from outside ------------------------------------------------------------------------------------------------- */
 
 static void attempt(struct ftp_session *s)
 {

@@ -12,7 +12,7 @@
 enum { HALF_YEAR = 180 * 86400, MS = 1000000 };
 #define SECOND UINT64_C(1000000000)
 
-/* --- paths --------------------------------------------------------------------------------------------------------- */
+/* --- paths -------------------------------------------------------------------------------------------------------- */
 
 static bool is_dots(const char *part, size_t len, size_t dots)
 {
@@ -64,7 +64,7 @@ bool ftp_path_is_pattern(const char *path)
     return strpbrk(chv_files_path_name(path), "*?[") != NULL;
 }
 
-/* --- addresses ----------------------------------------------------------------------------------------------------- */
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
 
 /* Decimal digits, at most `most` of them; *text moves behind them. */
 static bool take_number(const char **text, size_t most, unsigned long *number)
@@ -160,7 +160,7 @@ bool ftp_is_loopback(const struct sockaddr_storage *address)
     return host_bytes(address, host) && (memcmp(host, v6, sizeof v6) == 0 || memcmp(host, v4, sizeof v4) == 0);
 }
 
-/* --- times --------------------------------------------------------------------------------------------------------- */
+/* --- times -------------------------------------------------------------------------------------------------------- */
 
 void ftp_time_format(uint64_t ns, char out[FTP_TIME_SIZE])
 {
@@ -209,7 +209,7 @@ bool ftp_time_parse(const char *text, size_t len, uint64_t *ns)
     return true;
 }
 
-/* --- listings ------------------------------------------------------------------------------------------------------ */
+/* --- listings ----------------------------------------------------------------------------------------------------- */
 
 const char *const ftp_facts[FTP_FACTS] = {"type", "size", "modify", "UNIX.mode"};
 
@@ -269,7 +269,7 @@ size_t ftp_list_format(const struct chv_files_entry *entry, uint64_t now, char o
     return (size_t)len;
 }
 
-/* --- replies ------------------------------------------------------------------------------------------------------- */
+/* --- replies ------------------------------------------------------------------------------------------------------ */
 
 unsigned ftp_code_of(unsigned code, bool naming)
 {

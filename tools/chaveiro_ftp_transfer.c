@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transfers: a stream of the channel on one side, a data connection on the other. Content is verified as it goes through;
- * what is not complete ends with a reset, or is given up at the server, so that neither side takes it for a whole file.
+ * Transfers: a stream of the channel on one side, a data connection on the other. Content is verified as it goes
+ * through; what is not complete ends with a reset, or is given up at the server, so that neither side takes it for a whole file.
  */
 #include "tools/chaveiro_ftp.h"
 
@@ -13,7 +13,7 @@
 
 enum { LIST_BYTES = 16384, STORED_MODE = 0644, GONE_MS = 20 };
 
-/* --- the end ------------------------------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------------------------------ */
 
 void ftp_transfer_forget(struct ftp_client *client)
 {
@@ -101,7 +101,7 @@ void ftp_transfer_abort(struct ftp_client *client)
     give_up(client, 426, "Aborted");
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 
 static void stream_begins(struct ftp_client *client)
 {
@@ -176,7 +176,7 @@ void ftp_transfer_begin(struct ftp_client *client, enum ftp_kind kind)
     ftp_ask(client, ftp_transfer_answer);
 }
 
-/* --- from the server ----------------------------------------------------------------------------------------------- */
+/* --- from the server ---------------------------------------------------------------------------------------------- */
 
 static bool write_out(struct ftp_client *client, const uint8_t *bytes, size_t len)
 {
@@ -281,7 +281,7 @@ void ftp_transfer_open(struct ftp_client *client)
     go_on(client);
 }
 
-/* --- to the server ------------------------------------------------------------------------------------------------- */
+/* --- to the server ------------------------------------------------------------------------------------------------ */
 
 uint8_t *ftp_transfer_room(struct ftp_client *client, size_t *len)
 {

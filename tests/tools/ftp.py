@@ -16,7 +16,7 @@ import ftpsite
 from ftpsite import FtpSite, refused
 from rotate import labels
 
-USAGE, NOINPUT, TEMPFAIL = 64, 66, 75
+USAGE, NOINPUT, IOERR, TEMPFAIL = 64, 66, 74, 75
 MIB = 1 << 20
 
 
@@ -313,10 +313,11 @@ def test_curl():
     with FtpSite() as site:
         site.init()
         door = site.door(listen=("127.0.0.1:0", "[::1]:0"))
-        url, url6 = f"ftp://any:{door.password}@127.0.0.1:{door.ports[0]}/", f"ftp://any:{door.password}@[::1]:{door.ports[1]}/"
+        url, url6 = (f"ftp://any:{door.password}@{host}:{port}/" for host, port in zip(("127.0.0.1", "[::1]"), door.ports))
         data = content(2 * MIB + 5)
         chv.write(site.path("in"), data)
-        for i, (base, mode) in enumerate(((url, []), (url, ["--disable-epsv"]), (url, ["-P", "-"]), (url6, []), (url6, ["-P", "-"]))):
+        ways = ((url, []), (url, ["--disable-epsv"]), (url, ["-P", "-"]), (url6, []), (url6, ["-P", "-"]))
+        for i, (base, mode) in enumerate(ways):
             tool("curl", "-sS", *mode, "--ftp-create-dirs", "-T", site.path("in"), f"{base}d{i}/e%20f/x%C3%A9")
             chv.check(chv.read(site.home(f"d{i}/e f/x\u00e9")) == data, f"curl {mode}: stored")
             tool("curl", "-sS", *mode, "-o", site.path("out"), f"{base}d{i}/e%20f/x%C3%A9")
@@ -407,6 +408,33 @@ def test_command_line():
         chv.check_equal(stat.S_IMODE(os.stat(site.path("s")).st_mode), 0o600, "mode of the socket")
         door.stop(0)
         chv.check(not os.path.exists(site.path("s")), "the socket is gone")
+
+
+def test_where_it_listens_cannot_be_said():
+    with FtpSite() as site:
+        site.init()
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(chv.argv("chaveiro", *site.client_argv(site.key, "ftp", "--listen", "127.0.0.1:0")),
+                                  stdout=full, stderr=subprocess.PIPE, timeout=chv.DEADLINE, check=False)
+        chv.check_equal(done.returncode, IOERR, "exit code")
+        chv.check_in("cannot be said: standard output: No space", done.stderr, "the error")
+
+
+def test_clients_that_think():
+    """The server's idle limit is not theirs: the door keeps their sessions."""
+    with FtpSite() as site:
+        site.init(idle_timeout="2")
+        raw = site.raw(site.door())
+        raw.ask("MKD d", 257)
+        with raw.passive() as data:
+            raw.send("STOR f\r\n")
+            chv.check_in("150 ", raw.reply(), "STOR")
+            for _ in range(2):
+                data.sendall(b"x")
+                time.sleep(3)
+        chv.check_in("226 ", raw.reply(), "stored")
+        time.sleep(3)
+        raw.ask("SIZE f", 213)
 
 
 def test_password_file():

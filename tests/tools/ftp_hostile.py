@@ -107,7 +107,8 @@ def test_rubbish():
         site.init()
         door = site.door()
         raw = site.raw(door, login=False)
-        for line in (b"", b" ", b"\x16\x03\x01", b"USER a\x00b", b"USER a\rMKD d", b"\xff\xf4\xff\xf2NO\xff\xfb\x01OP", b"USERS x"):
+        for line in (b"", b" ", b"\x16\x03\x01", b"USER a\x00b", b"USER a\rMKD d", b"\xff\xf4\xff\xf2NO\xff\xfb\x01OP",
+                     b"USERS x"):
             raw.send(line + b"\r\n")
             chv.check_in(raw.reply()[:3], (b"500", b"200"), f"{line}")
         for _ in range(20):
@@ -128,7 +129,8 @@ def test_rubbish():
         raw = site.raw(door)
         raw.ask("PWD", 257)
         raw.ask("MKD a\tb", 500)
-        raw.send(b"MKD \xff\xfe\r\nMKD \xc3\r\nMKD a\xc2\x85b\r\n")  # Telnet's bytes go, what is left is not UTF-8 or is a name
+        # Telnet's bytes go; what is left is no argument, not UTF-8, a name
+        raw.send(b"MKD \xff\xfe\r\nMKD \xc3\r\nMKD a\xc2\x85b\r\n")
         replies = [raw.reply()[:3] for _ in range(3)]
         chv.check_equal(replies[1], b"553", f"half a character: {replies}")
         door.stop(0)
