@@ -2,6 +2,7 @@
 /* The service files without a connection: what stays in the home, what is left behind, what the sandbox allows. */
 #include "config.h"
 
+#include "services/files_part.h"
 #include "services/files_session.h"
 
 #include <errno.h>
@@ -198,6 +199,64 @@ static void test_beneath(void)
     close_site(&s, names);
 }
 
+/* A request is due from its beginning until its last answer was sent. */
+static void test_due(void)
+{
+    struct site s;
+    uint64_t id = 0;
+    static const char *const names[] = {"cam1/f", NULL};
+    open_site(&s, 0);
+    CU_ASSERT_FALSE(chv_files_session_due(s.session, &id));
+    ask(&s, CHV_FILES_PUT, "f", 2);
+    chv_files_session_told(s.session);
+    CU_ASSERT_TRUE(chv_files_session_due(s.session, &id));
+    CU_ASSERT_EQUAL(id, 1);
+    feed(&s, CHV_RECORD_DATA, "hello", 5); /* refused: the rest of the stream is nothing that anybody waits for */
+    CU_ASSERT_EQUAL(answered(&s), 400);
+    chv_files_session_told(s.session);
+    CU_ASSERT_FALSE(chv_files_session_due(s.session, &id));
+    feed(&s, CHV_RECORD_END, "", 0);
+    put(&s, "f", "hello");
+    CU_ASSERT_TRUE(chv_files_session_due(s.session, &id));
+    chv_files_session_told(s.session);
+    CU_ASSERT_FALSE(chv_files_session_due(s.session, &id));
+    ask(&s, CHV_FILES_CHECKSUM, "f", 0);
+    chv_files_session_told(s.session);
+    CU_ASSERT_TRUE(chv_files_session_due(s.session, &id));
+    CU_ASSERT_EQUAL(answered(&s), 200);
+    chv_files_session_told(s.session);
+    CU_ASSERT_FALSE(chv_files_session_due(s.session, &id));
+    close_site(&s, names);
+}
+
+static bool never(void)
+{
+    return false;
+}
+
+static bool at_once(void)
+{
+    return true;
+}
+
+/* The age of a part is that of its last change, whatever its time of modification says. */
+static void test_sweep(void)
+{
+    struct site s;
+    const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    static const char *const names[] = {"cam1/" CHV_FILES_PART "0", NULL};
+    open_site(&s, 0);
+    ask(&s, CHV_FILES_STAT, "", 0);
+    int fd = openat(s.root.fd, names[0], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(futimens(fd, times), 0);
+    (void)close(fd);
+    s.root.part_keep = 86400;
+    CU_ASSERT_TRUE(chv_files_sweep(&s.root, never));
+    CU_ASSERT_FALSE(chv_files_sweep(&s.root, at_once));
+    close_site(&s, names); /* it is still there */
+}
+
 #ifndef CHV_SANITIZED
 /* `shared`: a folder that may only be read. */
 static int in_sandbox(int folder, int shared)
@@ -247,4 +306,5 @@ static void test_sandbox(void)
 }
 
 TEST_MAIN("files_session", {"digest", test_digest}, {"put and get", test_put_and_get}, {"unfinished", test_unfinished},
-          {"quota", test_quota}, {"beneath", test_beneath}, {"sandbox", test_sandbox})
+          {"quota", test_quota}, {"beneath", test_beneath}, {"due", test_due}, {"sweep", test_sweep},
+          {"sandbox", test_sandbox})
