@@ -291,14 +291,15 @@ static size_t log_line(const struct chv_push_entry *e, uint64_t now, char out[LO
     return (size_t)snprintf(out, LOG_LINE_MAX, "%" PRIu64 " %s %" PRIu64 " %s %s\n", now, id, e->size, hex, e->name);
 }
 
-/* Those that `text` has not, as lines at `out`. */
+/* Those that `text` has not, as lines at `out`, each once: a client may answer twice. */
 static size_t new_lines(const char *text, const struct chv_push_entry *entries, size_t n, uint64_t now, char *out)
 {
     char id[CHV_PUSH_ID_TEXT];
     size_t len = 0;
+    out[0] = '\0';
     for (size_t i = 0; i < n; i++) {
         chv_push_id_text(entries[i].id, id);
-        if (strstr(text, id) == NULL)
+        if (strstr(text, id) == NULL && strstr(out, id) == NULL)
             len += log_line(&entries[i], now, out + len);
     }
     return len;

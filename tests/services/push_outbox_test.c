@@ -184,6 +184,10 @@ static void test_the_log(void)
         CU_ASSERT_EQUAL(log.time, 1000 + round);
     }
     CU_ASSERT_EQUAL(chv_push_log_add(&box.outbox, box.folder, entries + 3, 2, 9999), 0); /* a second time */
+    entries[0].id[0] = 99;
+    entries[1] = entries[0];
+    CU_ASSERT_EQUAL(chv_push_log_add(&box.outbox, box.folder, entries, 2, 9999), 0); /* twice at once */
+    written++;
     chv_push_log_read(box.folder, &log);
     CU_ASSERT_EQUAL(log.count, written);
     box_close(&box);
