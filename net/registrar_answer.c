@@ -171,6 +171,7 @@ static void spare_session(const struct chv_registry_claim *claim, uint64_t time,
     if (a->verdict != CHV_VERDICT_CLONE || (a->client.flags & (CHV_CLIENT_NO_UPDATE | CHV_CLIENT_REPLACED)) != 0)
         return;
     newest.issue = a->client.confirmed;
+    newest.has_identity = false; /* it is bound to its own, which may be another */
     a->verdict = chv_registry_judge(&a->client, &newest, time);
 }
 

@@ -300,6 +300,16 @@ static bool same_identity(const struct chv_registry_client *c, const struct chv_
            memcmp(c->identity, claim->identity, chv_dh_public_len(c->identity_curve)) == 0;
 }
 
+/*
+ * What a credential is bound to is in it, and proven by the time that it comes here: the row has the key of the latest one,
+ * and those before it, which are taken until that was used, may be bound to another.
+ */
+static bool has_wrong_identity(const struct chv_registry_client *c, const struct chv_registry_claim *claim)
+{
+    const bool older = claim->profile == CHV_PROFILE_KEY_PSK && claim->issue.serial < c->latest.serial;
+    return claim->has_identity && c->has_identity && !older && !same_identity(c, claim);
+}
+
 enum chv_verdict chv_registry_judge(const struct chv_registry_client *client, const struct chv_registry_claim *claim,
                                     uint64_t now)
 {
@@ -319,7 +329,7 @@ enum chv_verdict chv_registry_judge(const struct chv_registry_client *client, co
     /* Profile key has no credential that says the rights: only who is registered for it gets any. */
     if ((client->profile == CHV_PROFILE_KEY) != (claim->profile == CHV_PROFILE_KEY))
         return CHV_VERDICT_PROFILE;
-    if (claim->has_identity && client->has_identity && !same_identity(client, claim))
+    if (has_wrong_identity(client, claim))
         return CHV_VERDICT_IDENTITY;
     if (claim->profile != CHV_PROFILE_KEY) {
         if (chv_issue_compare(claim->issue, client->confirmed) < 0)

@@ -153,6 +153,13 @@ static void test_identities(void)
     CU_ASSERT_EQUAL(ask(r, claim).verdict, CHV_VERDICT_OK);
     claim.identity = key_a; /* B's credential with A's key */
     CU_ASSERT_EQUAL(ask(r, claim).verdict, CHV_VERDICT_IDENTITY);
+    d.latest.serial =
+        2; /* it was given another credential, for another key: the older one is bound to the one that it has */
+    OK(put_client(r, &d, NULL));
+    CU_ASSERT_EQUAL(ask(r, claim).verdict, CHV_VERDICT_OK);
+    claim.issue.serial = 2;
+    CU_ASSERT_EQUAL(ask(r, claim).verdict, CHV_VERDICT_IDENTITY);
+    claim.issue.serial = 1;
     claim.id = "free"; /* no key of its own in the registry, but this one is somebody else's */
     CU_ASSERT_EQUAL(ask(r, claim).verdict, CHV_VERDICT_IDENTITY);
     claim.identity = (const uint8_t[CHV_DH_PUBLIC_MAX]){5};

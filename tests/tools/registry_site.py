@@ -204,6 +204,28 @@ def test_a_leaked_key_is_handed_no_successor():
         chv.check_equal(labels(cam1), ["1.1"], "what who holds the leaked one has")
 
 
+def test_a_new_identity_key_does_not_shut_the_old_one_out():
+    """Reissued into another file a client of key+psk has a key pair of its own there, and goes on with the old until then."""
+    with Running(profiles="key+psk") as fleet:
+        fleet.add("cam1", "--profile", "key+psk")
+        fleet.site.start()
+        live = fleet.chat("cam1")
+        before = fleet.show("cam1")
+        fleet.reissue("cam1", "new.key")
+        chv.check(fleet.show("cam1")["identity"] != before["identity"], "it is the same identity key")
+        fleet.says(live, "two")
+        fleet.send("cam1")
+        fleet.says(live, "three")
+        fleet.site.client(chv.Key("cam1", fleet.path("new.key"), fleet.passphrase), "send", "ola")
+        fleet.says(live, "four")
+        live.stdin.close()
+        live.wait(0)
+        chv.check_in("older than one that was used", fleet.send("cam1", code=NOPERM).stderr, "the old one, from now on")
+        fleet.reissue("cam1", "leaked.key", "--leaked")
+        done = fleet.site.client(chv.Key("cam1", fleet.path("new.key"), fleet.passphrase), "send", "ola", code=NOPERM)
+        chv.check_in("superseded", done.stderr, "one that leaked, at once")
+
+
 def test_a_key_on_its_way_is_not_overtaken_by_a_rotation():
     """Given before the new epoch, put in after it: what the old one would have been handed is newer by its epoch."""
     with RotationSite() as site:
