@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "keystore/file.h"
+#include "keystore/file_pem_private.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -19,7 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char pem_label[] = "identity";
+/* By use. */
+static const char *const pem_labels[] = {[CHV_USE_IDENTITY] = "identity", [CHV_USE_RECEIPT] = "receipt"};
 static const char pem_scheme[] = "pem:";
 
 enum { PEM_FILE_MAX = 64 * 1024, PEM_SALT_LEN = 16 };
@@ -36,9 +38,10 @@ struct pem_store {
     char *text; /* as read; secure memory of PEM_FILE_MAX */
     size_t len;
     bool unlocked;
-    char *passphrase; /* CREATE only: secure memory */
+    char *passphrase; /* secure memory; CREATE: of the new file, else only while it is unlocked */
     size_t passphrase_len;
-    EVP_PKEY *pkey;    /* NULL: there is no key (yet) */
+    EVP_PKEY *pkey; /* NULL: there is no key (yet), or one that only `dh` has */
+    enum chv_key_use use;
     bool has_key;      /* `identity` is set */
     struct chv_dh *dh; /* NULL: only the public key is known */
     struct chv_identity identity;
@@ -234,6 +237,7 @@ static enum chv_err pem_open(const char *uri, const struct chv_keystore_options 
     if (s == NULL)
         return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", path);
     s->base.ops = &chv_keystore_pem_ops;
+    s->use = CHV_USE_IDENTITY;
     s->mode = options->mode;
     s->place = (struct chv_file_place){.dir = -1, .lock = -1};
     s->path = strdup(path);
@@ -276,6 +280,10 @@ static int on_passphrase(char *out, int size, int writing, void *arg)
     (void)writing;
     if (size <= 0 || ask(a, 0, out, (size_t)size, &len) != CHV_OK)
         return -1;
+    if (len <= CHV_FILE_PASSPHRASE_MAX) {
+        memcpy(a->store->passphrase, out, len);
+        a->store->passphrase_len = len;
+    }
     return (int)len;
 }
 
@@ -284,6 +292,11 @@ static enum chv_err read_key(struct pem_store *s, struct asking *a, struct chv_w
     BIO *bio = BIO_new_mem_buf(s->text, (int)s->len);
     if (bio == NULL)
         return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", s->path);
+    s->passphrase = is_private(s->text) ? chv_secure_alloc(CHV_FILE_PASSPHRASE_MAX) : NULL;
+    if (s->passphrase == NULL && is_private(s->text)) {
+        BIO_free(bio);
+        return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", s->path);
+    }
     s->pkey = is_private(s->text) ? PEM_read_bio_PrivateKey_ex(bio, NULL, on_passphrase, a, s->ossl, NULL)
                                   : PEM_read_bio_PUBKEY_ex(bio, NULL, NULL, NULL, s->ossl, NULL);
     BIO_free(bio);
@@ -310,14 +323,23 @@ static enum chv_err pem_unlock(struct chv_keystore *ks, chv_secret_fn secret, vo
                                     : ask(&a, 1, s->passphrase, CHV_FILE_PASSPHRASE_MAX, &s->passphrase_len);
     } else {
         err = read_key(s, &a, why);
+        if (err == CHV_OK && is_private(s->text))
+            err = chv_pem_use(s->path, s->text, s->len, s->ossl, s->passphrase, s->passphrase_len, &s->pkey, &s->use,
+                              why);
         if (err == CHV_OK)
             err = take_public(s, why);
-        if (err == CHV_OK && is_private(s->text))
+        if (err == CHV_OK && is_private(s->text) && s->use == CHV_USE_IDENTITY)
             err = take_private(s, why);
+        if (err == CHV_OK && s->use == CHV_USE_RECEIPT && s->identity.curve != CHV_CURVE_P256)
+            err = chv_fail(why, CHV_ERR_KEY, "%s: a receipt key is on P-256", s->path);
+        chv_secure_free(s->passphrase, CHV_FILE_PASSPHRASE_MAX);
+        s->passphrase = NULL;
         chv_secure_free(s->text, PEM_FILE_MAX);
         s->text = NULL;
-        EVP_PKEY_free(s->pkey);
-        s->pkey = NULL;
+        if (err != CHV_OK || s->use == CHV_USE_IDENTITY) {
+            EVP_PKEY_free(s->pkey);
+            s->pkey = NULL;
+        }
     }
     s->unlocked = err == CHV_OK;
     return err;
@@ -331,37 +353,44 @@ static enum chv_err pem_generate_identity(struct chv_keystore *ks, const char *l
     struct pem_store *s = store_of(ks);
     if (!s->unlocked || s->mode != CHV_KEYSTORE_CREATE)
         return chv_fail(why, CHV_ERR_STATE, "%s: is not a new one, or locked", s->path);
-    if (use != CHV_USE_IDENTITY || strcmp(label, pem_label) != 0)
-        return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: PEM text holds one identity key and nothing else", s->path);
+    if ((use != CHV_USE_IDENTITY && use != CHV_USE_RECEIPT) || strcmp(label, pem_labels[use]) != 0)
+        return chv_fail(why, CHV_ERR_UNSUPPORTED,
+                        "%s: PEM text holds one identity key, or receipt key, and nothing else", s->path);
     if (s->pkey != NULL)
         return chv_fail(why, CHV_ERR_EXISTS, "%s: '%s' is there already", s->path, label);
     s->pkey = curve == CHV_CURVE_25519 ? EVP_PKEY_Q_keygen(s->ossl, NULL, "X25519")
                                        : EVP_PKEY_Q_keygen(s->ossl, NULL, "EC", "P-256");
     if (s->pkey == NULL)
         return openssl_failed(s->path, "key generation", why);
+    s->use = use;
     enum chv_err err = take_public(s, why);
-    return err == CHV_OK ? take_private(s, why) : err;
+    return err == CHV_OK && use == CHV_USE_IDENTITY ? take_private(s, why) : err;
 }
 
 /* PKCS #8 in PEM, encrypted if there is a passphrase. */
 static bool write_private(struct pem_store *s, BIO *bio)
 {
     uint8_t salt[PEM_SALT_LEN];
-    if (s->passphrase_len == 0)
-        return PEM_write_bio_PKCS8PrivateKey(bio, s->pkey, NULL, NULL, 0, NULL, NULL) == 1;
-    if (chv_crypto_random(&s->crypto, salt, sizeof salt) != CHV_OK)
-        return false;
     bool ok = false;
     X509_SIG *sealed = NULL;
+    X509_ALGOR *pbe = NULL;
     PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(s->pkey);
-    X509_ALGOR *pbe =
-        PKCS5_pbe2_set_scrypt(EVP_aes_256_cbc(), salt, sizeof salt, NULL, PEM_SCRYPT_N, PEM_SCRYPT_R, PEM_SCRYPT_P);
-    if (info != NULL && pbe != NULL)
+    if (info == NULL || (s->use == CHV_USE_RECEIPT && !chv_pem_mark_receipt(info)))
+        goto out;
+    if (s->passphrase_len == 0) {
+        ok = PEM_write_bio_PKCS8_PRIV_KEY_INFO(bio, info) == 1;
+        goto out;
+    }
+    if (chv_crypto_random(&s->crypto, salt, sizeof salt) != CHV_OK)
+        goto out;
+    pbe = PKCS5_pbe2_set_scrypt(EVP_aes_256_cbc(), salt, sizeof salt, NULL, PEM_SCRYPT_N, PEM_SCRYPT_R, PEM_SCRYPT_P);
+    if (pbe != NULL)
         sealed = PKCS8_set0_pbe(s->passphrase, (int)s->passphrase_len, info, pbe);
     if (sealed != NULL) {
         pbe = NULL; /* its owner is `sealed` now */
         ok = PEM_write_bio_PKCS8(bio, sealed) == 1;
     }
+out:
     X509_SIG_free(sealed);
     X509_ALGOR_free(pbe);
     PKCS8_PRIV_KEY_INFO_free(info);
@@ -389,7 +418,7 @@ static enum chv_err pem_commit(struct chv_keystore *ks, struct chv_why *why)
 }
 
 /* Of bytes, without a file. */
-static EVP_PKEY *public_pkey(const struct chv_identity *identity)
+EVP_PKEY *chv_pem_public_pkey(const struct chv_identity *identity)
 {
     static char group[] = "P-256";
     uint8_t point[CHV_DH_PUBLIC_MAX]; /* a copy: OSSL_PARAM takes no const */
@@ -414,7 +443,7 @@ static EVP_PKEY *public_pkey(const struct chv_identity *identity)
 enum chv_err chv_pem_public(const struct chv_identity *identity, char out[CHV_PEM_TEXT_MAX], struct chv_why *why)
 {
     char *text = NULL;
-    EVP_PKEY *pkey = public_pkey(identity);
+    EVP_PKEY *pkey = chv_pem_public_pkey(identity);
     BIO *bio = BIO_new(BIO_s_mem());
     enum chv_err err = CHV_OK;
     if (pkey == NULL || bio == NULL || PEM_write_bio_PUBKEY(bio, pkey) != 1) {
@@ -433,29 +462,13 @@ enum chv_err chv_pem_public(const struct chv_identity *identity, char out[CHV_PE
     return err;
 }
 
-enum chv_err chv_pem_verify(const struct chv_identity *identity, const uint8_t *message, size_t len,
-                            const uint8_t *signature, size_t signature_len, struct chv_why *why)
-{
-    EVP_PKEY *pkey = public_pkey(identity);
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    enum chv_err err = CHV_OK;
-    if (pkey == NULL || md == NULL || EVP_DigestVerifyInit_ex(md, NULL, "SHA256", NULL, NULL, pkey, NULL) != 1)
-        err = openssl_failed("public key", "cannot verify", why);
-    else if (EVP_DigestVerify(md, signature, signature_len, message, len) != 1)
-        err = chv_fail(why, CHV_ERR_DAMAGED, "the signature is not of this text by this key");
-    ERR_clear_error();
-    EVP_MD_CTX_free(md);
-    EVP_PKEY_free(pkey);
-    return err;
-}
-
 /* --- using -------------------------------------------------------------------------------------------------------- */
 
 static enum chv_err check_key(const struct pem_store *s, const char *label, struct chv_why *why)
 {
     if (!s->unlocked)
         return chv_fail(why, CHV_ERR_STORE_LOCKED, "%s: is locked: unlock it first", s->path);
-    if (strcmp(label, pem_label) != 0 || !s->has_key)
+    if (strcmp(label, pem_labels[s->use]) != 0 || !s->has_key)
         return chv_fail(why, CHV_ERR_NOT_FOUND, "%s: there is no key '%s' in it", s->path, label);
     return CHV_OK;
 }
@@ -463,11 +476,11 @@ static enum chv_err check_key(const struct pem_store *s, const char *label, stru
 static enum chv_err pem_list(struct chv_keystore *ks, chv_key_fn each, void *arg, struct chv_why *why)
 {
     struct pem_store *s = store_of(ks);
-    enum chv_err err = check_key(s, pem_label, why);
+    enum chv_err err = check_key(s, pem_labels[s->use], why);
     if (err != CHV_OK)
         return err;
-    struct chv_key_info info = {.use = CHV_USE_IDENTITY, .curve = s->identity.curve};
-    memcpy(info.label, pem_label, sizeof pem_label);
+    struct chv_key_info info = {.use = s->use, .curve = s->identity.curve};
+    (void)snprintf(info.label, sizeof info.label, "%s", pem_labels[s->use]);
     return each(arg, &info);
 }
 
@@ -490,6 +503,9 @@ static enum chv_err pem_dh(struct chv_keystore *ks, const char *label, const uin
     enum chv_err err = check_key(s, label, why);
     if (err != CHV_OK)
         return err;
+    if (s->use != CHV_USE_IDENTITY)
+        return chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: its key is a receipt key: it signs, and does nothing else",
+                        s->path);
     if (s->dh == NULL)
         return chv_fail(why, CHV_ERR_KEY, "%s: holds only the public key: give the file of the private one", s->path);
     err = chv_crypto_dh_derive(&s->crypto, s->dh, peer_public, out);
@@ -498,10 +514,20 @@ static enum chv_err pem_dh(struct chv_keystore *ks, const char *label, const uin
     return err == CHV_OK ? CHV_OK : chv_fail(why, err, "%s: Diffie-Hellman failed", s->path);
 }
 
+static enum chv_err pem_sign(struct chv_keystore *ks, const char *label, const uint8_t *message, size_t len,
+                             uint8_t sig[CHV_SIGNATURE_MAX], size_t *sig_len, struct chv_why *why)
+{
+    struct pem_store *s = store_of(ks);
+    enum chv_err err = check_key(s, label, why);
+    if (err == CHV_OK && (s->use != CHV_USE_RECEIPT || s->pkey == NULL))
+        err = chv_fail(why, CHV_ERR_UNSUPPORTED, "%s: its key is an identity key: it signs nothing", s->path);
+    return err == CHV_OK ? chv_pem_sign(s->path, s->ossl, s->pkey, message, len, sig, sig_len, why) : err;
+}
+
 const struct chv_keystore_ops chv_keystore_pem_ops = {
     .abi = CHV_KEYSTORE_ABI,
     .scheme = "pem",
-    .description = "one identity key as PEM text",
+    .description = "one identity or receipt key as PEM text",
     .open = pem_open,
     .close = pem_close,
     .unlock = pem_unlock,
@@ -510,4 +536,5 @@ const struct chv_keystore_ops chv_keystore_pem_ops = {
     .generate_identity = pem_generate_identity,
     .public_key = pem_public_key,
     .dh = pem_dh,
+    .sign = pem_sign,
 };

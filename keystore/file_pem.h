@@ -2,7 +2,8 @@
 /*
  * The keystore "pem:FILE": one identity key as PEM text, which OpenSSL's programs read and write too.  A private key is
  * PKCS #8 (RFC 5958), in clear or encrypted (RFC 8018, scrypt), in a file that nobody else can read; a public key is a
- * SubjectPublicKeyInfo (RFC 5280).  The key's label is "identity", whatever it is called otherwise.
+ * SubjectPublicKeyInfo (RFC 5280).  The key's label is "identity", or "receipt" of a private key whose PKCS #8 says so by
+ * its attribute key usage.
  */
 #ifndef CHV_KEYSTORE_FILE_PEM_H
 #define CHV_KEYSTORE_FILE_PEM_H

@@ -10,6 +10,8 @@ keystore_libkeystore_la_SOURCES = \
 	keystore/file_openssl.c \
 	keystore/file_pem.c \
 	keystore/file_pem.h \
+	keystore/file_pem_private.h \
+	keystore/file_pem_receipt.c \
 	keystore/keystore.c \
 	keystore/keystore.h \
 	keystore/token.c \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keystore "pem:FILE": one identity key as PEM text, and nothing else. */
+/* The keystore "pem:FILE": one identity key, or one that signs receipts, as PEM text, and nothing else. */
 #include "core/identity.h"
 #include "keystore/file_pem.h"
 #include "tests/keystore/support.h"
@@ -230,5 +230,61 @@ static void test_refused(void)
     free(bad);
 }
 
-TEST_MAIN("keystore: PEM", {"there and back", test_round_trip}, {"public half", test_public_half},
-          {"nothing else", test_nothing_else}, {"refused", test_refused})
+static void write_receipt_key(const char *uri, bool clear)
+{
+    const struct chv_keystore_options options = {.mode = CHV_KEYSTORE_CREATE};
+    struct test_secret secret = {.text = TEST_PASSPHRASE};
+    struct chv_keystore *ks = NULL;
+    CU_ASSERT_EQUAL_FATAL(chv_keystore_open(uri, &options, &ks, &why), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_keystore_unlock(ks, clear ? no_passphrase : test_secret, &secret, &why), CHV_OK);
+    CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "receipt", CHV_USE_IDENTITY, CHV_CURVE_P256, &why),
+                    CHV_ERR_UNSUPPORTED);
+    CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "receipt", CHV_USE_RECEIPT, CHV_CURVE_25519, &why),
+                    CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "receipt", CHV_USE_RECEIPT, CHV_CURVE_P256, &why), CHV_OK);
+    CU_ASSERT_EQUAL(chv_keystore_generate_identity(ks, "identity", CHV_USE_IDENTITY, CHV_CURVE_P256, &why),
+                    CHV_ERR_EXISTS);
+    CU_ASSERT_EQUAL_FATAL(chv_keystore_commit(ks, &why), CHV_OK);
+    chv_keystore_close(ks);
+}
+
+static enum chv_err is_receipt(void *arg, const struct chv_key_info *info)
+{
+    unsigned *count = arg;
+    (*count)++;
+    CU_ASSERT_STRING_EQUAL(info->label, "receipt");
+    CU_ASSERT_EQUAL(info->use, CHV_USE_RECEIPT);
+    CU_ASSERT_EQUAL(info->curve, CHV_CURVE_P256);
+    return CHV_OK;
+}
+
+/* It signs, as one in any keystore does, and does nothing else. */
+static void test_receipt_key(void)
+{
+    for (int clear = 0; clear < 2; clear++) {
+        struct test_secret secret = {.text = TEST_PASSPHRASE};
+        struct chv_identity key;
+        uint8_t sig[CHV_SIGNATURE_MAX], out[CHV_SECRET_LEN];
+        size_t len = sizeof sig;
+        unsigned count = 0;
+        char *uri = fresh_uri();
+        write_receipt_key(uri, clear != 0);
+        struct chv_keystore *ks = open_it(uri, CHV_KEYSTORE_READ, &secret);
+        CU_ASSERT_EQUAL(secret.asked, clear ? 0 : 1);
+        memset(&key, 0, sizeof key);
+        CU_ASSERT_EQUAL(chv_keystore_list(ks, is_receipt, &count, &why), CHV_OK);
+        CU_ASSERT_EQUAL(count, 1);
+        CU_ASSERT_EQUAL(chv_keystore_public_key(ks, "receipt", &key.curve, key.public_key, &why), CHV_OK);
+        CU_ASSERT_EQUAL(chv_keystore_sign(ks, "receipt", (const uint8_t *)"got it", 6, sig, &len, &why), CHV_OK);
+        CU_ASSERT_EQUAL(chv_pem_verify(&key, (const uint8_t *)"got it", 6, sig, len, &why), CHV_OK);
+        CU_ASSERT_EQUAL(chv_pem_verify(&key, (const uint8_t *)"got it!", 7, sig, len, &why), CHV_ERR_DAMAGED);
+        CU_ASSERT_EQUAL(chv_keystore_dh(ks, "receipt", key.public_key, out, &why), CHV_ERR_UNSUPPORTED);
+        CU_ASSERT_EQUAL(chv_keystore_dh(ks, "identity", key.public_key, out, &why), CHV_ERR_NOT_FOUND);
+        CU_ASSERT_EQUAL(chv_keystore_sign(ks, "identity", out, 1, sig, &len, &why), CHV_ERR_NOT_FOUND);
+        chv_keystore_close(ks);
+        free(uri);
+    }
+}
+
+TEST_MAIN("keystore: PEM", {"receipt key", test_receipt_key}, {"there and back", test_round_trip},
+          {"public half", test_public_half}, {"nothing else", test_nothing_else}, {"refused", test_refused})
