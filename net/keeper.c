@@ -132,9 +132,8 @@ enum chv_err chv_keeper_open(struct chv_keeper *keeper, const struct chv_server_
         err = chv_keeper_configure(keeper, config, why);
     if (err == CHV_OK)
         err = take_identity(keeper, config, identity, why);
-    keeper->receipts = config->files.receipts;
-    if (err == CHV_OK && keeper->receipts)
-        err = chv_keeper_receipt_check(keeper->keystore, why);
+    if (err == CHV_OK)
+        err = chv_keeper_receipt_open(keeper, config, why);
     if (err != CHV_OK)
         chv_keeper_close(keeper);
     return err;
@@ -144,8 +143,10 @@ void chv_keeper_close(struct chv_keeper *keeper)
 {
     chv_p11_observe(NULL);
     watched = NULL;
+    if (keeper->receipt_keystore != keeper->keystore)
+        chv_keystore_close(keeper->receipt_keystore);
     chv_keystore_close(keeper->keystore);
-    keeper->keystore = NULL;
+    keeper->keystore = keeper->receipt_keystore = NULL;
     chv_backend_close(&keeper->crypto);
     chv_clockmark_close(&keeper->mark);
 }

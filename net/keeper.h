@@ -88,7 +88,8 @@ struct chv_keeper {
     struct chv_crypto crypto;
     bool has_identity; /* the configuration serves profiles that use it */
     enum chv_curve identity_curve;
-    bool receipts; /* the configuration has them */
+    bool receipts;                         /* the configuration has them, */
+    struct chv_keystore *receipt_keystore; /* and here is their key: `keystore`, or one of its own */
     struct chv_clockmark mark;
     uint64_t complained;                    /* when a failure was last logged: the same one at most once a second */
     unsigned complaints;                    /* in that second, if they differ: a few */

@@ -44,7 +44,12 @@ bool chv_keeper_is_receipt(const void *packet, size_t len);
 void chv_keeper_receipt(struct chv_keeper *keeper, uint64_t now, const void *packet,
                         struct chv_keeper_receipt_answer *answer);
 
-/* At the start: the keystore has a receipt key, made to sign and for nothing else; `why` says what to do. */
-enum chv_err chv_keeper_receipt_check(struct chv_keystore *keystore, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * At the start, if the configuration has receipts: finds the key that signs them, in the keystore or in the PEM file of
+ * receipt-key, and makes sure that it was made to sign and for nothing else; `why` says what to do. chv_keeper_close
+ * closes what it opened.
+ */
+enum chv_err chv_keeper_receipt_open(struct chv_keeper *keeper, const struct chv_server_config *config,
+                                     struct chv_why *why) CHV_MUST_CHECK;
 
 #endif

@@ -73,7 +73,8 @@ struct chv_server_files {
     uint64_t max_size, quota; /* bytes of a file, of a client's files; 0: no limit */
     uint64_t part_keep;       /* seconds that an interrupted put may be gone on with */
     enum chv_durability durability;
-    bool receipts; /* the keeper signs them (net/receipt.h) */
+    bool receipts;              /* the keeper signs them (net/receipt.h) */
+    char receipt_key[PATH_MAX]; /* PEM file of their key; "": it is in the keystore */
     size_t share_count;
     struct chv_server_share shares[CHV_SHARES_MAX];
 };

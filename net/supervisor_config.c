@@ -140,7 +140,8 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
                         a->files.quota != b->files.quota || a->files.part_keep != b->files.part_keep ||
                         a->files.durability != b->files.durability || a->files.share_count != b->files.share_count ||
                         memcmp(a->files.shares, b->files.shares, sizeof a->files.shares) != 0 ||
-                        a->files.receipts != b->files.receipts},
+                        a->files.receipts != b->files.receipts ||
+                        strcmp(a->files.receipt_key, b->files.receipt_key) != 0},
         {"[push]", strcmp(a->push.outbox, b->push.outbox) != 0},
         {"target", a->log_target != b->log_target},
     };

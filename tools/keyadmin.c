@@ -290,11 +290,14 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "half goes to receipt.pub beside the configuration, as PEM text, for those who check receipts.  Then\n"
      "'receipts = on' in section [files] of the configuration, and a restart.  Nothing is overwritten.\n"
      "\n"
+     "--out makes it in a file instead, PEM text in clear like an SSH host key, and FILE.pub: 'receipt-key = FILE'.\n"
+     "\n"
      "--replace destroys the key that is there, such as one that leaked, and makes another; receipt.pub becomes\n"
      "receipt-until-TIME.pub, which checks the receipts that were signed before.  Then restart the server.\n"
      "\n"
      "Example:\n"
-     "  keyadmin receipt new-key -c chaveirod.conf\n",
+     "  keyadmin receipt new-key -c chaveirod.conf\n"
+     "  keyadmin receipt new-key --out receipt.key\n",
      0, 0, keyadmin_receipt_new_key},
     {"receipt public-key", "", "print the public half of that key as PEM text",
      "Example:\n"
@@ -380,8 +383,8 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1, or the next)", ADD | DERIVE, false},
     {"epoch", 0, "N", "which master secret (default: the newest; of a list: all)", ADD | DERIVE | REISSUE | LIST,
      false},
-    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist", GIVEN | UNPACK | ID_NEW,
-     false},
+    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist",
+     GIVEN | UNPACK | ID_NEW | RECEIPT_NEW, false},
     {"to", 0, "URI|ID",
      "the client's token to write to: pkcs11:token=NAME; of a push:\nwhom it is for, may be given again",
      GIVEN | UNPACK | ID_NEW | PUSH | PUSH_CANCEL, PUSH | PUSH_CANCEL},

@@ -124,6 +124,48 @@ static enum chv_err receipt_make(const struct chv_cli_args *args, struct receipt
     return err;
 }
 
+/* A key in PEM text has a passphrase only if one is given: the server takes one that has none. */
+static enum chv_err receipt_secret(void *arg, const char *prompt, int confirm, char *out, size_t cap, size_t *len,
+                                   struct chv_why *why)
+{
+    const struct chv_secret_source *source = arg;
+    *len = 0;
+    return source->kind == CHV_SECRET_DEFAULT ? CHV_OK : chv_secret_get(arg, prompt, confirm, out, cap, len, why);
+}
+
+/* --out: into a file of its own. */
+static enum chv_err receipt_make_file(const struct chv_cli_args *args, const char *file, struct receipt_made *made,
+                                      struct chv_why *why)
+{
+    char uri[CHV_TOKEN_URI_SIZE];
+    struct chv_secret_source secret;
+    const struct chv_provision_store store = {.uri = uri, .secret = receipt_secret, .secret_arg = &secret};
+    struct chv_keystore *ks = NULL;
+    if (chv_cli_given(args, "config") || chv_cli_given(args, "keystore") || chv_cli_given(args, "replace"))
+        return chv_fail(why, CHV_ERR_ARGUMENT,
+                        "--out makes a new file: --config, --keystore and --replace are for a key "
+                        "in the server's keystore");
+    if (snprintf(made->public_file, PATH_MAX, "%s.pub", file) >= PATH_MAX ||
+        snprintf(uri, sizeof uri, "pem:%s", file) >= (int)sizeof uri)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "--out: the name is too long");
+    enum chv_err err = keyadmin_secret(args, uri, &secret, why);
+    if (err == CHV_OK)
+        err = chv_provision_open(&store, CHV_KEYSTORE_CREATE, &ks, why);
+    if (err == CHV_OK)
+        err = chv_keystore_generate_identity(ks, CHV_RECEIPT_LABEL, CHV_USE_RECEIPT, CHV_CURVE_P256, why);
+    if (err == CHV_OK)
+        err = receipt_key_of(ks, &made->key, why);
+    if (err == CHV_OK)
+        err = chv_identity_write(&made->key, made->public_file, why);
+    const bool written = err == CHV_OK;
+    if (err == CHV_OK)
+        err = chv_keystore_commit(ks, why);
+    if (err != CHV_OK && written)
+        (void)unlink(made->public_file);
+    chv_keystore_close(ks);
+    return err;
+}
+
 static enum chv_err receipt_describe_key(json_t *o, const struct chv_identity *key, struct chv_why *why)
 {
     char text[CHV_IDENTITY_TEXT_MAX], fingerprint[CHV_FINGERPRINT_MAX];
@@ -143,10 +185,15 @@ int keyadmin_receipt_new_key(const struct chv_cli_args *args)
     json_t *o = json_object();
 
     chv_cli_hold_signals();
-    enum chv_err err = o == NULL ? CHV_ERR_MEMORY : receipt_make(args, &made, &why);
+    const char *out = chv_cli_value(args, "out");
+    enum chv_err err = o == NULL     ? CHV_ERR_MEMORY
+                       : out != NULL ? receipt_make_file(args, out, &made, &why)
+                                     : receipt_make(args, &made, &why);
     if (err == CHV_OK)
         err = receipt_describe_key(o, &made.key, &why);
     if (err == CHV_OK) {
+        if (out != NULL)
+            (void)json_object_set_new(o, "file", json_string(out));
         if (made.public_file[0] != '\0')
             (void)json_object_set_new(o, "public_file", json_string(made.public_file));
         if (made.old_file[0] != '\0')
@@ -159,6 +206,22 @@ int keyadmin_receipt_new_key(const struct chv_cli_args *args)
     return code;
 }
 
+/* Of a key in PEM text that has no passphrase. */
+static enum chv_err receipt_key_in(const char *file, struct chv_identity *key, struct chv_why *why)
+{
+    char uri[CHV_TOKEN_URI_SIZE];
+    struct chv_secret_source secret = {.kind = CHV_SECRET_DEFAULT};
+    const struct chv_provision_store store = {.uri = uri, .secret = chv_secret_get, .secret_arg = &secret};
+    struct chv_keystore *ks = NULL;
+    if (snprintf(uri, sizeof uri, "pem:%s", file) >= (int)sizeof uri)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "%.60s...: the name is too long", file);
+    enum chv_err err = chv_provision_open(&store, CHV_KEYSTORE_READ, &ks, why);
+    if (err == CHV_OK)
+        err = receipt_key_of(ks, key, why);
+    chv_keystore_close(ks);
+    return err;
+}
+
 int keyadmin_receipt_public_key(const struct chv_cli_args *args)
 {
     struct keyadmin_server server = {0};
@@ -167,9 +230,16 @@ int keyadmin_receipt_public_key(const struct chv_cli_args *args)
     char pem[CHV_PEM_TEXT_MAX];
     json_t *o = json_object();
 
-    enum chv_err err = o == NULL ? CHV_ERR_MEMORY : keyadmin_server_open(args, &server, &why);
-    if (err == CHV_OK)
-        err = receipt_key_of(server.keystore, &key, &why);
+    enum chv_err err = o == NULL ? CHV_ERR_MEMORY : keyadmin_server_find(args, &server, &why);
+    const bool in_file = err == CHV_OK && server.config != NULL && server.config->files.receipt_key[0] != '\0';
+    if (in_file) {
+        err = receipt_key_in(server.config->files.receipt_key, &key, &why);
+    } else if (err == CHV_OK) {
+        keyadmin_server_close(&server);
+        err = keyadmin_server_open(args, &server, &why);
+        if (err == CHV_OK)
+            err = receipt_key_of(server.keystore, &key, &why);
+    }
     if (err == CHV_OK)
         err = chv_pem_public(&key, pem, &why);
     if (err == CHV_OK)
@@ -195,7 +265,11 @@ static enum chv_err receipt_find_key(const struct chv_cli_args *args, struct chv
     enum chv_err err = keyadmin_server_config(args, &server, why);
     if (err == CHV_ERR_NOT_FOUND)
         err = chv_fail(why, err, "whose receipt is it? Give the server's public key with --key receipt.pub");
-    if (err == CHV_OK)
+    if (err == CHV_OK && server.config->files.receipt_key[0] != '\0')
+        err = snprintf(file, sizeof file, "%s.pub", server.config->files.receipt_key) < (int)sizeof file
+                  ? CHV_OK
+                  : chv_fail(why, CHV_ERR_ARGUMENT, "receipt-key: the name is too long");
+    else if (err == CHV_OK)
         err = receipt_public_file(server.config_file, file, why);
     if (err == CHV_OK)
         err = chv_identity_public(file, key, why);

@@ -65,6 +65,7 @@ static const struct chv_config_key keys[] = {
     {"files", "part-keep", KIND_SECONDS64, AT(files.part_keep), 0, UINT64_C(86400) * 36525,
      "0 (nothing is kept) to 36525d, as in: 7d, 12h"},
     {"files", "receipts", KIND_SWITCH, AT(files.receipts), 0, 0, "on or off"},
+    {"files", "receipt-key", KIND_PATH, AT(files.receipt_key), 0, 0, "a file name"},
     {"push", "outbox", KIND_PATH, AT(push.outbox), 0, 0, "a folder"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
@@ -296,6 +297,8 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
     else if (p->config.files.receipts && p->config.files.home[0] == '\0')
         fail(p, "[files] has 'receipts = on', but no 'home': there are no files to sign receipts of");
+    else if (!p->config.files.receipts && p->config.files.receipt_key[0] != '\0')
+        fail(p, "[files] has 'receipt-key', but not 'receipts = on'");
 
     check_shares(p);
     if (!epoch_served(&p->config, p->config.update_to))

@@ -132,6 +132,8 @@ static const char server_tail[] =
     "#part-keep = 7d\n"
     "# Receipts, signed by the key that 'keyadmin receipt new-key' makes, for clients that ask for one: on, off.\n"
     "#receipts = off\n"
+    "# The file of that key, PEM text; without this line it is in the keystore.\n"
+    "# receipt-key = receipt.key\n"
     "\n"
     "# A folder that clients have in common; they see it as @plans. Access: ro, or rw for clients with files:rw.\n"
     "# With a scope only clients that have it see it.\n"

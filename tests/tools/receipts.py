@@ -34,9 +34,11 @@ class ReceiptSite(files.FilesSite):
         os.makedirs(self.root, exist_ok=True)
         self.configure(home=self.root + "/%i", receipts="on", **settings)
         self.rw = self.add_client("cam1", scopes=["files:rw"])
-        self.told = json.loads(self.keyadmin("--json", "receipt", "new-key", "-c", self.config,
-                                             *self.key_options()).stdout)
+        self.told = json.loads(self.new_key().stdout)
         self.public = os.path.join(self.store, "receipt.pub")
+
+    def new_key(self):
+        return self.keyadmin("--json", "receipt", "new-key", "-c", self.config, *self.key_options())
 
     def key_options(self):
         return ["--passphrase-file", self.passphrase_file]
@@ -64,6 +66,18 @@ class TokenReceiptSite(softhsm.TokenSite, ReceiptSite):
 
     def key_options(self):
         return []
+
+
+class PemReceiptSite(ReceiptSite):
+    """The key is in a file of its own."""
+
+    def prepare(self, **settings):
+        self.secret = os.path.join(self.store, "receipt.key")
+        super().prepare(receipt_key="receipt.key", **settings)
+        self.public = self.secret + ".pub"
+
+    def new_key(self):
+        return self.keyadmin("--json", "receipt", "new-key", "--out", self.secret)
 
 
 def openssl_takes(public, name):
@@ -141,6 +155,54 @@ def test_from_a_token():
                 break
         chv.check_equal((done.code, done.stderr), (0, b""), "behind a keeper that died")
         check_receipt(site, "r2", "y", data, started)
+
+
+def test_from_a_pem_file():
+    with PemReceiptSite() as site:
+        server = site.init()
+        started = time.time()
+        data = files.content(70000)
+        chv.write(site.path("f"), data)
+        site.client(site.rw, "put", "--receipt", site.path("r"), "--receipt-key", site.public, site.path("f"), "x")
+        check_receipt(site, "r", "x", data, started)
+        site.keyadmin("receipt", "verify", site.path("r"), "-c", site.config)  # receipt-key names it
+        chv.check_equal(site.keyadmin("receipt", "public-key", "-c", site.config).stdout, chv.read(site.public), "public-key")
+        chv.check_equal(stat.S_IMODE(os.stat(site.secret).st_mode), 0o600, "mode")
+        os.kill(chv.process_named(server.pid, "chv-keeper"), signal.SIGKILL)
+        server.wait_for("keeper")
+        site.client(site.rw, "--retries", "10", "put", "--receipt", site.path("r2"), "--receipt-key", site.public,
+                    site.path("f"), "y")
+        check_receipt(site, "r2", "y", data, started)
+        site.stop()
+
+        def refused(*texts, code):
+            done = chv.run("chaveirod", "-c", site.config, "--passphrase-file", site.passphrase_file, code=code)
+            for text in texts:
+                chv.check_in(text, done.stderr, "the error")
+
+        # its use was fixed when it was made, whoever wrote the file
+        for name, curve in (("identity", "p256"), ("identity25519", "x25519")):
+            site.keyadmin("identity", "new", "--curve", curve, "--out", os.path.join(site.store, name))
+            site.configure(receipt_key=name)
+            refused(f"{name}: is no key that signs receipts: 'keyadmin receipt new-key --out'", code=CONFIG)
+        done = site.keyadmin("identity", "show", site.secret, "cam1", code=None)
+        chv.check(done.code != 0, "a receipt key is shown as an identity key")
+        site.configure(receipt_key="nothing")
+        refused("nothing: cannot open: No such file", code=NOINPUT)
+        chv.write(site.path("pass"), "secret\n")
+        site.keyadmin("receipt", "new-key", "--out", os.path.join(site.store, "sealed"), "--passphrase-file",
+                      site.path("pass"))
+        site.configure(receipt_key="sealed")
+        refused("sealed: is encrypted: the server takes a key without a passphrase here", code=77)
+        site.configure(receipt_key="receipt.key")
+        os.chmod(site.secret, 0o640)
+        refused("others may read this private key", code=77)
+        os.chmod(site.secret, 0o600)
+        done = site.keyadmin("receipt", "new-key", "--out", site.secret, code=CANTCREAT)
+        chv.check_in("is there already", done.stderr, "the error")
+        done = site.keyadmin("receipt", "new-key", "--out", site.path("z"), "-c", site.config, code=USAGE)
+        site.configure(receipts="off")
+        refused("[files] has 'receipt-key', but not 'receipts = on'", code=CONFIG)
 
 
 def test_one_for_each_file_in_a_folder():
