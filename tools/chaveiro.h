@@ -25,7 +25,7 @@ int chaveiro_rmdir(const struct chv_cli_args *args);
 int chaveiro_rm(const struct chv_cli_args *args);
 int chaveiro_mv(const struct chv_cli_args *args);
 int chaveiro_watch(const struct chv_cli_args *args);
-int chaveiro_shell(const struct chv_cli_args *args);
+int chaveiro_shell(const struct chv_cli_args *given);
 
 int chaveiro_ftp(const struct chv_cli_args *args);
 

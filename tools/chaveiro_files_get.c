@@ -168,7 +168,7 @@ static void content_begins(struct get_op *get, const struct chv_files_answer *an
     }
     if (failed != 0)
         cannot(get, failed);
-    else
+    else if (get->old < 0 || get->meta.size > get->offset) /* else it is there, and told so at the end */
         chaveiro_progress_add(&files->progress, 0, get->offset);
 }
 

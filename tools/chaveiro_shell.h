@@ -49,6 +49,6 @@ void chaveiro_edit_close(struct chaveiro_edit *edit);
 /* The next line, until the next call; NULL: the end, or files.signal is set. */
 const char *chaveiro_edit_line(struct chaveiro_edit *edit);
 /* Completes the word in front of the cursor (chaveiro_shell_complete.c); what editline wants to be told. */
-unsigned char chaveiro_edit_complete(struct chaveiro_shell *shell, void *el);
+unsigned char chaveiro_edit_complete(struct chaveiro_shell *shell, void *editline);
 
 #endif

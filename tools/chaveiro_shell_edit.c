@@ -97,7 +97,7 @@ static char *show_prompt(EditLine *el)
     return edit != NULL ? edit->prompt : none;
 }
 
-static unsigned char complete(EditLine *el, int character)
+static unsigned char complete(EditLine *el, wint_t character)
 {
     struct chaveiro_edit *edit = NULL;
     (void)character;
@@ -169,7 +169,7 @@ struct chaveiro_edit *chaveiro_edit_open(struct chaveiro_shell *shell)
     (void)el_set(edit->el, EL_EDITOR, "emacs");
     (void)el_set(edit->el, EL_SIGNAL, 0);
     (void)el_set(edit->el, EL_GETCFN, get_character);
-    (void)el_set(edit->el, EL_ADDFN, "chaveiro-complete", "complete a name", complete);
+    (void)el_wset(edit->el, EL_ADDFN, L"chaveiro-complete", L"complete a name", complete); /* el_set leaks copies */
     (void)el_set(edit->el, EL_BIND, "^I", "chaveiro-complete", NULL);
     history_open(edit);
     (void)el_source(edit->el, NULL); /* the user's own ~/.editrc */

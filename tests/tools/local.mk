@@ -11,6 +11,7 @@ tools_tests = \
 	tests/tools/secret_test \
 	tests/tools/server_config_test \
 	tests/tools/times_test \
+	tests/tools/words_test \
 	tests/tools/watch_state_test \
 	$(NULL)
 check_PROGRAMS += $(tools_tests)
@@ -39,6 +40,8 @@ tests_tools_config_edit_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_config_edit_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_server_config_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_server_config_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
+tests_tools_words_test_CFLAGS = $(tools_test_cflags)
+tests_tools_words_test_LDADD = $(tools_test_libs)
 tests_tools_times_test_CFLAGS = $(tools_test_cflags)
 tests_tools_times_test_LDADD = $(tools_test_libs)
 tests_tools_watch_state_test_SOURCES = tests/tools/watch_state_test.c tools/chaveiro_watch_journal.c tools/chaveiro_watch_state.c
