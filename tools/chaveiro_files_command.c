@@ -3,12 +3,14 @@
 #include "tools/chaveiro_files.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "net/text.h"
 #include "tools/words.h"
 
 /* --- what it came to ----------------------------------------------------------------------------------------------- */
@@ -17,7 +19,12 @@ void chaveiro_files_moved(struct chaveiro_files *files, struct chaveiro_transfer
                           const char *local, uint64_t size, uint64_t started, const uint8_t *digest)
 {
     char hex[CHV_HEX_SIZE(CHV_FILES_DIGEST_LEN)] = "";
+    char shown[PATH_MAX];
     const double seconds = (double)(uv_hrtime() - started) / 1e9;
+    if (!chv_text_is_utf8(local, strlen(local))) { /* JSON is */
+        (void)chv_text_escape(local, strlen(local), shown, sizeof shown, NULL);
+        local = shown;
+    }
     if (digest != NULL)
         chv_hex_encode(digest, CHV_FILES_DIGEST_LEN, hex);
     t->files++;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { ENTRIES_FIRST = 16 };
+enum { ENTRIES_FIRST = 16, ENTRIES_MAX = 1 << 20 };
 
 /* --- listings ------------------------------------------------------------------------------------------------------ */
 
@@ -57,7 +57,8 @@ static bool list_room(struct list_op *list)
     if (list->listing.count < list->room)
         return true;
     const size_t room = list->room > 0 ? 2 * list->room : ENTRIES_FIRST;
-    struct chv_files_entry *entries = realloc(list->listing.entries, room * sizeof *entries);
+    struct chv_files_entry *entries =
+        room <= ENTRIES_MAX ? realloc(list->listing.entries, room * sizeof *entries) : NULL;
     if (entries == NULL) {
         chaveiro_fail(list->op.files->link, EX_OSERR, "no memory for a listing of more than %zu entries", list->room);
         return false;

@@ -341,7 +341,7 @@ bool chaveiro_files_run(struct chaveiro_files *files)
         kick(files);
         chaveiro_link_wait(files->link, &files->done);
         finished = files->done;
-        if (!finished && files->code == EX_OK)
+        if (!finished && (files->code == EX_OK || files->signal != 0))
             files->code = files->link->code;
     }
     files->running = false;

@@ -123,8 +123,12 @@ static void remember(struct chaveiro_files *files, struct folder *f)
 static void get_entry(struct chaveiro_files *files, const struct folder *f, const struct chv_files_entry *e)
 {
     char *path = join(f->path, e->name), *name = join(f->name, e->name);
+    const char *wrong = path != NULL ? chv_files_path_check(path, strlen(path)) : NULL;
     if (path == NULL || name == NULL) {
         chaveiro_files_fail(files, EX_OSERR, "no memory for more files");
+    } else if (wrong != NULL) { /* such as folders without an end */
+        chaveiro_files_fail(files, EX_PROTOCOL, "%.200s...: the server's listing has what it does not serve: %s", path,
+                            wrong);
     } else if (strncmp(e->name, CHAVEIRO_PART, strlen(CHAVEIRO_PART)) == 0) {
         chaveiro_files_tell(files, "%s: left out: its name is of unfinished files here", path);
     } else if (e->meta.type == CHV_FILES_FOLDER) {

@@ -216,6 +216,11 @@ def test_several_into_a_folder():
         chv.check_equal((sorted(os.listdir(site.home())), sorted(os.listdir(site.home("d")))), (["a", "b", "d"], ["a", "b", "c"]),
                         "what is there")
         refused(site.run("put", "nosuch", code=NOINPUT, to="127.0.0.1:1"), "nosuch: No such file")  # without a server
+        odd = site.local(b"caf\xe9".decode("utf-8", "surrogateescape"))
+        chv.write(odd, "odd")  # no UTF-8: a name for this side only
+        told = site.told("put", odd, "plain")[0]
+        chv.check(told["local"].endswith("caf\\xe9"), f"what JSON tells: {told}")
+        chv.check_equal(chv.read(site.home("plain")), b"odd", "stored")
 
 
 # --- this side ----------------------------------------------------------------------------------------------------------
@@ -518,6 +523,18 @@ def test_names_of_a_hostile_server():
             for where, _, names in os.walk(liar.site.folder):
                 chv.check_not_in("evil", names, f"{name!r} in {where}")
             chv.check_equal(os.listdir(liar.site.path("local")), [], "what was written")
+
+
+def test_folders_without_an_end():
+    def serve(peer, request):
+        if request["op"] == "stat":
+            answer(peer, request, type="folder", mode=0o755, size=0, mtime=0)
+        else:
+            stream(peer, request, entry("x" * 250, "folder"))
+
+    with Liar(serve) as liar:
+        done = liar.run("get", "-r", "d", code=PROTOCOL)
+        chv.check_in("the server's listing has what it does not serve: the name is longer than 1024 bytes", done.stderr, "error")
 
 
 def test_content_of_a_hostile_server():
