@@ -46,7 +46,8 @@ struct chaveiro_job {
     /* It was lost, or could not be made, for a reason that may pass: true if another one shall be, after a pause.
      * Optional. */
     bool (*again)(struct chaveiro_link *link);
-    void (*over)(struct chaveiro_link *link); /* the connection is gone, in whatever way; optional */
+    /* The connection is gone, in whatever way; with `again` this may be told twice. Optional. */
+    void (*over)(struct chaveiro_link *link);
 };
 
 /* The passphrase of the client's keystore, which it takes to write it too. */

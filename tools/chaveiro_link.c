@@ -43,6 +43,9 @@ static void link_set_failed(struct chaveiro_link *link, int code)
     if (link->message != NULL)
         chv_message_abort(link->message);
     else {
+        /* Between two connections of a job that goes on: its handles are open, and nothing else will tell it. */
+        if (link->job != NULL && link->job->again != NULL && link->job->over != NULL)
+            link->job->over(link);
         link->over = true;
         uv_stop(&link->loop.uv);
     }

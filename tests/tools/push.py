@@ -422,6 +422,18 @@ def test_the_server_goes_and_comes_back():
         watcher.wait(128 + signal.SIGTERM)
 
 
+def test_signals_between_two_connections():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with PushSite() as site:
+            site.init()
+            watcher = site.watch_start("cam1")
+            wait_until("a journal", lambda: os.path.exists(site.incoming("cam1", STATE + "/journal")))
+            site.stop()
+            watcher.wait_for("trying again in", 3)
+            watcher.signal(number)
+            watcher.wait(128 + number)
+
+
 def test_a_folder_that_is_removed_under_a_watcher():
     with PushSite() as site:
         site.init()
