@@ -254,11 +254,11 @@ static void test_faults(void)
     struct chv_keeper_receipt_answer answer;
     start();
     struct chv_keystore *good = keeper.keystore;
-    keeper.keystore = &bad;
+    keeper.keystore = keeper.receipt_keystore = &bad;
     question(&request);
     check_refused(&request, CHV_KEEPER_UNAVAILABLE);
     check_no_seal(NOW);
-    keeper.keystore = good;
+    keeper.keystore = keeper.receipt_keystore = good;
     check_no_seal(CHV_TIME_FLOOR - 1);
     ask(&request, &answer); /* and it goes on */
     CU_ASSERT_EQUAL(answer.status, CHV_KEEPER_OK);
