@@ -228,24 +228,12 @@ static const int net_calls[] = {
 };
 
 /* Clients' files, by descriptors of folders only. */
-static const int files_calls[] = {CALL(openat2),
-                                  CALL(mkdirat),
-                                  CALL(unlinkat),
-                                  CALL(renameat),
-                                  CALL(renameat2),
-                                  CALL(fchmod),
-                                  CALL(utimensat),
-                                  CALL(fsync),
-                                  CALL(sync_file_range),
-                                  CALL(pread64),
-                                  CALL(fstatfs),
-                                  CALL(ftruncate),
-                                  CALL(lseek),
-                                  CALL(flock),
-                                  CALL(getdents64),
-                                  CALL(pwrite64),
-                                  CALL(inotify_init1),
-                                  CALL(inotify_add_watch),
+static const int files_calls[] = {CALL(openat2),         CALL(mkdirat),       CALL(unlinkat),
+                                  CALL(renameat),        CALL(renameat2),     CALL(fchmod),
+                                  CALL(utimensat),       CALL(fsync),         CALL(sync_file_range),
+                                  CALL(pread64),         CALL(fstatfs),       CALL(ftruncate),
+                                  CALL(lseek),           CALL(flock),         CALL(getdents64),
+                                  CALL(pwrite64),        CALL(inotify_init1), CALL(inotify_add_watch),
                                   CALL(inotify_rm_watch)};
 
 /* The clock mark. */
