@@ -200,7 +200,7 @@ void ftp_data_close(struct ftp_client *client, bool reset);
 
 /*
  * The user whose the other end of a connected socket is (chaveiro_ftp_owner.c). False: it is not on this machine, or
- * the kernel does not tell.
+ * closed already, or the kernel does not tell.
  */
 bool ftp_owner(int fd, uid_t *uid);
 

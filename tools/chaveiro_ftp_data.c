@@ -133,8 +133,8 @@ static bool is_meant(const struct ftp_client *client, uv_tcp_t *stream, const st
     uid_t owner;
     if (!ftp_same_host(peer, &client->peer))
         other = "address";
-    else if (client->has_owner && uv_fileno((const uv_handle_t *)stream, &fd) == 0 && ftp_owner(fd, &owner) &&
-             owner != client->owner)
+    else if (client->has_owner && (uv_fileno((const uv_handle_t *)stream, &fd) != 0 || !ftp_owner(fd, &owner) ||
+                                   owner != client->owner)) /* whose it was before it was closed cannot be known */
         other = "user";
     if (other != NULL)
         (void)chv_cli_fail(0, "%s: a data connection came from another %s: closed", client->peer_text, other);

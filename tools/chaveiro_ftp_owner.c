@@ -62,12 +62,14 @@ static bool ask(const struct request *r, uid_t *uid)
             n >= (ssize_t)NLMSG_LENGTH(sizeof(struct inet_diag_msg)) && answer.head.nlmsg_type == SOCK_DIAG_BY_FAMILY;
     }
     (void)close(fd);
-    if (known) {
-        struct inet_diag_msg message;
-        memcpy(&message, answer.bytes + NLMSG_HDRLEN, sizeof message);
-        *uid = message.idiag_uid;
-    }
-    return known;
+    if (!known)
+        return false;
+    struct inet_diag_msg message;
+    memcpy(&message, answer.bytes + NLMSG_HDRLEN, sizeof message);
+    if (message.idiag_inode == 0) /* closed already: nobody's any more, and told as root's */
+        return false;
+    *uid = message.idiag_uid;
+    return true;
 }
 
 bool ftp_owner(int fd, uid_t *uid)

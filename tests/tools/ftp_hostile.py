@@ -280,6 +280,31 @@ def test_a_data_connection_that_another_user_steals():
             chv.check_equal(raw.reply()[:3], b"226", "done")
 
 
+def test_a_thief_who_is_gone_before_anybody_looks():
+    """A connection that was closed has no user any more: the kernel calls it root's, who may be the client."""
+    user, words = chv.as_other_user("nobody", "daemon")
+    if user is None:
+        raise chv.Skip("only root can be another user")
+    script = ("import socket, sys\n"
+              "with socket.create_connection(('127.0.0.1', int(sys.argv[1]))) as s: s.sendall(b'stolen')\n")
+    with FtpSite() as site:
+        site.init()
+        door = site.door()
+        raw = site.raw(door)
+        os.makedirs(site.home(), exist_ok=True)
+        port = raw.passive_port()
+        door.signal(signal.SIGSTOP)
+        subprocess.run([*words, "/usr/bin/python3", "-c", script, str(port)], check=True, timeout=chv.DEADLINE)
+        door.signal(signal.SIGCONT)
+        door.wait_for("a data connection came from another user: closed")
+        own = socket.create_connection(("127.0.0.1", port))
+        begin(raw, own, "STOR f")
+        own.sendall(content(100))
+        own.close()
+        chv.check_equal(raw.reply()[:3], b"226", "done")
+        chv.check_equal(chv.read(site.home("f")), content(100), "what is stored")
+
+
 def test_data_connections_that_do_not_come():
     with FtpSite() as site:
         site.init()
