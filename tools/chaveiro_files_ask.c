@@ -10,6 +10,7 @@
 
 #include "base/encode.h"
 #include "net/text.h"
+#include "tools/times.h"
 #include "tools/words.h"
 
 struct asked {
@@ -57,10 +58,11 @@ static void mode_text(const struct chv_files_meta *meta, char out[11])
 
 static json_t *meta_json(const char *key, const char *name, const struct chv_files_meta *meta)
 {
-    char mode[8];
+    char mode[8], when[CHV_TIME_TEXT];
     (void)snprintf(mode, sizeof mode, "%04o", meta->mode);
-    return json_pack("{s:s, s:s, s:I, s:s, s:f}", key, name, "type", chv_files_type_name(meta->type), "size",
-                     (json_int_t)meta->size, "mode", mode, "mtime", (double)meta->mtime / 1e9);
+    chv_time_format(meta->mtime / 1000000000, when);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s}", key, name, "type", chv_files_type_name(meta->type), "size",
+                     (json_int_t)meta->size, "mode", mode, "mtime", when);
 }
 
 static void print_entry(const struct chaveiro_files *files, const char *name, const struct chv_files_meta *meta)

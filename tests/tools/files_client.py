@@ -107,6 +107,8 @@ def test_modes_and_times():
         site.run("put", "-r", "d")
         st = os.stat(site.home("d/e/f"))
         chv.check_equal((stat.S_IMODE(st.st_mode), st.st_mtime_ns), (0o666 & ~os.umask(0o022), 1234567890123456789), "put")
+        shown = [json.loads(site.run("--json", *command).stdout)["results"][0] for command in (["stat", "d/e/f"], ["ls", "d/e"])]
+        chv.check_equal([shown[0]["mtime"], shown[1]["entries"][0]["mtime"]], ["2009-02-13T23:31:30Z"] * 2, "--json")
         os.umask(0o022)
         site.run("put", "-rp", "d")
         chv.check_equal(stat.S_IMODE(os.stat(site.home("d/e/f")).st_mode), 0o666, "put -p")
