@@ -68,6 +68,7 @@ struct client_job {
     bool keystore;               /* one is made: not for a key of profile key that is there already */
     bool there;                  /* its file is: right only if it is this client's */
     struct chv_keystore *client; /* that, open for changes */
+    struct chv_keystore *fresh;  /* a new file, open: client_provision's to close */
     char address[CHV_ADDRESS_MAX + 1];
     uint8_t check[CHV_SECRET_LEN];
 };
@@ -224,6 +225,19 @@ static enum chv_err client_reopen(struct client_job *job, struct chv_why *why)
     return chv_provision_reopen(&out, job->wish.credential.id, job->server.name, &job->client, why);
 }
 
+/*
+ * A new file is opened before anything is numbered, too: a folder or a passphrase that is missing costs no number, and
+ * what was mistyped beside it is not registered.
+ */
+static enum chv_err client_begin(struct client_job *job, struct chv_why *why)
+{
+    const struct chv_provision_store out = {
+        .uri = job->uri, .secret = chv_secret_get, .secret_arg = &job->secret, .scrypt_n = job->scrypt_n};
+    if (job->there || chv_token_uri_is(job->uri))
+        return CHV_OK;
+    return chv_provision_open(&out, CHV_KEYSTORE_CREATE, &job->fresh, why);
+}
+
 /* Its number, in the registry before the credential is made; without a registry it is what the options say. */
 static enum chv_err client_grant(struct client_job *job, struct chv_why *why)
 {
@@ -284,8 +298,11 @@ static enum chv_err client_encode(struct client_job *job, struct chv_why *why)
  */
 static enum chv_err client_provision(struct client_job *job, struct chv_why *why)
 {
-    const struct chv_provision_store out = {
-        .uri = job->uri, .secret = chv_secret_get, .secret_arg = &job->secret, .scrypt_n = job->scrypt_n};
+    const struct chv_provision_store out = {.uri = job->uri,
+                                            .secret = chv_secret_get,
+                                            .secret_arg = &job->secret,
+                                            .scrypt_n = job->scrypt_n,
+                                            .open = job->fresh};
     struct chv_provision_identity *identity = job->profile != CHV_PROFILE_PSK ? &job->identity : NULL;
     bool again = job->there;
     enum chv_err err = CHV_OK;
@@ -293,6 +310,7 @@ static enum chv_err client_provision(struct client_job *job, struct chv_why *why
         return chv_provision_beside(job->server.keystore, &job->p, job->server.name, job->address, identity,
                                     job->client, job->uri, job->wish.reissue || !job->grant.again, why);
     if (!again) {
+        job->fresh = NULL;
         err = chv_provision_client(job->server.keystore, &job->p, job->server.name, job->address, identity, &out, why);
         again = err == CHV_ERR_EXISTS && (job->grant.again || job->wish.reissue) && chv_token_uri_is(job->uri);
     }
@@ -325,6 +343,8 @@ static enum chv_err client_make(struct client_job *job, struct chv_why *why)
     if (job->profile == CHV_PROFILE_KEY)
         return client_make_key(job, why);
     enum chv_err err = client_reopen(job, why);
+    if (err == CHV_OK)
+        err = client_begin(job, why);
     if (err == CHV_OK)
         err = client_grant(job, why);
     if (err == CHV_OK)
@@ -387,6 +407,7 @@ static int client_issue(struct client_job *job)
         err = client_make(job, &why);
     if (err == CHV_OK)
         err = client_result(job, &why);
+    chv_keystore_close(job->fresh);
     chv_keystore_close(job->client);
     keyadmin_registry_close(&job->registry);
     keyadmin_server_close(&job->server);

@@ -351,14 +351,14 @@ enum chv_err chv_provision_client(struct chv_keystore *server, struct chv_provis
 {
     const bool credential = p->credential.profile != CHV_PROFILE_KEY;
     char master[CHV_LABEL_MAX + 1];
-    struct provision_made made = {.client = NULL};
+    struct provision_made made = {.client = out->open};
 
     enum chv_err err = chv_provision_address(address, why);
     if (err == CHV_OK && !chv_server_name_valid(server_name))
         err = chv_fail(why, CHV_ERR_ARGUMENT, "bad server name '%.80s'", server_name);
     if (err == CHV_OK && credential)
         err = provision_master_label(server, p->credential.epoch, master, why);
-    if (err == CHV_OK)
+    if (err == CHV_OK && made.client == NULL)
         err = chv_provision_open(out, CHV_KEYSTORE_CREATE, &made.client, why);
     if (err == CHV_OK && identity != NULL && identity->generate)
         err = provision_make_identity(&made, p, identity, why);

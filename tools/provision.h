@@ -23,6 +23,8 @@ struct chv_provision_store {
     chv_secret_fn secret;
     void *secret_arg;
     uint64_t scrypt_n; /* CHV_KEYSTORE_CREATE only; 0: the default */
+    /* chv_provision_client only: it is open already, with CHV_KEYSTORE_CREATE, and is closed in any case. NULL: not. */
+    struct chv_keystore *open;
 };
 
 /* Opens and unlocks. On failure nothing is open. Blocks as the keystore and the passphrase source do. */

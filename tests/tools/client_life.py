@@ -186,6 +186,11 @@ def test_add_again_is_the_same():
                             (["--expires", "2040-01-01"], "another expiry"), (["--serial", "2"], "another serial")):
             fleet.fails(CANTCREAT, text, "client", "add", "cam1", *fleet.made(), "--out", fleet.path("no"), *extra)
         chv.check(not os.path.exists(fleet.path("no")), "a file was made")
+        # what fails before there is a key registers nobody
+        fleet.fails(NOINPUT, "nopass: No such file", "client", "add", "cam9", *fleet.server(), "--expires", "1d", "--client-passphrase-file",
+                    fleet.path("nopass"), "--out", fleet.path("no"))
+        fleet.fails(NOINPUT, "cannot open its folder", "client", "add", "cam9", *fleet.made(), "--out", fleet.path("none/no"))
+        chv.check_equal(fleet.ids(), ["cam1"], "who is registered")
         # a file that is something else stays
         chv.write(fleet.path("mine"), "precious")
         fleet.fails(CANTCREAT, "is there already", "client", "add", "cam2", *fleet.made(), "--out", fleet.path("mine"))
