@@ -150,7 +150,9 @@ static enum chv_err open_service(struct chv_server_conn *c, const struct chv_ser
 {
     enum chv_err err = service->open(c->conn, c->client, map, len, &c->state);
     if (err != CHV_OK) {
-        chv_server_say(c, CHV_LOG_WARNING, "service '%s' did not open: %s", service->name, chv_err_text(err));
+        const char *why = chv_conn_why(c->conn);
+        chv_server_say(c, CHV_LOG_WARNING, "service '%s' did not open: %s", service->name,
+                       why != NULL && *why != '\0' ? why : chv_err_text(err));
         c->stage = CHV_STAGE_REFUSED;
         return err;
     }

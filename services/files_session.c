@@ -274,6 +274,8 @@ static enum chv_err op_entry(struct chv_files_session *s)
     if (failed == 0)
         failed = sync_folder(s, dir);
     (void)close(dir);
+    if (failed == EEXIST && op == CHV_FILES_RENAME)
+        return chv_files_reply(s, 409, "the new name exists already");
     return failed == 0 ? chv_files_reply(s, 200, "%s", "") : chv_files_reply_errno(s, failed);
 }
 
