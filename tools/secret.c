@@ -3,6 +3,7 @@
 
 #include "tools/secret.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -325,10 +326,12 @@ static enum chv_err secret_from_terminal(const struct chv_secret_source *source,
     char second[SECRET_ROOM];
     size_t second_len = 0;
     int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0)
+    if (fd < 0) {
+        const char first = islower(prompt[1]) ? (char)tolower(prompt[0]) : prompt[0]; /* not of a PIN */
         return chv_fail(why, CHV_ERR_NO_SECRET,
-                        "no terminal to ask for the %s: give %s FILE, or '-' for standard input", prompt,
+                        "no terminal to ask for the %c%s: give %s FILE, or '-' for standard input", first, prompt + 1,
                         source->option);
+    }
     enum chv_err err = secret_ask(fd, prompt, ": ", buf, len, why);
     if (err == CHV_OK && confirm && *len > 0) {
         err = secret_ask(fd, prompt, " again: ", second, &second_len, why);

@@ -137,7 +137,7 @@ def test_without_a_terminal_it_says_what_to_do():
         done = subprocess.run([chv.program("keyadmin"), "init", "--dir", site.store, "--name", "gate"],
                               stdin=subprocess.DEVNULL, capture_output=True, start_new_session=True, check=False)
         chv.check_equal(done.returncode, NOINPUT, done.stderr)
-        chv.check_in("no terminal", done.stderr, "error")
+        chv.check_in("no terminal to ask for the new passphrase for keystore ", done.stderr, "error")
         chv.check_in("give --passphrase-file FILE", done.stderr, "what to do")
         chv.check(not os.path.exists(site.store), "nothing was made")
 
