@@ -59,6 +59,22 @@ int chv_files_open_parent(int dir, const char *path)
     return chv_files_openat(dir, parent, O_RDONLY | O_DIRECTORY, 0);
 }
 
+int chv_files_write_all(int fd, const void *data, size_t len, uint64_t at)
+{
+    const uint8_t *bytes = data;
+    while (len > 0) {
+        ssize_t n = pwrite(fd, bytes, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno;
+        bytes += n;
+        at += (uint64_t)n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 /* Bytes of all files in and below `dir`, which is closed, parts among them. */
 static int count_folder(int dir, unsigned depth, uint64_t *used)
 {

@@ -58,6 +58,9 @@ int chv_files_openat(int dir, const char *path, int flags, mode_t mode);
 /* The folder that holds `path` (checked, not ""); the name in it is chv_files_path_name. */
 int chv_files_open_parent(int dir, const char *path);
 
+/* pwrite(2) of all of it; 0 or errno. */
+int chv_files_write_all(int fd, const void *data, size_t len, uint64_t at);
+
 /* Removes a file that counts: what it had is given back, also while others count. 0 or errno. */
 int chv_files_home_unlink(struct chv_files_home *home, int dir, const char *name, uint64_t size);
 

@@ -206,21 +206,6 @@ enum chv_err chv_files_put_begin(struct chv_files_session *s)
 
 /* --- its content --------------------------------------------------------------------------------------------------- */
 
-static int write_all(int fd, const uint8_t *data, size_t len, uint64_t at)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, data, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        data += n;
-        at += (size_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* Such a record is not written: the file stays as sparse as it was. */
 static bool is_hole(const uint8_t *data, size_t len)
 {
@@ -247,7 +232,7 @@ enum chv_err chv_files_put_data(struct chv_files_session *s, const uint8_t *data
     put->taken += len;
     int failed = 0;
     if (!is_hole(data, len))
-        failed = write_all(put->fd, data, len, put->got);
+        failed = chv_files_write_all(put->fd, data, len, put->got);
     else if (ftruncate(put->fd, (off_t)(put->got + len)) != 0)
         failed = errno;
     if (failed != 0)

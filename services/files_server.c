@@ -312,24 +312,13 @@ static void fail_conn(struct files_conn *c, enum chv_err err)
 /* Sends until the socket is full; false: it goes on at `drained`, or never. */
 static bool send_out(struct files_conn *c)
 {
-    uint8_t type;
-    const uint8_t *body;
-    size_t len;
-    enum chv_err err = CHV_OK;
-    chv_conn_cork(c->conn);
-    while (err == CHV_OK && chv_conn_unsent(c->conn) == 0 &&
-           chv_files_out_next(&c->out, &c->out_at, &type, &body, &len))
-        err = chv_conn_send(c->conn, type, body, len);
-    chv_conn_uncork(c->conn);
-    if (err != CHV_OK) { /* such as CHV_ERR_STATE: this direction is closed */
+    const bool some = c->out.len > 0;
+    bool all = false;
+    if (chv_files_out_send(&c->out, &c->out_at, c->conn, &all) != CHV_OK) /* such as CHV_ERR_STATE: closed */
         c->ended = true;
+    if (!all)
         return false;
-    }
-    if (c->out_at < c->out.len)
-        return false;
-    c->spoke = c->spoke || c->out.len > 0;
-    chv_wipe(c->out.buf, c->out.len);
-    c->out.len = c->out_at = 0;
+    c->spoke = c->spoke || some;
     chv_files_session_told(c->session);
     return true;
 }

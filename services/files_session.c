@@ -14,47 +14,6 @@
 #include "net/control.h"
 #include "services/files_session_internal.h"
 
-enum { OUT_HEAD = 5, OUT_FIRST = 8192 };
-
-/* --- records to send ----------------------------------------------------------------------------------------------- */
-
-uint8_t *chv_files_out_body(struct chv_files_out *out, size_t len)
-{
-    const size_t wanted = out->len + OUT_HEAD + len;
-    if (wanted > out->cap) {
-        size_t cap = out->cap > 0 ? out->cap : OUT_FIRST;
-        while (cap < wanted)
-            cap *= 2;
-        uint8_t *buf = realloc(out->buf, cap);
-        if (buf == NULL)
-            return NULL;
-        out->buf = buf;
-        out->cap = cap;
-    }
-    return out->buf + out->len + OUT_HEAD;
-}
-
-void chv_files_out_add(struct chv_files_out *out, uint8_t type, size_t len)
-{
-    const uint32_t length = (uint32_t)len;
-    out->buf[out->len] = type;
-    memcpy(out->buf + out->len + 1, &length, sizeof length);
-    out->len += OUT_HEAD + len;
-}
-
-bool chv_files_out_next(const struct chv_files_out *out, size_t *at, uint8_t *type, const uint8_t **body, size_t *len)
-{
-    uint32_t length;
-    if (*at == out->len)
-        return false;
-    *type = out->buf[*at];
-    memcpy(&length, out->buf + *at + 1, sizeof length);
-    *body = out->buf + *at + OUT_HEAD;
-    *len = length;
-    *at += OUT_HEAD + length;
-    return true;
-}
-
 /* --- answers ------------------------------------------------------------------------------------------------------- */
 
 static enum chv_err add_answer(struct chv_files_session *s, const struct chv_files_request *r,

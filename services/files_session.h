@@ -7,21 +7,8 @@
 #define CHV_SERVICES_FILES_SESSION_H
 
 #include "services/files_home.h"
+#include "services/files_out.h"
 #include "services/files_wire.h"
-
-enum { CHV_FILES_OUT_FULL = 256 * 1024 };
-
-/* Records to send: u8 type, u32 length in host order, body; and again. */
-struct chv_files_out {
-    uint8_t *buf;
-    size_t len, cap;
-};
-
-/* Room for one more body of at most `len` bytes; NULL: no memory. Then how many were written. */
-uint8_t *chv_files_out_body(struct chv_files_out *out, size_t len);
-void chv_files_out_add(struct chv_files_out *out, uint8_t type, size_t len);
-/* The record at *at, which moves on; false: there is none. */
-bool chv_files_out_next(const struct chv_files_out *out, size_t *at, uint8_t *type, const uint8_t **body, size_t *len);
 
 struct chv_files_session;
 

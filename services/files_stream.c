@@ -26,22 +26,9 @@ void chv_files_stream_end(struct chv_files_session *s)
     *t = (struct chv_files_stream){.fd = -1};
 }
 
-/* END with the stream's digest, or without if it is not what it should be. */
-static enum chv_err send_end(struct chv_files_session *s, const uint8_t *digest)
-{
-    const size_t len = digest != NULL ? CHV_FILES_DIGEST_LEN : 0;
-    uint8_t *body = chv_files_out_body(s->out, CHV_FILES_DIGEST_LEN);
-    if (body == NULL)
-        return CHV_ERR_MEMORY;
-    if (len > 0)
-        memcpy(body, digest, len);
-    chv_files_out_add(s->out, CHV_RECORD_END, len);
-    return CHV_OK;
-}
-
 static enum chv_err stop(struct chv_files_session *s, const char *changed, int error)
 {
-    enum chv_err err = s->stream.told ? send_end(s, NULL) : CHV_OK;
+    enum chv_err err = s->stream.told ? chv_files_out_end(s->out, NULL) : CHV_OK;
     chv_files_stream_end(s);
     if (err != CHV_OK)
         return err;
@@ -53,7 +40,7 @@ static enum chv_err finish(struct chv_files_session *s)
     struct chv_files_answer answer = {.has_digest = true};
     enum chv_err err = chv_files_digest_finish(s->digest, answer.digest);
     if (err == CHV_OK && s->stream.told)
-        err = send_end(s, answer.digest);
+        err = chv_files_out_end(s->out, answer.digest);
     chv_files_stream_end(s);
     return err == CHV_OK ? chv_files_reply_with(s, &answer, 200, NULL) : err;
 }

@@ -9,6 +9,8 @@ services_libservices_la_SOURCES = \
 	services/files_group.c \
 	services/files_home.c \
 	services/files_home.h \
+	services/files_out.c \
+	services/files_out.h \
 	services/files_part.c \
 	services/files_part.h \
 	services/files_path.c \

@@ -173,22 +173,6 @@ int chv_push_entry_remove(int folder, const uint8_t id[CHV_PUSH_ID_LEN])
 
 /* --- marks and the log --------------------------------------------------------------------------------------------- */
 
-int chv_push_write_all(int fd, const void *data, size_t len, uint64_t at)
-{
-    const uint8_t *bytes = data;
-    while (len > 0) {
-        ssize_t n = pwrite(fd, bytes, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        bytes += n;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* In place of what has the name; not durable: it is for people. */
 static int replace_file(const struct chv_push_outbox *outbox, int folder, const char *name, const char *new_name,
                         const char *text, size_t len)
@@ -198,7 +182,7 @@ static int replace_file(const struct chv_push_outbox *outbox, int folder, const 
         return errno;
     int failed = chv_push_adopt(outbox, fd, false);
     if (failed == 0)
-        failed = chv_push_write_all(fd, text, len, 0);
+        failed = chv_files_write_all(fd, text, len, 0);
     (void)close(fd);
     if (failed == 0 && renameat(folder, new_name, folder, name) != 0)
         failed = errno;
@@ -329,7 +313,7 @@ int chv_push_log_add(const struct chv_push_outbox *outbox, int folder, const str
     if (len > 0 && fd < 0)
         failed = errno;
     if (fd >= 0) {
-        failed = chv_push_write_all(fd, lines, len, at);
+        failed = chv_files_write_all(fd, lines, len, at);
         (void)close(fd);
     }
     free(lines);

@@ -14,6 +14,5 @@ extern const uint8_t chv_push_magic[CHV_PUSH_MAGIC_LEN];
 int chv_push_adopt(const struct chv_push_outbox *outbox, int fd, bool folder);
 /* A folder in the outbox, made if it is missing; its name is durable. */
 int chv_push_make_folder(const struct chv_push_outbox *outbox, const char *name, int *fd);
-int chv_push_write_all(int fd, const void *data, size_t len, uint64_t at);
 
 #endif

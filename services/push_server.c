@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/memory.h"
 #include "net/sandbox.h"
 #include "net/server.h"
 #include "services/push.h"
@@ -196,24 +195,10 @@ static void fail_conn(struct push_conn *c, unsigned code, const char *text, enum
 /* Sends until the socket is full; false: it goes on at `drained`, or never. */
 static bool send_out(struct push_conn *c)
 {
-    uint8_t type;
-    const uint8_t *body;
-    size_t len;
-    enum chv_err err = CHV_OK;
-    chv_conn_cork(c->conn);
-    while (err == CHV_OK && chv_conn_unsent(c->conn) == 0 &&
-           chv_files_out_next(&c->out, &c->out_at, &type, &body, &len))
-        err = chv_conn_send(c->conn, type, body, len);
-    chv_conn_uncork(c->conn);
-    if (err != CHV_OK) { /* such as CHV_ERR_STATE: this direction is closed */
+    bool all = false;
+    if (chv_files_out_send(&c->out, &c->out_at, c->conn, &all) != CHV_OK) /* such as CHV_ERR_STATE: closed */
         c->ended = true;
-        return false;
-    }
-    if (c->out_at < c->out.len)
-        return false;
-    chv_wipe(c->out.buf, c->out.len);
-    c->out.len = c->out_at = 0;
-    return true;
+    return all;
 }
 
 static void go_on(struct push_conn *c)

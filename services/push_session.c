@@ -193,18 +193,6 @@ static enum chv_err set_aside(struct chv_push_session *s, const uint8_t id[CHV_P
     return kept ? CHV_OK : CHV_ERR_MEMORY;
 }
 
-static enum chv_err send_end(struct chv_push_session *s, const uint8_t *digest)
-{
-    const size_t len = digest != NULL ? CHV_FILES_DIGEST_LEN : 0;
-    uint8_t *body = chv_files_out_body(s->out, CHV_FILES_DIGEST_LEN);
-    if (body == NULL)
-        return CHV_ERR_MEMORY;
-    if (len > 0)
-        memcpy(body, digest, len);
-    chv_files_out_add(s->out, CHV_RECORD_END, len);
-    return CHV_OK;
-}
-
 static enum chv_err send_gone(struct chv_push_session *s, const uint8_t id[CHV_PUSH_ID_LEN])
 {
     uint8_t *body = chv_files_out_body(s->out, CHV_PUSH_ID_LEN);
@@ -223,7 +211,7 @@ static enum chv_err stop_stream(struct chv_push_session *s, const uint8_t id[CHV
     if (!s->stream.active || memcmp(s->stream.entry.id, id, CHV_PUSH_ID_LEN) != 0)
         return CHV_OK;
     end_stream(s);
-    return send_end(s, NULL);
+    return chv_files_out_end(s->out, NULL);
 }
 
 static enum chv_err on_refused(struct chv_push_session *s, const struct chv_push_answer *answer)
@@ -413,8 +401,8 @@ static enum chv_err finish_entry(struct chv_push_session *s)
         return err;
     end_stream(s);
     if (memcmp(digest, entry.sha256, sizeof digest) == 0)
-        return send_end(s, digest);
-    err = send_end(s, NULL);
+        return chv_files_out_end(s->out, digest);
+    err = chv_files_out_end(s->out, NULL);
     return err == CHV_OK ? set_aside(s, entry.id, 500, "the server's file of it is damaged") : err;
 }
 

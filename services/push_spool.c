@@ -86,7 +86,7 @@ static int copy_content(int source, int file, const struct stat *st, struct chv_
         if (failed != 0 || n == 0)
             break;
         failed = chv_files_digest_add(digest, buf, (size_t)n) == CHV_OK
-                     ? chv_push_write_all(file, buf, (size_t)n, CHV_PUSH_HEAD + at)
+                     ? chv_files_write_all(file, buf, (size_t)n, CHV_PUSH_HEAD + at)
                      : EIO;
         at += (uint64_t)n;
         if (progress != NULL)
@@ -112,7 +112,7 @@ static int write_head(int file, const struct chv_push_entry *entry)
         return EINVAL;
     head[CHV_PUSH_MAGIC_LEN] = (uint8_t)(len >> 8);
     head[CHV_PUSH_MAGIC_LEN + 1] = (uint8_t)len;
-    return chv_push_write_all(file, head, sizeof head, 0);
+    return chv_files_write_all(file, head, sizeof head, 0);
 }
 
 static int fill(const struct chv_push_spool *spool, int source, int file, struct chv_push_entry *entry,

@@ -9,9 +9,7 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 
-#include "net/text.h"
-
-enum { LINE_SIZE = 1600, SHOWN_SIZE = 4000, PING_SECONDS = 5 };
+enum { LINE_SIZE = 1600, PING_SECONDS = 5 };
 
 static const uint64_t second = 1000000000;
 
@@ -388,15 +386,13 @@ void chaveiro_files_reset(struct chaveiro_files *files)
 
 void chaveiro_files_fail(struct chaveiro_files *files, int code, const char *format, ...)
 {
-    char text[LINE_SIZE], shown[SHOWN_SIZE];
+    char text[LINE_SIZE];
     va_list list;
     va_start(list, format);
     (void)vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    /* Names are in it that others chose. */
-    (void)chv_text_escape(text, strlen(text), shown, sizeof shown, NULL);
     chaveiro_progress_clear(&files->progress);
-    chaveiro_files_code(files, chv_cli_fail(code, "%s", shown));
+    chaveiro_files_code(files, chv_cli_fail(code, "%s", text));
 }
 
 void chaveiro_files_code(struct chaveiro_files *files, int code)
@@ -410,14 +406,13 @@ void chaveiro_files_code(struct chaveiro_files *files, int code)
 
 void chaveiro_files_tell(struct chaveiro_files *files, const char *format, ...)
 {
-    char text[LINE_SIZE], shown[SHOWN_SIZE];
+    char text[LINE_SIZE];
     va_list list;
     va_start(list, format);
     (void)vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    (void)chv_text_escape(text, strlen(text), shown, sizeof shown, NULL);
     chaveiro_progress_clear(&files->progress);
-    (void)chv_cli_fail(EX_OK, "%s", shown);
+    (void)chv_cli_fail(EX_OK, "%s", text);
 }
 
 static int exit_of(unsigned code)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/encode.h"
+#include "services/files_home.h"
 
 #define JOURNAL "journal"
 
@@ -165,21 +166,6 @@ static size_t intent_line(const uint8_t id[CHV_PUSH_ID_LEN], const uint8_t sha25
     return (size_t)snprintf(out, LINE_MAX_BYTES, "I %s %s %s\n", text, hex, name);
 }
 
-static int append(int fd, const char *text, size_t len, uint64_t at)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, text, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        text += n;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static char *whole_text(const struct chaveiro_watch_state *s, size_t *len, uint64_t *head)
 {
     char *text = malloc((s->count + 2) * LINE_MAX_BYTES);
@@ -200,7 +186,7 @@ enum chv_err chaveiro_journal_rewrite(struct chaveiro_watch_state *s, struct chv
     if (text == NULL)
         return CHV_ERR_MEMORY;
     int fd = openat(s->own, JOURNAL ".new", O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int failed = fd < 0 ? errno : append(fd, text, len, 0);
+    int failed = fd < 0 ? errno : chv_files_write_all(fd, text, len, 0);
     free(text);
     if (failed == 0 && fsync(fd) != 0)
         failed = errno;
@@ -231,7 +217,7 @@ static int write_intents(struct chaveiro_watch_state *s, const struct chaveiro_w
     for (size_t i = 0; i < n; i++)
         if (files[i].code == 200)
             len += intent_line(files[i].entry.id, files[i].entry.sha256, files[i].entry.name, text + len);
-    int failed = append(s->journal, text, len, s->size);
+    int failed = chv_files_write_all(s->journal, text, len, s->size);
     free(text);
     if (failed == 0 && fdatasync(s->journal) != 0)
         failed = errno;
@@ -270,7 +256,7 @@ static int write_gone(struct chaveiro_watch_state *s, const uint8_t id[CHV_PUSH_
     char line[LINE_MAX_BYTES], text[CHV_PUSH_ID_TEXT];
     chv_push_id_text(id, text);
     const size_t len = (size_t)snprintf(line, sizeof line, "G %s\n", text);
-    int failed = append(s->journal, line, len, s->size);
+    int failed = chv_files_write_all(s->journal, line, len, s->size);
     if (failed == 0)
         s->size += len;
     return failed; /* a part of a line is overwritten, or left out by who reads it */
