@@ -123,6 +123,8 @@ static int handle(void *arg, const char *section, const char *name, const char *
     size_t i = 0;
     if (p->failed)
         return 0;
+    if (section[0] == '\0')
+        return fail(p, "key '%.64s' stands before the line [client]", name);
     if (strcmp(section, "client") != 0)
         return fail(p, "key '%.64s' in section [%.64s]: there is only [client]", name, section);
     while (i < KEY_COUNT && strcmp(keys[i].name, name) != 0)
