@@ -215,7 +215,7 @@ struct chaveiro_transfer {
     uint64_t files, bytes, there; /* moved; `there`: files that were the same already */
     uint64_t started;
     struct chaveiro_receipts *receipts; /* put: NULL, none are wanted */
-    struct chaveiro_folder *folders;    /* get -rp: whose mode and time are set at the end */
+    struct chaveiro_folder *folders;    /* -rp: whose mode and time are set at the end */
 };
 
 /* A local folder beneath which names are read or written; counted. */
@@ -238,14 +238,16 @@ void chaveiro_get_file(struct chaveiro_files *files, struct chaveiro_transfer *t
 /* A folder and all in it; name "": into base itself. */
 void chaveiro_get_folder(struct chaveiro_files *files, struct chaveiro_transfer *t, const char *path,
                          const struct chv_files_meta *meta, struct chaveiro_base *base, const char *name);
-/* Modes and times of folders, when all in them is there; frees t->folders. */
-void chaveiro_get_folders_done(struct chaveiro_files *files, struct chaveiro_transfer *t);
 /* base NULL: `name` is as the user wrote it, and links in it are followed. st: what is known of it, or NULL. */
 void chaveiro_put_file(struct chaveiro_files *files, struct chaveiro_transfer *t, struct chaveiro_base *base,
                        const char *name, const struct stat *st, const char *path);
 /* name "": base itself. */
 void chaveiro_put_folder(struct chaveiro_files *files, struct chaveiro_transfer *t, struct chaveiro_base *base,
                          const char *name, const char *path);
+/* Modes and times of folders, when all in them is there; frees t->folders. `alive`: the server can be asked. */
+void chaveiro_folders_done(struct chaveiro_files *files, struct chaveiro_transfer *t, bool alive);
+/* As the service has it: ns since 1970, 0 for what is before. */
+uint64_t chaveiro_files_mtime(const struct stat *st);
 /* A file is there: what -v and --json say. digest NULL: it was there already. */
 void chaveiro_files_moved(struct chaveiro_files *files, struct chaveiro_transfer *t, const char *remote,
                           const char *local, uint64_t size, uint64_t started, const uint8_t *digest);

@@ -61,8 +61,8 @@ static void tell_sum(struct chaveiro_files *files, const struct chaveiro_transfe
 static int transfer(struct chaveiro_files *files, struct chaveiro_transfer *t)
 {
     t->started = uv_hrtime();
-    (void)chaveiro_files_run(files);
-    chaveiro_get_folders_done(files, t);
+    const bool alive = chaveiro_files_run(files);
+    chaveiro_folders_done(files, t, alive);
     chaveiro_progress_end(&files->progress);
     const double seconds = (double)(uv_hrtime() - t->started) / 1e9;
     if (t->many && files->json)

@@ -48,6 +48,11 @@ static uint64_t size_of(const struct put_op *put)
     return (uint64_t)put->before.st_size;
 }
 
+uint64_t chaveiro_files_mtime(const struct stat *st)
+{
+    return st->st_mtim.tv_sec < 0 ? 0 : (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
+}
+
 static bool unchanged(const struct put_op *put)
 {
     struct stat now;
@@ -67,16 +72,15 @@ static void ask(struct put_op *put, enum chv_files_op op)
 /* From `offset` on. */
 static void ask_put(struct put_op *put)
 {
-    const struct timespec *mtime = &put->before.st_mtim;
-    struct chv_files_request request = {
-        .op = CHV_FILES_PUT,
-        .size = size_of(put),
-        .mode = put->before.st_mode & CHV_FILES_MODE & ~(put->t->preserve ? 0 : put->op.files->umask),
-        .mtime = mtime->tv_sec < 0 ? 0 : (uint64_t)mtime->tv_sec * 1000000000 + (uint64_t)mtime->tv_nsec,
-        .resume = size_of(put) > 0,
-        .receipt = put->t->receipts != NULL,
-        .has_offset = put->offset > 0,
-        .offset = put->offset};
+    struct chv_files_request request = {.op = CHV_FILES_PUT,
+                                        .size = size_of(put),
+                                        .mode = put->before.st_mode & CHV_FILES_MODE &
+                                                ~(put->t->preserve ? 0 : put->op.files->umask),
+                                        .mtime = chaveiro_files_mtime(&put->before),
+                                        .resume = size_of(put) > 0,
+                                        .receipt = put->t->receipts != NULL,
+                                        .has_offset = put->offset > 0,
+                                        .offset = put->offset};
     (void)snprintf(request.path, sizeof request.path, "%s", put->path);
     memcpy(request.prefix, put->prefix, sizeof request.prefix);
     put->phase = PUT_CONTENT;

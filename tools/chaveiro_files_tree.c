@@ -29,7 +29,7 @@ struct folder {
 /* One whose mode and time are set at the end; the last one made stands first. */
 struct chaveiro_folder {
     struct chaveiro_folder *next;
-    struct chaveiro_base *base;
+    struct chaveiro_base *base; /* NULL: `name` is on the server */
     struct chv_files_meta meta;
     char name[];
 };
@@ -81,6 +81,24 @@ static void local_failed(struct chaveiro_files *files, const struct folder *f, c
     free(beneath);
 }
 
+/* base NULL: `name` is on the server. */
+static void remember(struct chaveiro_files *files, const struct folder *f, struct chaveiro_base *base, const char *name)
+{
+    const size_t len = strlen(name) + 1;
+    if (!f->has_meta || !f->t->preserve || len == 1)
+        return;
+    struct chaveiro_folder *kept = malloc(sizeof *kept + len);
+    if (kept == NULL) {
+        chaveiro_files_fail(files, EX_OSERR, "no memory for more folders");
+        return;
+    }
+    kept->next = f->t->folders;
+    kept->base = base != NULL ? chaveiro_base_use(base) : NULL;
+    kept->meta = f->meta;
+    memcpy(kept->name, name, len);
+    f->t->folders = kept;
+}
+
 /* --- from the server ----------------------------------------------------------------------------------------------- */
 
 /* 0 or errno. */
@@ -102,22 +120,6 @@ static int make_local(const struct folder *f)
     }
     (void)close(parent);
     return failed;
-}
-
-static void remember(struct chaveiro_files *files, struct folder *f)
-{
-    const size_t len = strlen(f->name) + 1;
-    struct chaveiro_folder *kept = f->has_meta && f->t->preserve && len > 1 ? malloc(sizeof *kept + len) : NULL;
-    if (kept == NULL) {
-        if (f->has_meta && f->t->preserve && len > 1)
-            chaveiro_files_fail(files, EX_OSERR, "no memory for more folders");
-        return;
-    }
-    kept->next = f->t->folders;
-    kept->base = chaveiro_base_use(f->base);
-    kept->meta = f->meta;
-    memcpy(kept->name, f->name, len);
-    f->t->folders = kept;
 }
 
 static void get_entry(struct chaveiro_files *files, const struct folder *f, const struct chv_files_entry *e)
@@ -158,7 +160,7 @@ static void listed(struct chaveiro_files *files, void *arg, const struct chaveir
         local_failed(files, f, "", EX_CANTCREAT, failed);
         return;
     }
-    remember(files, f);
+    remember(files, f, f->base, f->name);
     chaveiro_ops_first(files);
     for (size_t i = 0; i < listing->count; i++)
         get_entry(files, f, &listing->entries[i]);
@@ -175,25 +177,6 @@ void chaveiro_get_folder(struct chaveiro_files *files, struct chaveiro_transfer 
     if (meta != NULL)
         f->meta = *meta;
     chaveiro_files_list(files, path, listed, free_folder, f);
-}
-
-void chaveiro_get_folders_done(struct chaveiro_files *files, struct chaveiro_transfer *t)
-{
-    while (t->folders != NULL) {
-        struct chaveiro_folder *kept = t->folders;
-        const struct timespec times[2] = {
-            {.tv_nsec = UTIME_OMIT},
-            {.tv_sec = (time_t)(kept->meta.mtime / 1000000000), .tv_nsec = (long)(kept->meta.mtime % 1000000000)}};
-        const int fd = chv_files_openat(kept->base->fd, kept->name, O_RDONLY | O_DIRECTORY, 0);
-        if (fd < 0 || futimens(fd, times) != 0 || fchmod(fd, (mode_t)kept->meta.mode & CHV_FILES_MODE) != 0)
-            chaveiro_files_fail(files, EX_CANTCREAT, "%s: its mode and time cannot be set: %s", kept->name,
-                                chaveiro_local_error(errno));
-        if (fd >= 0)
-            (void)close(fd);
-        t->folders = kept->next;
-        chaveiro_base_free(kept->base);
-        free(kept);
-    }
 }
 
 /* --- to the server ------------------------------------------------------------------------------------------------- */
@@ -285,8 +268,25 @@ static void put_entry(struct chaveiro_files *files, const struct folder *f, int 
     free(shown);
 }
 
+/* The home and shared folders belong to the server. */
+static bool is_root(const char *path)
+{
+    return path[0] == '\0' || (path[0] == '@' && strchr(path, '/') == NULL);
+}
+
+static void keep_meta(struct chaveiro_files *files, struct folder *f, int dir)
+{
+    struct stat st;
+    if (is_root(f->path) || fstat(dir, &st) != 0)
+        return;
+    f->meta = (struct chv_files_meta){
+        .type = CHV_FILES_FOLDER, .mode = st.st_mode & CHV_FILES_MODE, .mtime = chaveiro_files_mtime(&st)};
+    f->has_meta = true;
+    remember(files, f, NULL, f->path);
+}
+
 /* The folder is there, on the server: what is in it. */
-static void walk(struct chaveiro_files *files, const struct folder *f)
+static void walk(struct chaveiro_files *files, struct folder *f)
 {
     char **names = NULL;
     size_t count = 0;
@@ -298,6 +298,8 @@ static void walk(struct chaveiro_files *files, const struct folder *f)
     }
     if (failed != 0)
         local_failed(files, f, "", EX_NOINPUT, failed);
+    else
+        keep_meta(files, f, dir);
     chaveiro_ops_first(files);
     for (size_t i = 0; i < count && failed == 0; i++)
         put_entry(files, f, dir, names[i]);
@@ -333,7 +335,76 @@ void chaveiro_put_folder(struct chaveiro_files *files, struct chaveiro_transfer 
     struct folder *f = new_folder(files, t, base, name, path);
     if (f == NULL)
         return;
-    /* The home and shared folders are there. */
-    f->asked = path[0] == '\0' || (path[0] == '@' && strchr(path, '/') == NULL);
+    f->asked = is_root(path);
     chaveiro_files_ask(files, f->asked ? CHV_FILES_STAT : CHV_FILES_MKDIR, path, NULL, made, free_folder, f);
+}
+
+/* --- modes and times ----------------------------------------------------------------------------------------------- */
+
+struct set_op {
+    struct chaveiro_op op;
+    struct chaveiro_folder *folder;
+};
+
+static void set_begin(struct chaveiro_op *op)
+{
+    const struct chaveiro_folder *folder = ((struct set_op *)op)->folder;
+    struct chv_files_request request = {.op = CHV_FILES_SET,
+                                        .has_mode = true,
+                                        .mode = folder->meta.mode & CHV_FILES_MODE,
+                                        .has_mtime = true,
+                                        .mtime = folder->meta.mtime};
+    (void)snprintf(request.path, sizeof request.path, "%s", folder->name);
+    chaveiro_op_ask(op, &request);
+}
+
+static void set_answer(struct chaveiro_op *op, const struct chv_files_answer *answer)
+{
+    if (answer->code >= 300)
+        chaveiro_files_failed(op->files, answer);
+}
+
+static void set_free(struct chaveiro_op *op)
+{
+    free(((struct set_op *)op)->folder);
+}
+
+static const struct chaveiro_op_class set_class = {.begin = set_begin, .answer = set_answer, .free = set_free};
+
+static void set_local(struct chaveiro_files *files, struct chaveiro_folder *folder)
+{
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        {.tv_sec = (time_t)(folder->meta.mtime / 1000000000), .tv_nsec = (long)(folder->meta.mtime % 1000000000)}};
+    const int fd = chv_files_openat(folder->base->fd, folder->name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0 || futimens(fd, times) != 0 || fchmod(fd, (mode_t)folder->meta.mode & CHV_FILES_MODE) != 0)
+        chaveiro_files_fail(files, EX_CANTCREAT, "%s: its mode and time cannot be set: %s", folder->name,
+                            chaveiro_local_error(errno));
+    if (fd >= 0)
+        (void)close(fd);
+    chaveiro_base_free(folder->base);
+    free(folder);
+}
+
+void chaveiro_folders_done(struct chaveiro_files *files, struct chaveiro_transfer *t, bool alive)
+{
+    bool asks = false;
+    while (t->folders != NULL) {
+        struct chaveiro_folder *folder = t->folders;
+        t->folders = folder->next;
+        if (folder->base != NULL) {
+            set_local(files, folder);
+            continue;
+        }
+        struct set_op *set = alive ? chaveiro_op_new(files, &set_class, sizeof *set) : NULL;
+        if (set == NULL) {
+            free(folder);
+            continue;
+        }
+        set->folder = folder;
+        chaveiro_op_queue(&set->op);
+        asks = true;
+    }
+    if (asks)
+        (void)chaveiro_files_run(files);
 }

@@ -110,8 +110,16 @@ def test_modes_and_times():
         shown = [json.loads(site.run("--json", *command).stdout)["results"][0] for command in (["stat", "d/e/f"], ["ls", "d/e"])]
         chv.check_equal([shown[0]["mtime"], shown[1]["entries"][0]["mtime"]], ["2009-02-13T23:31:30Z"] * 2, "--json")
         os.umask(0o022)
+        os.mkdir(site.local("d/e/g"))
+        os.chmod(site.local("d/e"), 0o500)
+        for folder, ns in (("d/e/g", 3), ("d/e", 2), ("d", 1)):
+            os.utime(site.local(folder), ns=(1, ns * 1234567890))
         site.run("put", "-rp", "d")
         chv.check_equal(stat.S_IMODE(os.stat(site.home("d/e/f")).st_mode), 0o666, "put -p")
+        chv.check_equal([os.stat(site.home(folder)).st_mtime_ns for folder in ("d", "d/e", "d/e/g")],
+                        [1234567890, 2469135780, 3703703670], "put -rp: folders' times")
+        chv.check_equal(stat.S_IMODE(os.stat(site.home("d/e")).st_mode), 0o700, "a folder's mode")
+        os.chmod(site.local("d/e"), 0o700)
         os.chmod(site.home("d/e"), 0o2550)
         os.utime(site.home("d/e"), ns=(1, 1111111111000000000))
         site.run("get", "-r", "d", "plain")
