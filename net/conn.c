@@ -226,7 +226,7 @@ void chv_conn_end(struct chv_conn *conn, enum chv_err err)
         return;
     }
     conn->err = err;
-    conn->paused = false;
+    conn->paused = conn->held_back = false;
     conn->state = CHV_CONN_FLUSHING;
     /* A server's last words (a refusal, a STATUS) must not be lost to the reset that unread bytes would cause. */
     conn->linger = conn->role == CHV_SERVER && err != CHV_OK;
@@ -296,7 +296,7 @@ static void flush_on(struct chv_conn *conn)
 static int wanted_events(const struct chv_conn *conn)
 {
     int events = conn->unsent.len > 0 ? UV_WRITABLE : 0;
-    if (conn->read_ended || conn->paused || (events != 0 && conn->role == CHV_SERVER))
+    if (conn->read_ended || conn->paused || conn->held_back || (events != 0 && conn->role == CHV_SERVER))
         return events;
     return events | (key_is_out(conn) ? UV_DISCONNECT : UV_READABLE);
 }
@@ -372,13 +372,21 @@ void chv_conn_pause(struct chv_conn *conn)
     conn->paused = conn->state == CHV_CONN_OPEN;
 }
 
+void chv_conn_hold_back(struct chv_conn *conn)
+{
+    conn->held_back = conn->state == CHV_CONN_OPEN;
+}
+
 void chv_conn_unpause(struct chv_conn *conn)
 {
-    if (!conn->paused)
+    const bool records = conn->paused;
+    if (!records && !conn->held_back)
         return;
-    conn->paused = false;
-    if (conn->state == CHV_CONN_OPEN)
+    conn->paused = conn->held_back = false;
+    if (conn->state == CHV_CONN_OPEN && records)
         chv_conn_resume(conn);
+    else
+        chv_conn_settle(conn);
 }
 
 enum chv_err chv_conn_precompute(struct chv_conn *conn)

@@ -105,7 +105,12 @@ enum chv_err chv_conn_connect(struct chv_loop *loop, const char *address, const 
  * was read already (at most one read) is kept.  The owner bounds how long.  An end of the connection is noticed later.
  */
 void chv_conn_pause(struct chv_conn *conn);
-/* Hands out what was kept, at once, and reads on.  Without a pause nothing happens. */
+/*
+ * From inside a `record` callback: what was read already, at most CHV_LOOP_BUFFER bytes, is still handed out, but the peer is
+ * not read until chv_conn_unpause. For an owner that can take these records: chv_conn_pause has to copy them.
+ */
+void chv_conn_hold_back(struct chv_conn *conn);
+/* Hands out what was kept, at once, and reads on.  Without chv_conn_pause or chv_conn_hold_back nothing happens. */
 void chv_conn_unpause(struct chv_conn *conn);
 /* What went wrong, beside the code: for the log and for people; "" if nothing is known. */
 const char *chv_conn_why(const struct chv_conn *conn);

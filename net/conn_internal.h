@@ -70,8 +70,9 @@ struct chv_conn {
     enum chv_err err; /* what `closed` will say */
     int write_error;  /* errno of the write that ended writing */
     unsigned corks;
-    bool paused; /* by its owner */
-    bool busy;   /* in chv_conn_consume: what changes the state now is seen by its loop */
+    bool paused;    /* by its owner: no record either */
+    bool held_back; /* by its owner */
+    bool busy;      /* in chv_conn_consume: what changes the state now is seen by its loop */
     bool key_asked;
     bool first_record; /* came: the peer is proven (server) */
     bool fresh_record; /* one came or went since the deadline was set */

@@ -238,7 +238,7 @@ static size_t take(struct chv_conn *conn, size_t have, size_t got)
 
 static bool may_read(const struct chv_conn *conn)
 {
-    if (conn->read_ended || conn->paused || (conn->unsent.len > 0 && conn->role == CHV_SERVER))
+    if (conn->read_ended || conn->paused || conn->held_back || (conn->unsent.len > 0 && conn->role == CHV_SERVER))
         return false;
     switch (conn->state) {
     case CHV_CONN_HANDSHAKE:

@@ -53,7 +53,7 @@ static enum chv_conn_stall stall_of(const struct chv_conn *conn)
         return CHV_STALL_UNSENT;
     if (conn->close_sent || conn->state == CHV_CONN_FLUSHING)
         return CHV_STALL_CLOSING;
-    return conn->partial.len > 0 && !conn->paused ? CHV_STALL_PARTIAL : CHV_STALL_NONE;
+    return conn->partial.len > 0 && !conn->paused && !conn->held_back ? CHV_STALL_PARTIAL : CHV_STALL_NONE;
 }
 
 /* Whether what the deadline of the list `stalled` waits for has happened, so that a new one begins. */

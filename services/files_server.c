@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,28 +18,15 @@
 #include "net/server.h"
 #include "net/server_receipt.h"
 #include "services/files.h"
+#include "services/files_queue.h"
 #include "services/files_session.h"
 
 enum {
     QUEUE_FULL = 1 << 20,
     QUEUE_LOW = QUEUE_FULL / 2,
-    WORKING_MS = 3000,       /* without a record: the client is told that it is worked on */
-    SWEEP_SECONDS = 86400,   /* between two looks for old parts, at most */
-    SWEEP_ALONE_SECONDS = 2, /* that one goes on when nobody is here: the server may want to end */
-    HEAP_KEPT = 4 << 20,     /* bytes; per arena */
-    HEAP_STEP = 1 << 20
-};
-
-struct item {
-    struct item *next;
-    size_t len;
-    uint8_t type;
-    uint8_t body[];
-};
-
-struct queue {
-    struct item *first, **end;
-    size_t bytes; /* with the items' own */
+    WORKING_MS = 3000,      /* without a record: the client is told that it is worked on */
+    SWEEP_SECONDS = 86400,  /* between two looks for old parts, at most */
+    SWEEP_ALONE_SECONDS = 2 /* that one goes on when nobody is here: the server may want to end */
 };
 
 struct files_conn {
@@ -48,14 +34,14 @@ struct files_conn {
     uv_loop_t *loop;
     uv_work_t work;
     bool working, sending, ended;
-    struct queue waiting;              /* the loop's */
-    struct queue batch;                /* the thread's while it works; so are these: */
+    struct chv_files_queue waiting;    /* the loop's */
+    struct chv_files_queue batch;      /* the thread's while it works; so are these: */
     struct chv_files_session *session; /* */
     struct chv_files_out out;
     enum chv_err err;
     size_t out_at;                      /* sent */
     struct chv_server_receipt *receipt; /* asked for: `working` until it is there; NULL: none */
-    uv_timer_t timer;                   /* runs while there is work */
+    uv_timer_t timer;                   /* runs while there is work, and once more */
     bool spoke;                         /* since it fired */
 };
 
@@ -82,17 +68,6 @@ static enum chv_err prepare_share(const struct chv_server_share *from, struct ch
     return chv_sandbox_folder(fd, from->write, why);
 }
 
-/*
- * Records of 64 KiB come and go. By default the C library gives their memory back to the system each time, and page faults
- * then cost more than a third of the system's time for a put.
- */
-static void keep_memory(void)
-{
-    (void)mallopt(M_MMAP_THRESHOLD, HEAP_STEP);
-    (void)mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
-    (void)mallopt(M_TOP_PAD, HEAP_STEP);
-}
-
 static enum chv_err files_prepare(const struct chv_server_config *config, struct chv_why *why)
 {
     const struct chv_server_files *files = &config->files;
@@ -108,7 +83,6 @@ static enum chv_err files_prepare(const struct chv_server_config *config, struct
                                          .part_keep = files->part_keep,
                                          .durability = files->durability,
                                          .receipts = files->receipts};
-    keep_memory();
     enum chv_err err = chv_sandbox_folder(fd, true, why);
     for (size_t i = 0; i < files->share_count && err == CHV_OK; i++)
         err = prepare_share(&files->shares[i], why);
@@ -158,40 +132,10 @@ static void start_sweep(uv_loop_t *loop)
 
 /* --- batches ------------------------------------------------------------------------------------------------------- */
 
-static void queue_init(struct queue *q)
-{
-    *q = (struct queue){.first = NULL};
-    q->end = &q->first;
-}
-
-static void drop_first(struct queue *q)
-{
-    struct item *item = q->first;
-    q->first = item->next;
-    if (q->first == NULL)
-        q->end = &q->first;
-    q->bytes -= sizeof *item + item->len;
-    chv_wipe(item->body, item->len);
-    free(item);
-}
-
-/* All of `from`, into an empty one. */
-static void queue_move(struct queue *to, struct queue *from)
-{
-    if (from->first == NULL)
-        return;
-    to->first = from->first;
-    to->end = from->end;
-    to->bytes = from->bytes;
-    queue_init(from);
-}
-
 static void free_conn(struct files_conn *c)
 {
-    while (c->waiting.first != NULL)
-        drop_first(&c->waiting);
-    while (c->batch.first != NULL)
-        drop_first(&c->batch);
+    chv_files_queue_free(&c->waiting);
+    chv_files_queue_free(&c->batch);
     free(c->out.buf);
     free(c);
 }
@@ -200,15 +144,16 @@ static void run_batch(uv_work_t *work)
 {
     struct files_conn *c = work->data;
     bool more = true;
+    uint8_t type;
+    const uint8_t *body;
+    size_t len;
     while (c->err == CHV_OK && more && c->out.len < CHV_FILES_OUT_FULL &&
            !chv_files_session_wants_receipt(c->session)) {
         if (chv_files_session_streams(c->session)) {
             c->err = chv_files_session_more(c->session, &c->out);
             more = c->out.len > 0 || !chv_files_session_streams(c->session); /* else a step of something long */
-        } else if (c->batch.first != NULL) {
-            const struct item *item = c->batch.first;
-            c->err = chv_files_session_record(c->session, item->type, item->body, item->len, &c->out);
-            drop_first(&c->batch);
+        } else if (chv_files_queue_take(&c->batch, &type, &body, &len)) {
+            c->err = chv_files_session_record(c->session, type, body, len, &c->out);
         } else {
             more = false;
         }
@@ -261,15 +206,18 @@ static void batch_done(uv_work_t *work, int status)
         go_on(c);
 }
 
-/* What is worked on takes long: the client is told that it is not forgotten. */
+/* What is worked on takes long: the client is told that it is not forgotten. Nothing is: its memory goes back. */
 static void on_timer(uv_timer_t *timer)
 {
     struct files_conn *c = timer->data;
     struct chv_files_answer answer = {.code = CHV_FILES_WORKING};
     uint8_t map[CHV_CONTROL_MAX];
     size_t len = sizeof map;
-    if (c->conn == NULL || c->ended || !c->working) {
+    if (c->conn == NULL || c->ended || !c->working) { /* idle connections are many */
         (void)uv_timer_stop(timer);
+        chv_files_queue_trim(&c->waiting);
+        if (!c->working)
+            chv_files_queue_trim(&c->batch);
         return;
     }
     const bool spoke = c->spoke;
@@ -288,7 +236,7 @@ static void start_batch(struct files_conn *c)
         (c->waiting.first == NULL && c->batch.first == NULL && !chv_files_session_streams(c->session)))
         return;
     if (c->batch.first == NULL)
-        queue_move(&c->batch, &c->waiting);
+        chv_files_queue_turn(&c->batch, &c->waiting);
     c->working = true;
     if (!uv_is_active((const uv_handle_t *)&c->timer))
         (void)uv_timer_start(&c->timer, on_timer, WORKING_MS, WORKING_MS);
@@ -334,13 +282,12 @@ static void go_on(struct files_conn *c)
         return;
     }
     start_batch(c);
-    if (!c->working) { /* idle connections are many */
-        (void)uv_timer_stop(&c->timer);
+    if (!c->working) {
         free(c->out.buf);
         c->out = (struct chv_files_out){.buf = NULL};
     }
     if (c->waiting.bytes < QUEUE_LOW)
-        chv_conn_unpause(c->conn); /* may hand out records */
+        chv_conn_unpause(c->conn);
 }
 
 /* --- the service --------------------------------------------------------------------------------------------------- */
@@ -389,8 +336,6 @@ static enum chv_err files_open(struct chv_conn *conn, const struct chv_credentia
     c->timer.data = c;
     atomic_fetch_add(&connections, 1);
     start_sweep(c->loop);
-    queue_init(&c->waiting);
-    queue_init(&c->batch);
     *state = c;
     err = chv_service_status(conn, 200, "ready");
     if (err != CHV_OK)
@@ -403,19 +348,11 @@ static enum chv_err files_record(struct chv_conn *conn, void *state, uint8_t typ
     struct files_conn *c = state;
     if (c->ended)
         return CHV_OK;
-    struct item *item = malloc(sizeof *item + len);
-    if (item == NULL)
-        return CHV_ERR_MEMORY;
-    item->next = NULL;
-    item->type = type;
-    item->len = len;
-    if (len > 0)
-        memcpy(item->body, body, len);
-    *c->waiting.end = item;
-    c->waiting.end = &item->next;
-    c->waiting.bytes += sizeof *item + len;
+    enum chv_err err = chv_files_queue_add(&c->waiting, type, body, len);
+    if (err != CHV_OK)
+        return err;
     if (c->waiting.bytes > QUEUE_FULL)
-        chv_conn_pause(conn);
+        chv_conn_hold_back(conn);
     start_batch(c);
     return CHV_OK;
 }

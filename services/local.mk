@@ -17,6 +17,8 @@ services_libservices_la_SOURCES = \
 	services/files_path.h \
 	services/files_place.c \
 	services/files_put.c \
+	services/files_queue.c \
+	services/files_queue.h \
 	services/files_receipt.c \
 	services/files_server.c \
 	services/files_session.c \
