@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The service on the server's loops. File system calls block, so a connection's records are worked off in batches on
- * libuv's threads, one batch of a connection at a time; the client is held back while too much of it waits.
+ * libuv's threads, one thread for a connection at a time; the client is held back while too much of it waits.
+ * A thread that has done its batch takes what has come meanwhile: two wake-ups less, and each may take long on a busy
+ * machine.
  */
 #include "config.h"
 
@@ -24,6 +26,7 @@
 enum {
     QUEUE_FULL = 1 << 20,
     QUEUE_LOW = QUEUE_FULL / 2,
+    BATCH_MOST = 8 << 20,   /* bytes worked off before others get the thread */
     WORKING_MS = 3000,      /* without a record: the client is told that it is worked on */
     SWEEP_SECONDS = 86400,  /* between two looks for old parts, at most */
     SWEEP_ALONE_SECONDS = 2 /* that one goes on when nobody is here: the server may want to end */
@@ -34,7 +37,11 @@ struct files_conn {
     uv_loop_t *loop;
     uv_work_t work;
     bool working, sending, ended;
-    struct chv_files_queue waiting;    /* the loop's */
+    uv_mutex_t lock;                   /* of these: */
+    struct chv_files_queue waiting;    /* put there by the loop */
+    bool held_back;                    /* until some of it was taken; then the thread sends `room` */
+    uv_async_t room;                   /* */
+    bool has_room;                     /* `room` is open */
     struct chv_files_queue batch;      /* the thread's while it works; so are these: */
     struct chv_files_session *session; /* */
     struct chv_files_out out;
@@ -136,14 +143,35 @@ static void free_conn(struct files_conn *c)
 {
     chv_files_queue_free(&c->waiting);
     chv_files_queue_free(&c->batch);
+    uv_mutex_destroy(&c->lock);
     free(c->out.buf);
     free(c);
+}
+
+/* All that waits is the next batch. */
+static void take_waiting(struct files_conn *c)
+{
+    uv_mutex_lock(&c->lock);
+    if (c->waiting.first != NULL)
+        chv_files_queue_turn(&c->batch, &c->waiting);
+    if (c->held_back)
+        (void)uv_async_send(&c->room);
+    c->held_back = false;
+    uv_mutex_unlock(&c->lock);
+}
+
+static bool next_record(struct files_conn *c, size_t done, uint8_t *type, const uint8_t **body, size_t *len)
+{
+    if (c->batch.first == NULL && done < BATCH_MOST)
+        take_waiting(c);
+    return done < BATCH_MOST && chv_files_queue_take(&c->batch, type, body, len);
 }
 
 static void run_batch(uv_work_t *work)
 {
     struct files_conn *c = work->data;
     bool more = true;
+    size_t done = 0;
     uint8_t type;
     const uint8_t *body;
     size_t len;
@@ -152,7 +180,8 @@ static void run_batch(uv_work_t *work)
         if (chv_files_session_streams(c->session)) {
             c->err = chv_files_session_more(c->session, &c->out);
             more = c->out.len > 0 || !chv_files_session_streams(c->session); /* else a step of something long */
-        } else if (chv_files_queue_take(&c->batch, &type, &body, &len)) {
+        } else if (next_record(c, done, &type, &body, &len)) {
+            done += len;
             c->err = chv_files_session_record(c->session, type, body, len, &c->out);
         } else {
             more = false;
@@ -215,9 +244,10 @@ static void on_timer(uv_timer_t *timer)
     size_t len = sizeof map;
     if (c->conn == NULL || c->ended || !c->working) { /* idle connections are many */
         (void)uv_timer_stop(timer);
-        chv_files_queue_trim(&c->waiting);
-        if (!c->working)
+        if (!c->working) {
+            chv_files_queue_trim(&c->waiting);
             chv_files_queue_trim(&c->batch);
+        }
         return;
     }
     const bool spoke = c->spoke;
@@ -232,11 +262,12 @@ static void on_timer(uv_timer_t *timer)
 
 static void start_batch(struct files_conn *c)
 {
-    if (c->working || c->sending || c->ended ||
-        (c->waiting.first == NULL && c->batch.first == NULL && !chv_files_session_streams(c->session)))
+    if (c->working || c->sending || c->ended)
         return;
     if (c->batch.first == NULL)
-        chv_files_queue_turn(&c->batch, &c->waiting);
+        take_waiting(c);
+    if (c->batch.first == NULL && !chv_files_session_streams(c->session))
+        return;
     c->working = true;
     if (!uv_is_active((const uv_handle_t *)&c->timer))
         (void)uv_timer_start(&c->timer, on_timer, WORKING_MS, WORKING_MS);
@@ -286,7 +317,10 @@ static void go_on(struct files_conn *c)
         free(c->out.buf);
         c->out = (struct chv_files_out){.buf = NULL};
     }
-    if (c->waiting.bytes < QUEUE_LOW)
+    uv_mutex_lock(&c->lock);
+    const bool low = c->waiting.bytes < QUEUE_LOW;
+    uv_mutex_unlock(&c->lock);
+    if (low)
         chv_conn_unpause(c->conn);
 }
 
@@ -325,7 +359,10 @@ static enum chv_err files_open(struct chv_conn *conn, const struct chv_credentia
     if (c == NULL)
         return CHV_ERR_MEMORY;
     err = chv_files_session_new(&files_root, client->id, write, visible_shares(client), &c->session);
+    if (err == CHV_OK && uv_mutex_init(&c->lock) != 0)
+        err = CHV_ERR_MEMORY;
     if (err != CHV_OK) {
+        chv_files_session_free(c->session);
         free(c);
         return err;
     }
@@ -343,18 +380,39 @@ static enum chv_err files_open(struct chv_conn *conn, const struct chv_credentia
     return err;
 }
 
+static void on_room(uv_async_t *room)
+{
+    struct files_conn *c = room->data;
+    if (c->conn != NULL)
+        chv_conn_unpause(c->conn);
+}
+
+/* The lock is held. */
+static enum chv_err hold_back(struct files_conn *c)
+{
+    if (!c->has_room && uv_async_init(c->loop, &c->room, on_room) != 0)
+        return CHV_ERR_MEMORY;
+    c->room.data = c;
+    c->has_room = true;
+    c->held_back = true;
+    chv_conn_hold_back(c->conn);
+    return CHV_OK;
+}
+
 static enum chv_err files_record(struct chv_conn *conn, void *state, uint8_t type, const uint8_t *body, size_t len)
 {
     struct files_conn *c = state;
+    (void)conn;
     if (c->ended)
         return CHV_OK;
+    uv_mutex_lock(&c->lock);
     enum chv_err err = chv_files_queue_add(&c->waiting, type, body, len);
-    if (err != CHV_OK)
-        return err;
-    if (c->waiting.bytes > QUEUE_FULL)
-        chv_conn_hold_back(conn);
-    start_batch(c);
-    return CHV_OK;
+    if (err == CHV_OK && c->waiting.bytes > QUEUE_FULL)
+        err = hold_back(c);
+    uv_mutex_unlock(&c->lock);
+    if (err == CHV_OK)
+        start_batch(c);
+    return err;
 }
 
 static void files_drained(struct chv_conn *conn, void *state)
@@ -372,9 +430,18 @@ static void free_session(uv_work_t *work)
     c->session = NULL;
 }
 
+static void room_closed(uv_handle_t *room)
+{
+    free_conn(room->data);
+}
+
 static void timer_closed(uv_handle_t *timer)
 {
-    free_conn(timer->data);
+    struct files_conn *c = timer->data;
+    if (c->has_room)
+        uv_close((uv_handle_t *)&c->room, room_closed);
+    else
+        free_conn(c);
 }
 
 static void session_freed(uv_work_t *work, int status)

@@ -3,6 +3,7 @@ services_tests = \
 	tests/services/client_key_test \
 	tests/services/files_kill_test \
 	tests/services/files_path_test \
+	tests/services/files_queue_test \
 	tests/services/files_session_test \
 	tests/services/files_wire_test \
 	tests/services/message_test \
@@ -22,6 +23,8 @@ tests_services_files_kill_test_CFLAGS = $(net_test_cflags)
 tests_services_files_kill_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_files_path_test_CFLAGS = $(net_test_cflags)
 tests_services_files_path_test_LDADD = services/libservices.la $(net_test_libs)
+tests_services_files_queue_test_CFLAGS = $(net_test_cflags)
+tests_services_files_queue_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_files_session_test_CFLAGS = $(net_test_cflags)
 tests_services_files_session_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_files_wire_test_CFLAGS = $(net_test_cflags)
