@@ -82,6 +82,11 @@ class House:
     def comes_in(self, client_id, **fields):
         self.client(client_id, **fields).close()
 
+    def registrar_is_back(self, client_id, count=1):
+        """The supervisor says so a moment before the last loop has its socket: until then it answers 503."""
+        self.server.wait_for("the registrar process serves again", count)
+        until(lambda: self.answer_to(client_id) == 200, f"{client_id} comes in")
+
     def pid(self, name):
         return chv.process_named(self.server.pid, name)
 
@@ -180,8 +185,7 @@ def test_a_registrar_that_hangs_is_killed():
         house.server.wait_for(r"error supervisor\[\d+\]: the registrar process does not answer: a call to sqlite:\S+ does "
                               "not return: it is killed")
         house.server.wait_for("the registrar process ended: signal 9")
-        house.server.wait_for("the registrar process serves again")
-        house.comes_in("cam1")
+        house.registrar_is_back("cam1")
         serves(live)
         live.close()
         chv.check(house.pid("chv-registrar") != hanging, "the same registrar")
@@ -200,8 +204,7 @@ def test_a_database_that_hangs():
                 house.refused("cam2", code=503, text=AWAY)  # of cam1 it remembers all that it needs
                 house.server.wait_for("the registrar process does not answer: a call to postgresql:")
                 serves(live)
-            house.server.wait_for("the registrar process serves again")
-            until(lambda: house.answer_to("cam2") == 200, "cam2 is served")
+            house.registrar_is_back("cam2")
             serves(live)
             live.close()
 
@@ -283,6 +286,7 @@ def test_what_is_written_without_a_keeper_is_sealed_later():
     with House() as house:
         for name in ("cam1", "cam2"):
             house.put(name, "latest=1.2")
+        house.put("cam3")
         until(lambda: is_sealed(house), "what was there is sealed")
         coming = clone_comes(house, "cam1")
         next(coming)
@@ -296,7 +300,7 @@ def test_what_is_written_without_a_keeper_is_sealed_later():
         coming = clone_comes(house, "cam2")
         next(coming)
         os.kill(house.pid("chv-registrar"), signal.SIGKILL)
-        house.server.wait_for("the registrar process serves again")
+        house.registrar_is_back("cam3")
         next(coming)
         until(lambda: is_sealed(house), "by the next registrar")
 
@@ -641,8 +645,7 @@ def test_the_registrar_is_killed_under_load():
                 chv.check_equal(client.handshake(), None, "handshake")
                 chv.check(client.open()[0] in (200, 503), "STATUS")
                 client.sock.close()
-            house.server.wait_for("the registrar process serves again", n + 1)
-            house.comes_in("cam0")
+            house.registrar_is_back("cam0", n + 1)
         for client in live:
             serves(client)
         # what was done while it was away is found when it is back
@@ -686,8 +689,7 @@ def test_not_required_goes_by_the_snapshot():
         house.refused("cam3", text="superseded", serial=1)
         # also a registrar that never saw the registry
         os.kill(house.pid("chv-registrar"), signal.SIGKILL)
-        house.server.wait_for("the registrar process serves again")
-        house.comes_in("cam1")
+        house.registrar_is_back("cam1")
         house.refused("cam2", text="client is revoked: stolen")
         os.rename(house.file + ".away", house.file)
         house.server.wait_for("can be reached again")
