@@ -199,6 +199,7 @@ const char *chaveiro_edit_line(struct chaveiro_edit *edit)
     (void)snprintf(edit->prompt, sizeof edit->prompt, "files:/%s> ", shown);
     (void)fflush(stdout);
     files->prompting = true;
+    (void)el_set(edit->el, EL_PREP_TERM, 1); /* before the prompt: a key that is pressed at once is its own */
     const char *typed = el_gets(edit->el, &count);
     files->prompting = false;
     if (typed == NULL || count <= 0 || files->signal != 0)

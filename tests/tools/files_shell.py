@@ -128,6 +128,7 @@ def test_the_terminal():
         with site.terminal() as t:
             t.expect("connected to test-server as 'cam1'")
             t.expect(PROMPT)
+            chv.check(not t.echoes(), "the line is the shell's as soon as the prompt is seen")
             t.type("mkdir 'two words'\n")
             t.expect(PROMPT)
             t.type("cd tw\t\n")  # completed, with the backslash
