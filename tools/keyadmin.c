@@ -30,9 +30,9 @@ enum {
 static const struct chv_cli_command keyadmin_commands[] = {
     {"init", "", "make a server: keystore, master secret, configuration file",
      "Makes DIR/server.keys with the master secret of epoch 1, DIR/registry.db, an empty registry, the folder\n"
-     "DIR/state for the server's marks, and DIR/chaveirod.conf, a commented configuration.  Nothing that is there "
-     "already is overwritten, and a failure leaves nothing but a\n"
-     "token that was made, with its PINs: init uses it when it is run again.\n"
+     "DIR/state for the server's marks, and DIR/chaveirod.conf, a commented configuration.  Nothing that\n"
+     "is there already is overwritten, and a failure leaves nothing but a token that was made, with its\n"
+     "PINs: init uses it when it is run again.\n"
      "\n"
      "With --keystore pkcs11:token=NAME the master is made in that token, which it never leaves.  Where\n"
      "there is no token of that name, SoftHSM (or the module of --module) makes one, and its long random\n"
