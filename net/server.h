@@ -124,6 +124,9 @@ struct chv_server_config {
     struct chv_server_limits limits;
     struct chv_server_files files;
     struct chv_server_push push;
+    bool tickets; /* clients are given some, and theirs are taken */
+    char
+        ticket_audience[CHV_SERVER_NAME_MAX + 1]; /* of a fleet whose servers take each other's; "": this name's only */
     enum chv_log_level log_level;
     enum chv_log_target log_target;
 };

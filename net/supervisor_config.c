@@ -75,7 +75,7 @@ void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config 
                         memcmp(s->config.epochs, config->epochs, sizeof config->epochs) != 0;
     take_epochs(&s->config, config);
     s->config.identity = config->identity;
-    if (s->config.max_lifetime != before || other_key || chv_server_successor(&s->config) != successor)
+    if (s->config.max_lifetime != before || other_key || other_epochs || chv_server_successor(&s->config) != successor)
         send_config(&s->children[CHILD_NET], &s->config, 0);
     if (other_epochs)
         send_config(&s->children[CHILD_REGISTRAR], &s->config, 0);
@@ -143,6 +143,7 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
                         a->files.receipts != b->files.receipts ||
                         strcmp(a->files.receipt_key, b->files.receipt_key) != 0},
         {"[push]", strcmp(a->push.outbox, b->push.outbox) != 0},
+        {"audience", strcmp(a->ticket_audience, b->ticket_audience) != 0},
         {"target", a->log_target != b->log_target},
     };
     size_t len = 0;
@@ -162,6 +163,7 @@ static void take_over(struct chv_server_config *config, const struct chv_server_
     config->limits.keeper_queue = keeper_queue;
     config->log_level = new_config->log_level;
     config->on_duplicate = new_config->on_duplicate;
+    config->tickets = new_config->tickets;
 }
 
 void chv_supervisor_reload(struct supervisor *s)

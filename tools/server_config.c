@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [push], [log]"
+#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [push], [tickets], [log]"
 
 struct parse {
     const char *text;              /* the rest */
@@ -23,7 +23,7 @@ struct parse {
 #define AT(member) offsetof(struct chv_server_config, member)
 
 static const struct chv_config_key keys[] = {
-    {"server", "name", KIND_NAME, AT(name), 0, 0, "1 to 64 of A-Z a-z 0-9 . _ -"},
+    {"server", "name", KIND_SERVER_NAME, AT(name), 0, 0, "1 to 64 of A-Z a-z 0-9 . _ -"},
     {"server", "keystore", KIND_KEYSTORE, AT(keystore), 0, 0, "a file name or a URI (file:PATH)"},
     {"server", "passphrase-file", KIND_PATH, AT(passphrase_file), 0, 0, "a file name"},
     {"server", "pin-hold", KIND_BOOL, AT(pin_hold), 0, 0, "yes or no"},
@@ -67,6 +67,8 @@ static const struct chv_config_key keys[] = {
     {"files", "receipts", KIND_SWITCH, AT(files.receipts), 0, 0, "on or off"},
     {"files", "receipt-key", KIND_PATH, AT(files.receipt_key), 0, 0, "a file name"},
     {"push", "outbox", KIND_PATH, AT(push.outbox), 0, 0, "a folder"},
+    {"tickets", "tickets", KIND_SWITCH, AT(tickets), 0, 0, "on or off"},
+    {"tickets", "audience", KIND_SERVER_NAME, AT(ticket_audience), 0, 0, "1 to 64 of A-Z a-z 0-9 . _ -"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
 };

@@ -24,6 +24,7 @@ void chv_server_config_defaults(struct chv_server_config *config)
                    .keeper_queue = 4096,
                    .memory = (size_t)64 << 20,
                    .loop = {.handshake_seconds = 10, .idle_seconds = 600, .stall_seconds = 30}},
+        .tickets = true,
         .files = {.part_keep = UINT64_C(86400) * 7},
         .log_level = CHV_LOG_INFO,
         .log_target = CHV_LOG_STDERR,
@@ -145,6 +146,13 @@ static const char server_tail[] =
     "[push]\n"
     "# The service push: what 'keyadmin push' has put there for clients; without this line there is none.\n"
     "# outbox = /var/spool/chaveiro\n"
+    "\n"
+    "[tickets]\n"
+    "# Tickets, with which a client comes back within a day without the keystore's being asked: on, off.\n"
+    "#tickets = on\n"
+    "# Servers of several names that take each other's tickets have this name in common; without this line a ticket\n"
+    "# is good for the servers of this name alone.\n"
+    "# audience = fleet1\n"
     "\n"
     "[log]\n"
     "# error, warning, info, debug\n"

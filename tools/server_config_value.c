@@ -276,8 +276,8 @@ static bool set_value(struct chv_server_config *config, const struct chv_config_
 {
     void *member = (char *)config + key->offset;
     switch (key->kind) {
-    case KIND_NAME:
-        return chv_server_name_valid(value) && copy_text(config->name, sizeof config->name, value);
+    case KIND_SERVER_NAME:
+        return chv_server_name_valid(value) && copy_text(member, CHV_SERVER_NAME_MAX + 1, value);
     case KIND_KEYSTORE:
         return set_keystore(place, config->keystore, value);
     case KIND_PATH:

@@ -9,7 +9,7 @@
 enum { CHV_CONFIG_LINE_SIZE = 8192 };
 
 enum chv_config_kind {
-    KIND_NAME,
+    KIND_SERVER_NAME,
     KIND_KEYSTORE,
     KIND_PATH,
     KIND_BOOL,

@@ -34,6 +34,7 @@ static bool same(const struct chv_server_config *a, const struct chv_server_conf
            la->rate == lb->rate && la->burst == lb->burst && la->keeper_queue == lb->keeper_queue &&
            la->memory == lb->memory && la->loop.handshake_seconds == lb->loop.handshake_seconds &&
            la->loop.idle_seconds == lb->loop.idle_seconds && la->loop.stall_seconds == lb->loop.stall_seconds &&
+           a->tickets == b->tickets && strcmp(a->ticket_audience, b->ticket_audience) == 0 &&
            a->log_level == b->log_level && a->log_target == b->log_target;
 }
 
@@ -369,6 +370,20 @@ static void test_files(void)
     CU_ASSERT_STRING_EQUAL(config.files.home, "/etc/x/homes");
 }
 
+static void test_tickets(void)
+{
+    CU_ASSERT_EQUAL(parse(HEAD), CHV_OK);
+    CU_ASSERT_TRUE(config.tickets);
+    CU_ASSERT_STRING_EQUAL(config.ticket_audience, "");
+    CU_ASSERT_EQUAL(parse(HEAD "[tickets]\ntickets = off\naudience = fleet-1\n"), CHV_OK);
+    CU_ASSERT_FALSE(config.tickets);
+    CU_ASSERT_STRING_EQUAL(config.ticket_audience, "fleet-1");
+    CU_ASSERT_STRING_EQUAL(config.name, "s1");
+    bad_value("[tickets]", "tickets = yes", "on or off");
+    bad_value("[tickets]", "audience = a/b", "A-Z a-z 0-9");
+    bad_value("[tickets]", "audience = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "1 to 64");
+}
+
 #define FILES HEAD "[files]\nhome = /srv/c/%i\n"
 
 static void test_shares(void)
@@ -424,7 +439,7 @@ static void test_template(void)
         at[1] = ' ';
         keys++;
     }
-    CU_ASSERT_EQUAL(keys, 27);
+    CU_ASSERT_EQUAL(keys, 28);
     CU_ASSERT_EQUAL(parse(text), CHV_OK);
     if (why.text[0] != '\0')
         fprintf(stderr, "%s\n", why.text);
@@ -499,5 +514,5 @@ TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test
           {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
           {"registry", test_registry_policy}, {"update", test_update}, {"files", test_files}, {"shares", test_shares},
-          {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
-          {"load", test_load})
+          {"tickets", test_tickets}, {"template", test_template}, {"template values", test_template_values},
+          {"command line", test_command_line}, {"load", test_load})
