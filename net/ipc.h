@@ -11,6 +11,7 @@ enum chv_ipc_kind {
     CHV_IPC_SERVES, /* keeper -> supervisor, after each CHV_IPC_CONFIG, and with an identity key before READY: what is in effect */
     CHV_IPC_KEEPERS,    /* supervisor -> both: one socket end per loop, in loop order; replaces all earlier ones */
     CHV_IPC_REGISTRARS, /* the same for net and registrar */
+    CHV_IPC_CONNECTORS, /* the same for net and connector */
     CHV_IPC_AUDIT,  /* supervisor -> keeper and registrar: an end of the socket between them; replaces the one before */
     CHV_IPC_CONFIG, /* supervisor -> all: take over what can change while running */
     CHV_IPC_ALLOWED, /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */

@@ -23,6 +23,9 @@ net_libnet_la_SOURCES = \
 	net/conn_read.c \
 	net/conn_write.c \
 	net/connect.c \
+	net/connector.h \
+	net/connector_client.c \
+	net/connector_client.h \
 	net/control.c \
 	net/control.h \
 	net/deadline.c \
@@ -82,6 +85,8 @@ net_libnet_la_SOURCES = \
 	net/server_receipt.h \
 	net/server_registry.c \
 	net/server_rights.c \
+	net/server_tunnel.c \
+	net/server_tunnel.h \
 	net/server_update.c \
 	net/server_update.h \
 	net/service.c \

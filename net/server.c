@@ -163,10 +163,11 @@ static void on_wake(uv_async_t *async)
 {
     struct chv_worker *w = async->data;
     pthread_mutex_lock(&w->mail.lock);
-    bool keeper = w->mail.keeper, registrar = w->mail.registrar, config = w->mail.config, drains = w->mail.drain,
-         stop = w->mail.stop;
-    int fd = w->mail.keeper_fd, registrar_fd = w->mail.registrar_fd;
-    unsigned generation = w->mail.keeper_generation, registrar_generation = w->mail.registrar_generation;
+    bool keeper = w->mail.keeper, registrar = w->mail.registrar, connector = w->mail.connector,
+         config = w->mail.config, drains = w->mail.drain, stop = w->mail.stop;
+    int fd = w->mail.keeper_fd, registrar_fd = w->mail.registrar_fd, connector_fd = w->mail.connector_fd;
+    unsigned generation = w->mail.keeper_generation, registrar_generation = w->mail.registrar_generation,
+             connector_generation = w->mail.connector_generation;
     bool allow = w->mail.allow;
     if (config)
         configure(w, &w->mail.new_config);
@@ -178,7 +179,8 @@ static void on_wake(uv_async_t *async)
     struct chv_server_letter *letters = w->mail.letters;
     w->mail.letters = NULL;
     w->mail.last = &w->mail.letters;
-    w->mail.keeper = w->mail.registrar = w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
+    w->mail.keeper = w->mail.registrar = w->mail.connector = false;
+    w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
     pthread_mutex_unlock(&w->mail.lock);
     chv_server_duplicate_letters(w, letters);
     if (allow)
@@ -186,6 +188,10 @@ static void on_wake(uv_async_t *async)
     if (registrar) { /* before it accepts */
         w->registrar_generation = registrar_generation;
         chv_registrar_client_connect(&w->registrar, registrar_fd);
+    }
+    if (connector) {
+        w->connector_generation = connector_generation;
+        chv_connector_client_set(&w->connector, connector_fd);
     }
     if (keeper) {
         w->keeper_generation = generation;
@@ -218,6 +224,13 @@ static void post(struct chv_worker *w, const struct chv_ipc_message *message, co
         w->mail.registrar = true;
         w->mail.registrar_fd = index < fd_count ? fds[index] : -1;
         w->mail.registrar_generation = message->generation;
+        break;
+    case CHV_IPC_CONNECTORS:
+        if (w->mail.connector && w->mail.connector_fd >= 0)
+            close(w->mail.connector_fd);
+        w->mail.connector = true;
+        w->mail.connector_fd = index < fd_count ? fds[index] : -1;
+        w->mail.connector_generation = message->generation;
         break;
     case CHV_IPC_CONFIG:
         w->mail.config = true;
@@ -281,6 +294,7 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
         return chv_fail(why, err, "no memory for the keeper's queue");
     configure(w, config);
     chv_server_registry_init(w);
+    chv_server_tunnel_init(w);
     (void)uv_timer_init(&w->loop.uv, &w->drain_limit);
     w->drain_limit.data = w;
     (void)uv_timer_init(&w->loop.uv, &w->health);
@@ -314,6 +328,7 @@ static void worker_end(struct chv_worker *w)
     chv_keeper_client_close(&w->keeper);
     chv_server_registry_close(w);
     w->draining = true;
+    chv_connector_client_close(&w->connector);
     chv_loop_close(&w->loop);
     chv_keeper_client_free(&w->keeper);
     chv_allowlist_unref(w->allowed);
@@ -442,7 +457,7 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
     p->workers = calloc(p->worker_count, sizeof *p->workers);
     if (p->workers == NULL || getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed ||
         pthread_mutex_init(&p->server.rate_lock, NULL) != 0 || pthread_mutex_init(&p->gate, NULL) != 0 ||
-        chv_clients_init(&p->server.clients) != CHV_OK ||
+        chv_clients_init(&p->server.clients) != CHV_OK || chv_clients_init(&p->server.tunnels) != CHV_OK ||
         chv_ratelimit_init(&p->server.rate, config->limits.rate, config->limits.burst, seed) != CHV_OK)
         return chv_fail(why, CHV_ERR_MEMORY, "no memory for the net process");
     p->server.source_seed = seed;
@@ -552,6 +567,7 @@ int chv_server_main(const struct chv_server_config *config, const struct chv_ser
         (void)pthread_join(p.workers[i].thread, NULL);
     chv_ratelimit_free(&p.server.rate);
     chv_clients_free(&p.server.clients);
+    chv_clients_free(&p.server.tunnels);
     free(p.workers);
     return EX_OK;
 }

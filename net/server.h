@@ -84,6 +84,23 @@ struct chv_server_push {
     char outbox[PATH_MAX]; /* folder with what waits for each client; "": no pushes */
 };
 
+enum {
+    CHV_TUNNELS_MAX = 32,
+    CHV_TUNNEL_NAME_MAX = 25, /* so that "tunnel:NAME" is a scope */
+    CHV_TUNNEL_TARGET_LEN =
+        272 /* "HOST:PORT", "[V6]:PORT", "unix:/PATH", with its NUL: a DNS name has 253 characters */
+};
+_Static_assert(sizeof "tunnel:" - 1 + CHV_TUNNEL_NAME_MAX == CHV_SCOPE_MAX, "the scope of a tunnel");
+
+/* [tunnel "NAME"]: where the service `tunnel` leads to */
+struct chv_server_tunnel {
+    char name[CHV_TUNNEL_NAME_MAX + 1];
+    char target[CHV_TUNNEL_TARGET_LEN];
+    unsigned connect_seconds; /* for name and connection together */
+    unsigned idle_seconds;    /* without a byte in either direction; 0: for ever */
+    unsigned connections;     /* of one client id, at a time */
+};
+
 struct chv_server_limits {
     unsigned connections;        /* at a time, all loops together */
     unsigned client_connections; /* of them for one proven client id */
@@ -127,6 +144,8 @@ struct chv_server_config {
     bool tickets; /* clients are given some, and theirs are taken */
     char
         ticket_audience[CHV_SERVER_NAME_MAX + 1]; /* of a fleet whose servers take each other's; "": this name's only */
+    size_t tunnel_count;
+    struct chv_server_tunnel tunnels[CHV_TUNNELS_MAX];
     enum chv_log_level log_level;
     enum chv_log_target log_target;
 };
@@ -162,6 +181,8 @@ static inline bool chv_server_has_registry(const struct chv_server_config *confi
 {
     return config->registry[0] != '\0';
 }
+/* The tunnel of that name; NULL: none. */
+const struct chv_server_tunnel *chv_server_tunnel_named(const struct chv_server_config *config, const char *name);
 /* How long clients may take to go when the server ends: no longer than a handshake and a stall, at most 20 s. */
 unsigned chv_server_drain_seconds(const struct chv_server_config *config);
 /* Suites (CHV_SUITE_BIT mask) that a backend with these capabilities can serve. */

@@ -6,6 +6,7 @@
 #include "net/allowlist.h"
 #include "net/clients.h"
 #include "net/clock.h"
+#include "net/connector_client.h"
 #include "net/keeper_client.h"
 #include "net/listener.h"
 #include "net/ratelimit.h"
@@ -32,6 +33,7 @@ struct chv_server {
     int control_fd; /* the supervisor's; messages are whole, so that each loop may send */
     struct chv_pool pool;
     struct chv_clients clients;
+    struct chv_clients tunnels; /* the same of each tunnel, by "TUNNEL/ID" */
     atomic_uint connections;
     atomic_uint most_connections;
     unsigned suites;
@@ -51,7 +53,9 @@ struct chv_worker {
     struct chv_keeper_client keeper;
     unsigned keeper_generation; /* of its socket */
     struct chv_registrar_client registrar;
-    unsigned registrar_generation;                    /* likewise */
+    unsigned registrar_generation; /* likewise */
+    struct chv_connector_client connector;
+    unsigned connector_generation;                    /* likewise */
     struct chv_server_conn *by_id[CHV_SERVER_IDS];    /* proven ones, if there is a registry */
     struct chv_server_conn *check_first, *check_last; /* sessions whose rights are to be asked for again */
     unsigned checking;                                /* of which so many are asked for now */
@@ -69,9 +73,9 @@ struct chv_worker {
     uv_async_t wake;
     struct {
         pthread_mutex_t lock;
-        bool keeper, registrar, config, drain, stop, allow; /* what has come */
-        int keeper_fd, registrar_fd;
-        unsigned keeper_generation, registrar_generation;
+        bool keeper, registrar, connector, config, drain, stop, allow; /* what has come */
+        int keeper_fd, registrar_fd, connector_fd;
+        unsigned keeper_generation, registrar_generation, connector_generation;
         struct chv_server_config new_config;
         struct chv_allowlist *allowed;             /* an owner's */
         struct chv_server_letter *letters, **last; /* in order */
@@ -190,6 +194,9 @@ struct chv_server_conn *chv_server_registry_find(struct chv_worker *worker, cons
 void chv_server_registry_cancel(struct chv_server_conn *c);
 /* It is over. */
 void chv_server_registry_forget(struct chv_server_conn *c);
+
+/* server_tunnel.c */
+void chv_server_tunnel_init(struct chv_worker *worker);
 
 /* server_rights.c */
 /* The client's static key; false in profile psk, and before the hello was read. */
