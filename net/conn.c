@@ -95,6 +95,18 @@ static bool key_is_out(const struct chv_conn *conn)
     return conn->state == CHV_CONN_HANDSHAKE && (chv_session_wants(conn->session) & CHV_WANT_READ) == 0;
 }
 
+/* What a peer that is held back sent before it closed is still to be read; of one that is gone nothing is. */
+static void look_for_reset(struct chv_conn *conn, int events)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if ((events & UV_DISCONNECT) == 0)
+        return;
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0)
+        chv_conn_lost(conn, error);
+    conn->hung_up = true;
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct chv_conn *conn = handle->data;
@@ -106,6 +118,8 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         chv_conn_writable(conn);
     if (key_is_out(conn) && (events & UV_DISCONNECT) != 0)
         chv_conn_lost(conn, 0);
+    else if (conn->held_back && conn->duplex)
+        look_for_reset(conn, events);
     else if ((events & (UV_READABLE | UV_DISCONNECT)) != 0)
         chv_conn_read(conn);
     chv_conn_settle(conn);
@@ -199,9 +213,7 @@ void chv_conn_finish(struct chv_conn *conn, enum chv_err err)
         chv_conn_explain(conn, "connection lost: %s", strerror(conn->write_error));
     conn->state = CHV_CONN_ENDED;
     if (loop->out_conn == conn) {
-        chv_wipe(loop->out + loop->out_len, CHV_RECORD_FRAME_MAX < CHV_LOOP_BUFFER - loop->out_len
-                                                ? CHV_RECORD_FRAME_MAX
-                                                : CHV_LOOP_BUFFER - loop->out_len); /* a body not sent */
+        chv_wipe(loop->out + loop->out_len, CHV_LOOP_BUFFER - loop->out_len); /* bodies not sent */
         loop->out_conn = NULL;
         loop->out_len = 0;
     }
@@ -296,7 +308,9 @@ static void flush_on(struct chv_conn *conn)
 static int wanted_events(const struct chv_conn *conn)
 {
     int events = conn->unsent.len > 0 ? UV_WRITABLE : 0;
-    if (conn->read_ended || conn->paused || conn->held_back || (events != 0 && conn->role == CHV_SERVER))
+    if (conn->held_back && conn->duplex && !conn->read_ended && !conn->hung_up && conn->state == CHV_CONN_OPEN)
+        return events | UV_DISCONNECT;
+    if (conn->read_ended || conn->paused || conn->held_back || chv_conn_backed_up(conn))
         return events;
     return events | (key_is_out(conn) ? UV_DISCONNECT : UV_READABLE);
 }
@@ -375,6 +389,13 @@ void chv_conn_pause(struct chv_conn *conn)
 void chv_conn_hold_back(struct chv_conn *conn)
 {
     conn->held_back = conn->state == CHV_CONN_OPEN;
+    conn->read_size = CHV_CONN_READ_MIN; /* who waits for a slow reader holds little memory */
+}
+
+void chv_conn_duplex(struct chv_conn *conn, bool on)
+{
+    conn->duplex = on;
+    chv_conn_settle(conn);
 }
 
 void chv_conn_unpause(struct chv_conn *conn)

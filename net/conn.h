@@ -4,8 +4,8 @@
  *
  * uv_poll with own reads and writes: frames are opened in the loop's buffer, records are sealed in it and written at
  * once. A connection owns memory only while it has part of a frame or unsent bytes, and both come out of the loop's
- * pool. While a server has unsent bytes the peer is not read (back-pressure end to end); a client always
- * reads, lest both wait for each other in the middle of a long message.
+ * pool. While a server has unsent bytes the peer is not read (back-pressure end to end), unless its directions are
+ * independent (chv_conn_duplex); a client always reads, lest both wait for each other in the middle of a long message.
  */
 #ifndef CHV_NET_CONN_H
 #define CHV_NET_CONN_H
@@ -13,6 +13,9 @@
 #include "net/loop.h"
 
 #include <chaveiro/session.h>
+
+#include <stdbool.h>
+#include <sys/uio.h>
 
 struct chv_conn;
 
@@ -31,6 +34,11 @@ struct chv_conn_events {
      * does: what was sent before (a STATUS that says why) still reaches the peer.
      */
     enum chv_err (*record)(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len);
+    /*
+     * The records of one read have been handed out; their bodies stay where they were until this returns, so that one
+     * writev can take them all. It comes after the last of them also when an error has ended the connection. Optional.
+     */
+    void (*batch)(struct chv_conn *conn);
     /* All unsent bytes are gone after some had to wait: there is room for more. Optional. */
     void (*drained)(struct chv_conn *conn);
     /* The end, exactly once. `err`: CHV_OK after CLOSE in both directions. The conn is freed after this returns. */
@@ -76,6 +84,17 @@ uint8_t *chv_conn_body(struct chv_conn *conn, size_t *cap);
 enum chv_err chv_conn_send_body(struct chv_conn *conn, uint8_t type, size_t len) CHV_MUST_CHECK;
 /* The same for bytes elsewhere; `len` at most CHV_RECORD_BULK_BODY. */
 enum chv_err chv_conn_send(struct chv_conn *conn, uint8_t type, const void *body, size_t len) CHV_MUST_CHECK;
+/*
+ * Room for several records at once in the loop's buffer: sets slots[0..] to the bodies (each CHV_RECORD_BULK_BODY bytes)
+ * of the next records, which stand one behind the other with the place of heads and tails left free, so that one readv can
+ * fill them. Returns how many, 1 to `max`, at most CHV_LOOP_SLOTS. They hold until the next call on this loop.
+ */
+size_t chv_conn_slots(struct chv_conn *conn, struct iovec *slots, size_t max);
+/*
+ * Seals the first `total` bytes in the slots, where they are, as records of this type, to leave in one write; every
+ * record but the last is full. 0: none, the slots are given back. An error has sent nothing of them, or ended the session.
+ */
+enum chv_err chv_conn_send_slots(struct chv_conn *conn, uint8_t type, size_t total) CHV_MUST_CHECK;
 /* Bytes that wait for the socket. An owner that sends a stream stops while this is not 0 and goes on at `drained`. */
 size_t chv_conn_unsent(const struct chv_conn *conn);
 
@@ -110,6 +129,12 @@ void chv_conn_pause(struct chv_conn *conn);
  * not read until chv_conn_unpause. For an owner that can take these records: chv_conn_pause has to copy them.
  */
 void chv_conn_hold_back(struct chv_conn *conn);
+/*
+ * Directions that have nothing to do with each other, for a service that carries a byte stream each way: the peer is read
+ * also while bytes to it wait (at most 1 MiB of them), and these may wait for as long as the owner lets them: the stall
+ * limit is theirs again once CLOSE was sent. A peer that is held back is not taken for silent; its reset is noticed.
+ */
+void chv_conn_duplex(struct chv_conn *conn, bool on);
 /* Hands out what was kept, at once, and reads on.  Without chv_conn_pause or chv_conn_hold_back nothing happens. */
 void chv_conn_unpause(struct chv_conn *conn);
 /* What went wrong, beside the code: for the log and for people; "" if nothing is known. */

@@ -10,6 +10,7 @@
 enum {
     CHV_CONN_READ_MIN = 64 * 1024,          /* bulk read size at first, and again after back-pressure */
     CHV_CONN_PROGRESS = 4096,               /* unsent bytes that must move within the stall limit */
+    CHV_CONN_UNSENT_MAX = 1024 * 1024,      /* beyond it not even a duplex connection is read */
     CHV_CONN_LINGER_BYTES = 4 * 1024 * 1024 /* thrown away while a refused peer goes on sending */
 };
 
@@ -29,6 +30,9 @@ struct chv_held {
     uint8_t *buf;
     size_t start, len, cap;
 };
+
+_Static_assert(CHV_LOOP_SLOTS *(CHV_RECORD_BULK_BODY + CHV_RECORD_HEAD + CHV_RECORD_TAIL) <= CHV_LOOP_BUFFER,
+               "the slots fit the buffer");
 
 struct chv_connecting; /* connect.c: addresses still to try */
 
@@ -72,6 +76,9 @@ struct chv_conn {
     unsigned corks;
     bool paused;    /* by its owner: no record either */
     bool held_back; /* by its owner */
+    bool duplex;    /* directions are independent */
+    bool hung_up;   /* the peer's end was seen while it was held back */
+    bool handed;    /* a record, so that `batch` is due */
     bool busy;      /* in chv_conn_consume: what changes the state now is seen by its loop */
     bool key_asked;
     bool first_record; /* came: the peer is proven (server) */
@@ -82,6 +89,12 @@ struct chv_conn {
     bool write_ended; /* the socket takes no more */
     bool linger, shut;
 };
+
+/* Whether so much waits for the peer that nothing more is read from it. */
+static inline bool chv_conn_backed_up(const struct chv_conn *conn)
+{
+    return conn->duplex ? conn->unsent.len > CHV_CONN_UNSENT_MAX : conn->unsent.len > 0 && conn->role == CHV_SERVER;
+}
 
 /* pool (loop.c) */
 /* Appends; on CHV_ERR_MEMORY nothing changed and the pool's limit (or the heap's) is reached. */

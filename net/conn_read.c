@@ -109,8 +109,10 @@ static void open_frame(struct chv_conn *conn, uint8_t *frame, size_t len)
     conn->fresh_record = true;
     conn->first_record = true;
     err = own_part(conn, type, body, body_len);
-    if (err == CHV_OK && conn->state == CHV_CONN_OPEN)
+    if (err == CHV_OK && conn->state == CHV_CONN_OPEN) {
+        conn->handed = true;
         err = conn->on->record(conn, type, body, body_len);
+    }
     if (err != CHV_OK)
         chv_conn_end(conn, err);
 }
@@ -125,12 +127,11 @@ static size_t frame_length(struct chv_conn *conn, const uint8_t *buf, size_t len
     return err == CHV_OK ? frame : 0;
 }
 
-size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
+/* Until more bytes or the owner are needed. */
+static size_t consume_on(struct chv_conn *conn, uint8_t *buf, size_t len)
 {
     size_t used = 0;
     bool go = true;
-    conn->busy = true;
-    chv_conn_cork(conn);
     while (go) {
         if (conn->state == CHV_CONN_HANDSHAKE) {
             go = handshake_turn(conn);
@@ -154,6 +155,21 @@ size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
             used = len; /* over: nobody wants the rest */
             go = false;
         }
+    }
+    return used;
+}
+
+size_t chv_conn_consume(struct chv_conn *conn, uint8_t *buf, size_t len)
+{
+    conn->busy = true;
+    chv_conn_cork(conn);
+    size_t used = consume_on(conn, buf, len);
+    while (conn->handed) {
+        conn->handed = false;
+        if (conn->on->batch == NULL)
+            break;
+        conn->on->batch(conn);
+        used += consume_on(conn, buf + used, len - used); /* it may have let a paused one go on */
     }
     conn->busy = false;
     chv_conn_uncork(conn);
@@ -238,7 +254,7 @@ static size_t take(struct chv_conn *conn, size_t have, size_t got)
 
 static bool may_read(const struct chv_conn *conn)
 {
-    if (conn->read_ended || conn->paused || conn->held_back || (conn->unsent.len > 0 && conn->role == CHV_SERVER))
+    if (conn->read_ended || conn->paused || conn->held_back || chv_conn_backed_up(conn))
         return false;
     switch (conn->state) {
     case CHV_CONN_HANDSHAKE:

@@ -49,7 +49,8 @@ void chv_conn_push(struct chv_conn *conn, const uint8_t *data, size_t len)
         return;
     }
     conn->waited = true;
-    conn->read_size = CHV_CONN_READ_MIN; /* a slow peer holds little memory */
+    if (!conn->duplex)
+        conn->read_size = CHV_CONN_READ_MIN; /* a slow peer holds little memory */
 }
 
 void chv_conn_flush(struct chv_conn *conn)
@@ -97,7 +98,8 @@ void chv_conn_uncork(struct chv_conn *conn)
     chv_conn_settle(conn);
 }
 
-uint8_t *chv_conn_body(struct chv_conn *conn, size_t *cap)
+/* Makes the buffer this connection's, with room for one record of the longest kind at least. */
+static uint8_t *claim(struct chv_conn *conn)
 {
     struct chv_loop *loop = conn->loop;
     struct chv_conn *other = loop->out_conn;
@@ -108,39 +110,88 @@ uint8_t *chv_conn_body(struct chv_conn *conn, size_t *cap)
         chv_conn_flush(conn);
     }
     loop->out_conn = conn;
-    *cap = CHV_RECORD_BULK_BODY;
     return loop->out + loop->out_len + CHV_RECORD_HEAD;
+}
+
+uint8_t *chv_conn_body(struct chv_conn *conn, size_t *cap)
+{
+    *cap = CHV_RECORD_BULK_BODY;
+    return claim(conn);
+}
+
+size_t chv_conn_slots(struct chv_conn *conn, struct iovec *slots, size_t max)
+{
+    uint8_t *body = claim(conn);
+    size_t count = (CHV_LOOP_BUFFER - conn->loop->out_len) / (CHV_RECORD_BULK_BODY + FRAME_EXTRA);
+    if (count > max)
+        count = max;
+    for (size_t i = 0; i < count; i++, body += CHV_RECORD_BULK_BODY + FRAME_EXTRA)
+        slots[i] = (struct iovec){.iov_base = body, .iov_len = CHV_RECORD_BULK_BODY};
+    return count;
+}
+
+/* Seals the body that stands behind what waits in the buffer. */
+static enum chv_err seal_next(struct chv_conn *conn, uint8_t type, size_t len)
+{
+    struct chv_loop *loop = conn->loop;
+    size_t frame_len;
+    if (conn->state != CHV_CONN_OPEN || conn->close_sent)
+        return CHV_ERR_STATE;
+    if (conn->write_ended)
+        return CHV_ERR_IO;
+    enum chv_err err = chv_session_seal(conn->session, type, loop->out + loop->out_len, len, &frame_len);
+    if (err != CHV_OK)
+        return err;
+    loop->out_len += frame_len;
+    conn->fresh_record = true;
+    if (type == CHV_RECORD_CLOSE)
+        conn->close_sent = true;
+    return CHV_OK;
+}
+
+/* `room`: bytes behind the sealed ones where plaintext may have stayed. */
+static void done_sealing(struct chv_conn *conn, enum chv_err err, size_t room)
+{
+    struct chv_loop *loop = conn->loop;
+    if (err != CHV_OK)
+        chv_wipe(loop->out + loop->out_len, room);
+    if (loop->out_len == 0) {
+        loop->out_conn = NULL;
+    } else if (err == CHV_OK && conn->corks == 0) {
+        chv_conn_flush(conn);
+        chv_conn_settle(conn);
+    }
 }
 
 enum chv_err chv_conn_send_body(struct chv_conn *conn, uint8_t type, size_t len)
 {
     struct chv_loop *loop = conn->loop;
-    uint8_t *frame = loop->out + loop->out_len;
-    size_t frame_len;
-    enum chv_err err = CHV_ERR_STATE;
     if (loop->out_conn != conn || len > CHV_RECORD_BULK_BODY || len + FRAME_EXTRA > CHV_LOOP_BUFFER - loop->out_len)
         return CHV_ERR_STATE; /* not after chv_conn_body */
-    if (conn->state != CHV_CONN_OPEN || conn->close_sent)
-        goto out;
-    err = CHV_ERR_IO;
-    if (conn->write_ended)
-        goto out;
-    err = chv_session_seal(conn->session, type, frame, len, &frame_len);
-    if (err != CHV_OK)
-        goto out;
-    loop->out_len += frame_len;
-    conn->fresh_record = true;
-    if (type == CHV_RECORD_CLOSE)
-        conn->close_sent = true;
-    if (conn->corks == 0) {
-        chv_conn_flush(conn);
-        chv_conn_settle(conn);
+    enum chv_err err = seal_next(conn, type, len);
+    done_sealing(conn, err, len + FRAME_EXTRA);
+    return err;
+}
+
+/* Bytes in the buffer that so many of bodies take as records. */
+static size_t sealed_size(size_t total)
+{
+    return total + (total + CHV_RECORD_BULK_BODY - 1) / CHV_RECORD_BULK_BODY * FRAME_EXTRA;
+}
+
+enum chv_err chv_conn_send_slots(struct chv_conn *conn, uint8_t type, size_t total)
+{
+    struct chv_loop *loop = conn->loop;
+    enum chv_err err = CHV_OK;
+    if (loop->out_conn != conn || total > CHV_LOOP_BUFFER || sealed_size(total) > CHV_LOOP_BUFFER - loop->out_len)
+        return CHV_ERR_STATE; /* not after chv_conn_slots */
+    while (total > 0 && err == CHV_OK) {
+        const size_t n = total < CHV_RECORD_BULK_BODY ? total : CHV_RECORD_BULK_BODY;
+        err = seal_next(conn, type, n);
+        if (err == CHV_OK)
+            total -= n;
     }
-    return CHV_OK;
-out:
-    chv_wipe(frame, len + FRAME_EXTRA);
-    if (loop->out_len == 0)
-        loop->out_conn = NULL;
+    done_sealing(conn, err, sealed_size(total));
     return err;
 }
 

@@ -49,11 +49,13 @@ static unsigned rest_seconds(const struct chv_loop *loop)
 
 static enum chv_conn_stall stall_of(const struct chv_conn *conn)
 {
-    if (conn->unsent.len > 0)
+    const bool patient = conn->duplex && conn->state == CHV_CONN_OPEN && !conn->close_sent; /* its owner is */
+    if (conn->unsent.len > 0 && !patient)
         return CHV_STALL_UNSENT;
     if (conn->close_sent || conn->state == CHV_CONN_FLUSHING)
         return CHV_STALL_CLOSING;
-    return conn->partial.len > 0 && !conn->paused && !conn->held_back ? CHV_STALL_PARTIAL : CHV_STALL_NONE;
+    const bool reads = !conn->paused && !conn->held_back && !chv_conn_backed_up(conn);
+    return conn->partial.len > 0 && reads ? CHV_STALL_PARTIAL : CHV_STALL_NONE;
 }
 
 /* Whether what the deadline of the list `stalled` waits for has happened, so that a new one begins. */
@@ -107,6 +109,10 @@ static void rest(struct chv_conn *conn)
 
 static void too_silent(struct chv_conn *conn)
 {
+    if (conn->duplex && conn->held_back && conn->state == CHV_CONN_OPEN) { /* what it may have said is not read */
+        append(conn, &conn->loop->idle, conn->deadline + seconds(conn->loop->limits.idle_seconds));
+        return;
+    }
     chv_conn_explain(conn, "silent for %u s", conn->loop->limits.idle_seconds);
     if (!conn->close_sent) {
         enum chv_err sent = chv_conn_send(conn, CHV_RECORD_CLOSE, NULL, 0);

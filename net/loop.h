@@ -19,6 +19,7 @@ enum {
     CHV_LOOP_BUFFER = 512 * 1024, /* bulk buffer per direction */
     CHV_LOOP_READS = 8,           /* reads per wake-up of one connection */
     CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
+    CHV_LOOP_SLOTS = 8,           /* of such records that a buffer has room for */
     CHV_LOOP_REST_SECONDS = 5     /* an established connection silent for so long gives its AEAD contexts back */
 };
 

@@ -6,8 +6,10 @@ conn_support = tests/net/conn_support.c tests/net/conn_support.h
 net_tests = \
 	tests/net/allowlist_test \
 	tests/net/conn_connect_test \
+	tests/net/conn_duplex_test \
 	tests/net/conn_end_test \
 	tests/net/conn_limits_test \
+	tests/net/conn_slots_test \
 	tests/net/conn_test \
 	tests/net/control_test \
 	tests/net/filemark_test \
@@ -35,6 +37,14 @@ tests_net_allowlist_test_LDADD = $(net_test_libs)
 tests_net_conn_connect_test_SOURCES = tests/net/conn_connect_test.c $(conn_support)
 tests_net_conn_connect_test_CFLAGS = $(net_test_cflags)
 tests_net_conn_connect_test_LDADD = $(net_test_libs)
+
+tests_net_conn_duplex_test_SOURCES = tests/net/conn_duplex_test.c $(conn_support)
+tests_net_conn_duplex_test_CFLAGS = $(net_test_cflags)
+tests_net_conn_duplex_test_LDADD = $(net_test_libs)
+
+tests_net_conn_slots_test_SOURCES = tests/net/conn_slots_test.c $(conn_support)
+tests_net_conn_slots_test_CFLAGS = $(net_test_cflags)
+tests_net_conn_slots_test_LDADD = $(net_test_libs)
 
 tests_net_conn_end_test_SOURCES = tests/net/conn_end_test.c $(conn_support)
 tests_net_conn_end_test_CFLAGS = $(net_test_cflags)
