@@ -153,6 +153,29 @@ void chv_session_idle(struct chv_session *s)
     chv_direction_idle(&s->u.channel.receive, s->crypto);
 }
 
+/* From the exporter secret. */
+static enum chv_err expand_exporter(struct chv_session *s, const uint8_t *info, size_t info_len,
+                                    uint8_t out[CHV_KEY_LEN])
+{
+    enum chv_err err = chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->u.channel.exporter, CHV_KEY_LEN, info, info_len,
+                                       out, CHV_KEY_LEN);
+    if (err == CHV_OK)
+        err = chv_hkdf_forget(s->crypto, CHV_HASH_SHA256);
+    if (err != CHV_OK)
+        chv_wipe(out, CHV_KEY_LEN);
+    return err;
+}
+
+enum chv_err chv_session_resumption(struct chv_session *s, uint32_t number, uint8_t out[CHV_KEY_LEN])
+{
+    uint8_t info[CHV_INFO_MAX];
+    size_t info_len = 0;
+    enum chv_err err = in_channel(s);
+    if (err == CHV_OK)
+        err = chv_info_resumption(s->h_fin, sizeof s->h_fin, number, info, &info_len);
+    return err == CHV_OK ? expand_exporter(s, info, info_len, out) : err;
+}
+
 enum chv_err chv_session_export(struct chv_session *s, const char *label, const uint8_t *context, size_t context_len,
                                 uint8_t out[CHV_KEY_LEN])
 {
@@ -164,13 +187,5 @@ enum chv_err chv_session_export(struct chv_session *s, const char *label, const 
     if (context_len > CHV_EXPORT_CONTEXT_MAX)
         return CHV_ERR_ARGUMENT;
     err = chv_info_exporter(s->h_fin, sizeof s->h_fin, label, context, context_len, info, &info_len);
-    if (err != CHV_OK)
-        return err;
-    err = chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->u.channel.exporter, CHV_KEY_LEN, info, info_len, out,
-                          CHV_KEY_LEN);
-    if (err == CHV_OK)
-        err = chv_hkdf_forget(s->crypto, CHV_HASH_SHA256);
-    if (err != CHV_OK)
-        chv_wipe(out, CHV_KEY_LEN);
-    return err;
+    return err == CHV_OK ? expand_exporter(s, info, info_len, out) : err;
 }

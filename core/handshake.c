@@ -5,12 +5,15 @@
  *   psk      NNpsk2   -> e                 <- e, ee, psk
  *   key      IK       -> e, es, s, ss      <- e, ee, se
  *   key+psk  IKpsk2   -> e, es, s, ss      <- e, ee, se, psk
+ *
+ * A session of any profile is resumed by NNpsk2 with the secret of its ticket in the access key's place (section 7).
  */
 #include "core/session.h"
 
 #include "base/bytes.h"
 #include "base/memory.h"
 #include "core/credential.h"
+#include "core/hkdf.h"
 
 #include <string.h>
 
@@ -53,7 +56,8 @@ static enum chv_err start_noise(struct chv_session *s, const uint8_t *prologue, 
 {
     struct chv_handshake *h = &s->u.handshake;
     struct chv_noise_pattern pattern;
-    enum chv_err err = chv_noise_pattern_find(chv_profile_pattern(s->profile), &pattern);
+    const enum chv_profile profile = s->resumed ? CHV_PROFILE_PSK : s->profile;
+    enum chv_err err = chv_noise_pattern_find(chv_profile_pattern(profile), &pattern);
     if (err != CHV_OK)
         return err;
     const bool initiator = s->role == CHV_CLIENT;
@@ -66,8 +70,8 @@ static enum chv_err start_noise(struct chv_session *s, const uint8_t *prologue, 
         .initiator = initiator,
         .prologue = prologue,
         .prologue_len = prologue_len,
-        .s_public = s->profile != CHV_PROFILE_PSK ? s->identity_public[s->parts->curve] : NULL,
-        .rs = initiator && s->profile != CHV_PROFILE_PSK ? s->peer_public : NULL,
+        .s_public = profile != CHV_PROFILE_PSK ? s->identity_public[s->parts->curve] : NULL,
+        .rs = initiator && profile != CHV_PROFILE_PSK ? s->peer_public : NULL,
     };
     err = chv_noise_init(&h->noise, &config);
     h->noise_started = err == CHV_OK;
@@ -84,21 +88,28 @@ static void frame_ready(struct chv_session *s, size_t body_len, enum chv_phase p
     s->phase = phase;
 }
 
-enum chv_err chv_handshake_start_client(struct chv_session *s)
+static size_t write_prologue(const struct chv_session *s, const uint8_t *ticket, size_t ticket_len, uint8_t *out)
+{
+    if (s->resumed)
+        return chv_hello_write_prologue(out, CHV_PROFILE_PSK, s->suite, CHV_HELLO_TICKET, ticket, ticket_len);
+    if (s->profile == CHV_PROFILE_PSK)
+        return chv_hello_write_prologue(out, s->profile, s->suite, CHV_HELLO_CREDENTIAL, s->credential,
+                                        s->credential_len);
+    return chv_hello_write_prologue(out, s->profile, s->suite, CHV_HELLO_NOTHING, NULL, 0);
+}
+
+enum chv_err chv_handshake_start_client(struct chv_session *s, const uint8_t *ticket, size_t ticket_len)
 {
     struct chv_handshake *h = &s->u.handshake;
-    const bool clear_credential = s->profile == CHV_PROFILE_PSK;
     uint8_t *prologue = h->frame + CHV_FRAME_LENGTH_LEN;
-    const size_t prologue_len = chv_hello_write_prologue(prologue, s->profile, s->suite,
-                                                         clear_credential ? CHV_HELLO_CREDENTIAL : CHV_HELLO_NOTHING,
-                                                         s->credential, clear_credential ? s->credential_len : 0);
+    const size_t prologue_len = write_prologue(s, ticket, ticket_len, prologue);
 
     enum chv_err err = start_noise(s, prologue, prologue_len);
     if (err != CHV_OK)
         return chv_session_fail(s, err, "the Noise engine could not start");
 
     size_t payload_len = 0;
-    if (s->profile == CHV_PROFILE_KEY_PSK) {
+    if (s->profile == CHV_PROFILE_KEY_PSK && !s->resumed) {
         memcpy(h->payload, s->credential, s->credential_len); /* zeros behind it */
         payload_len = CHV_PADDED_CREDENTIAL_LEN;
     }
@@ -122,9 +133,6 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
     if (hello.kind != CHV_HELLO_TICKET && hello.profile != CHV_PROFILE_PSK && !s->has_identity[parts->curve])
         return chv_handshake_refuse(s, CHV_REFUSE_VERSION, CHV_ERR_PROTOCOL,
                                     "hello: no identity key here for the curve of this suite");
-    if (hello.kind == CHV_HELLO_TICKET) /* version 0.1 issues none, so every ticket is unknown */
-        return chv_handshake_refuse(s, CHV_REFUSE_TICKET, CHV_ERR_AUTH, "hello: ticket not taken");
-
     if (hello.kind == CHV_HELLO_CREDENTIAL) {
         struct chv_credential c;
         if (chv_credential_parse(hello.bytes, hello.bytes_len, &c, NULL) != CHV_OK || c.profile != hello.profile)
@@ -132,6 +140,10 @@ enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
                                         "hello: credential malformed or for another profile");
         memcpy(s->credential, hello.bytes, hello.bytes_len);
         s->credential_len = hello.bytes_len;
+    } else if (hello.kind == CHV_HELLO_TICKET) {
+        s->resumed = true;
+        h->ticket = hello.bytes;
+        h->ticket_len = hello.bytes_len;
     }
     s->profile = hello.profile;
     s->suite = hello.suite;
@@ -175,7 +187,26 @@ static enum chv_err check_identity(struct chv_session *s)
     return CHV_OK;
 }
 
-/* Server: message 1 is open.  Next the allow-list (profile key) or message 2. */
+/* Server: begins message 2. */
+static enum chv_err write_reply(struct chv_session *s)
+{
+    struct chv_handshake *h = &s->u.handshake;
+    struct chv_writer w;
+    chv_writer_init(&w, h->payload, sizeof h->payload);
+    chv_write_bytes(&w, s->lineage, sizeof s->lineage);
+    chv_write_u64(&w, s->server_time);
+    chv_write_u16(&w, s->idle_seconds);
+    uint8_t *body = h->frame + CHV_FRAME_LENGTH_LEN;
+    body[0] = CHV_REPLY_ACCEPTED;
+    enum chv_err err = chv_noise_write(&h->noise, h->payload, w.len, body + CHV_REPLY_STATUS_LEN,
+                                       CHV_REPLY_BODY_MAX - CHV_REPLY_STATUS_LEN);
+    if (err != CHV_OK)
+        return server_failed(s, err, "message 2 could not be written");
+    s->phase = s->profile == CHV_PROFILE_KEY && !s->resumed ? CHV_PHASE_ASK_PEER : CHV_PHASE_BUILD_REPLY;
+    return CHV_OK;
+}
+
+/* Server: message 1 is open.  Next the ticket, the allow-list (profile key) or message 2. */
 static enum chv_err hello_opened(struct chv_session *s)
 {
     struct chv_handshake *h = &s->u.handshake;
@@ -184,6 +215,10 @@ static enum chv_err hello_opened(struct chv_session *s)
     const bool good = s->profile == CHV_PROFILE_KEY_PSK ? take_padded_credential(s, payload, len) : len == 0;
     if (!good)
         return chv_handshake_refuse(s, CHV_REFUSE_MALFORMED, CHV_ERR_MALFORMED, "hello: payload of message 1");
+    if (s->resumed) {
+        s->phase = CHV_PHASE_ASK_TICKET;
+        return CHV_OK;
+    }
 
     if (s->profile != CHV_PROFILE_PSK) {
         memcpy(s->peer_public, h->noise.rs, chv_dh_public_len(s->parts->curve));
@@ -197,20 +232,14 @@ static enum chv_err hello_opened(struct chv_session *s)
     if (err != CHV_OK)
         return server_failed(s, err, "a random number or digest could not be had");
     s->has_lineage = true;
+    return write_reply(s);
+}
 
-    struct chv_writer w;
-    chv_writer_init(&w, h->payload, sizeof h->payload);
-    chv_write_bytes(&w, s->lineage, sizeof s->lineage);
-    chv_write_u64(&w, s->server_time);
-    chv_write_u16(&w, s->idle_seconds);
-    uint8_t *body = h->frame + CHV_FRAME_LENGTH_LEN;
-    body[0] = CHV_REPLY_ACCEPTED;
-    err = chv_noise_write(&h->noise, h->payload, w.len, body + CHV_REPLY_STATUS_LEN,
-                          CHV_REPLY_BODY_MAX - CHV_REPLY_STATUS_LEN);
-    if (err != CHV_OK)
-        return server_failed(s, err, "message 2 could not be written");
-    s->phase = s->profile == CHV_PROFILE_KEY ? CHV_PHASE_ASK_PEER : CHV_PHASE_BUILD_REPLY;
-    return CHV_OK;
+enum chv_err chv_handshake_ticket_taken(struct chv_session *s)
+{
+    s->u.handshake.ticket = NULL;
+    enum chv_err err = write_reply(s);
+    return err == CHV_OK ? chv_handshake_advance(s) : err;
 }
 
 enum chv_err chv_handshake_reply_arrived(struct chv_session *s)
@@ -338,6 +367,23 @@ static enum chv_err answer_doomed(struct chv_session *s)
     return err;
 }
 
+/* The session PSK of a resumed session. */
+static enum chv_err answer_resumed(struct chv_session *s, const uint8_t *h_psk, size_t h_psk_len)
+{
+    struct chv_handshake *h = &s->u.handshake;
+    uint8_t info[CHV_INFO_MAX], psk[CHV_KEY_LEN];
+    size_t info_len = 0;
+    enum chv_err err = chv_info_session(h->server, h_psk, h_psk_len, info, &info_len);
+    if (err == CHV_OK)
+        err = chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, h->resumption, sizeof h->resumption, info, info_len, psk,
+                              sizeof psk);
+    chv_wipe(h->resumption, sizeof h->resumption);
+    if (err == CHV_OK)
+        err = chv_noise_answer(&h->noise, psk);
+    chv_wipe(psk, sizeof psk);
+    return err;
+}
+
 enum chv_err chv_handshake_advance(struct chv_session *s)
 {
     struct chv_handshake *h = &s->u.handshake;
@@ -351,6 +397,8 @@ enum chv_err chv_handshake_advance(struct chv_session *s)
             err == CHV_OK ? chv_noise_need(&h->noise, &data, &len) : CHV_NOISE_NEED_NOTHING;
         if (err == CHV_OK && need == CHV_NOISE_NEED_PSK && h->doomed) {
             err = answer_doomed(s);
+        } else if (err == CHV_OK && need == CHV_NOISE_NEED_PSK && s->resumed) {
+            err = answer_resumed(s, data, len);
         } else if (err == CHV_OK && need != CHV_NOISE_NEED_NOTHING) {
             return CHV_OK;
         }

@@ -13,6 +13,9 @@ static const char label_session[] = "chaveiro v1 session";
 static const char label_update[] = "chaveiro v1 update";
 static const char label_check[] = "chaveiro v1 check";
 static const char label_audit[] = "chaveiro v1 audit";
+static const char label_ticket[] = "chaveiro v1 ticket";
+static const char label_ticket_seal[] = "chaveiro v1 ticket seal";
+static const char label_resumption[] = "chaveiro v1 resumption";
 static const char label_exporter[] = "chaveiro v1 exporter";
 
 const struct chv_label chv_labels[] = {
@@ -21,10 +24,10 @@ const struct chv_label chv_labels[] = {
     {label_update, "access key", "u8 len server, u8 len h_fin, u16 len old, u16 len new", "update key"},
     {label_check, "master, access key", "", "key check value"},
     {"chaveiro v1 grant", "master", "u16 len old, u16 len new", "grant"},
-    {"chaveiro v1 ticket", "master", "u8 len audience, u64 period", "ticket key"},
-    {"chaveiro v1 ticket seal", "ticket key", "nonce[32]", "key of one ticket"},
+    {label_ticket, "master", "u8 len audience, u64 period", "ticket key"},
+    {label_ticket_seal, "ticket key", "nonce[32]", "key of one ticket"},
     {label_audit, "master", "", "MAC key of the audit trail"},
-    {"chaveiro v1 resumption", "exporter secret", "u8 len h_fin, u32 ticket number", "resumption secret"},
+    {label_resumption, "exporter secret", "u8 len h_fin, u32 ticket number", "resumption secret"},
     {label_exporter, "exporter secret", "u8 len h_fin, u8 len label, u16 len context", "exported keying material"},
     {"chaveiro v1 identity", "hash", "u8 curve, public key", "identity hash"},
 };
@@ -162,6 +165,52 @@ enum chv_err chv_info_audit(uint8_t out[CHV_INFO_MAX], size_t *len)
     struct chv_writer w;
 
     info_begin(&w, label_audit, out);
+    return info_end(&w, len);
+}
+
+bool chv_audience_valid(const char *audience)
+{
+    static const char others[] = "0123456789._/-";
+    const size_t len = strnlen(audience, CHV_AUDIENCE_MAX + 1);
+    if (len < 1 || len > CHV_AUDIENCE_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        const char c = audience[i];
+        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && strchr(others, c) == NULL)
+            return false;
+    }
+    return true;
+}
+
+enum chv_err chv_info_ticket(const char *audience, uint64_t period, uint8_t out[CHV_INFO_MAX], size_t *len)
+{
+    struct chv_writer w;
+
+    info_begin(&w, label_ticket, out);
+    if (!chv_audience_valid(audience))
+        w.failed = true;
+    write_u8_field(&w, audience, strnlen(audience, CHV_AUDIENCE_MAX));
+    chv_write_u64(&w, period);
+    return info_end(&w, len);
+}
+
+enum chv_err chv_info_ticket_seal(const uint8_t nonce[CHV_TICKET_NONCE_LEN], uint8_t out[CHV_INFO_MAX], size_t *len)
+{
+    struct chv_writer w;
+
+    info_begin(&w, label_ticket_seal, out);
+    chv_write_bytes(&w, nonce, CHV_TICKET_NONCE_LEN);
+    return info_end(&w, len);
+}
+
+enum chv_err chv_info_resumption(const uint8_t *h_fin, size_t h_fin_len, uint32_t number, uint8_t out[CHV_INFO_MAX],
+                                 size_t *len)
+{
+    struct chv_writer w;
+
+    info_begin(&w, label_resumption, out);
+    write_hash(&w, h_fin, h_fin_len);
+    chv_write_u32(&w, number);
     return info_end(&w, len);
 }
 

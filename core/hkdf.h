@@ -6,6 +6,8 @@
 #include <chaveiro/backend.h>
 #include <chaveiro/keystore.h>
 
+enum { CHV_AUDIENCE_MAX = 72, CHV_TICKET_NONCE_LEN = 32 };
+
 /* RFC 5869, 2.2.  prk: chv_hash_len(alg) bytes. salt NULL with length 0 = HashLen zeros. salt at most 1024 bytes. */
 enum chv_err chv_hkdf_extract(const struct chv_crypto *crypto, enum chv_hash alg, const uint8_t *salt, size_t salt_len,
                               const uint8_t *ikm, size_t ikm_len, uint8_t *prk) CHV_MUST_CHECK;
@@ -34,6 +36,16 @@ enum chv_err chv_info_update(const char *server, const uint8_t *h_fin, size_t h_
 enum chv_err chv_info_check(uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
 /* The MAC key of the audit trail, from a master. */
 enum chv_err chv_info_audit(uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
+/* Who opens a ticket ("home", "home/data", "fleet/NAME"): 1 to CHV_AUDIENCE_MAX bytes of [A-Za-z0-9._/-]. */
+bool chv_audience_valid(const char *audience);
+/* The ticket key of an audience for one period (Unix time / 86400), from a master; then the key of one ticket from it. */
+enum chv_err chv_info_ticket(const char *audience, uint64_t period, uint8_t out[CHV_INFO_MAX],
+                             size_t *len) CHV_MUST_CHECK;
+enum chv_err chv_info_ticket_seal(const uint8_t nonce[CHV_TICKET_NONCE_LEN], uint8_t out[CHV_INFO_MAX],
+                                  size_t *len) CHV_MUST_CHECK;
+/* The resumption secret of a session's ticket `number`, from the exporter secret. */
+enum chv_err chv_info_resumption(const uint8_t *h_fin, size_t h_fin_len, uint32_t number, uint8_t out[CHV_INFO_MAX],
+                                 size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_info_exporter(const uint8_t *h_fin, size_t h_fin_len, const char *label, const uint8_t *context,
                                size_t context_len, uint8_t out[CHV_INFO_MAX], size_t *len) CHV_MUST_CHECK;
 

@@ -23,6 +23,8 @@ core_libcore_la_SOURCES = \
 	core/session.h \
 	core/symmetric.c \
 	core/symmetric.h \
+	core/ticket.c \
+	core/ticket.h \
 	core/update.c \
 	core/update.h \
 	core/wire.c \

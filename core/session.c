@@ -48,6 +48,20 @@ static enum chv_err check_capabilities(const struct chv_crypto *crypto, const st
     return CHV_OK;
 }
 
+/* What a resumed session needs beside the credential. */
+static enum chv_err take_resumption(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
+{
+    struct chv_handshake *h = &s->u.handshake;
+    if (config->ticket_len < 1 || config->ticket_len > CHV_TICKET_MAX || config->resumption == NULL ||
+        config->server == NULL || !chv_server_name_valid(config->server))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "a ticket of 1 to %d bytes goes with its secret and the server's name",
+                        CHV_TICKET_MAX);
+    memcpy(h->resumption, config->resumption, sizeof h->resumption);
+    memcpy(h->server, config->server, strlen(config->server));
+    s->resumed = true;
+    return CHV_OK;
+}
+
 static enum chv_err init_client(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
 {
     s->profile = config->profile;
@@ -70,6 +84,8 @@ static enum chv_err init_client(struct chv_session *s, const struct chv_session_
         memcpy(s->credential, config->credential, config->credential_len);
         s->credential_len = config->credential_len;
     }
+    if (config->ticket != NULL)
+        return take_resumption(s, config, why);
     if (s->profile != CHV_PROFILE_PSK) {
         if (config->peer_public == NULL || !s->has_identity[s->parts->curve])
             return chv_fail(why, CHV_ERR_ARGUMENT, "profile %s needs the own and the server's identity key for %s",
@@ -123,7 +139,7 @@ enum chv_err chv_session_init(void *memory, const struct chv_session_config *con
     if (err == CHV_OK) {
         s->phase = s->role == CHV_CLIENT ? CHV_PHASE_BUILD_HELLO : CHV_PHASE_READ_HELLO;
         if (s->role == CHV_CLIENT) {
-            err = chv_handshake_start_client(s);
+            err = chv_handshake_start_client(s, config->ticket, config->ticket_len);
             if (err != CHV_OK)
                 err = chv_fail(why, err, "cannot begin the handshake: %s", s->note);
         }
@@ -185,7 +201,8 @@ static enum chv_noise_need noise_need(const struct chv_session *s)
 
 static bool key_wanted(const struct chv_session *s)
 {
-    return s->phase == CHV_PHASE_ASK_PEER || noise_need(s) != CHV_NOISE_NEED_NOTHING;
+    return s->phase == CHV_PHASE_ASK_PEER || s->phase == CHV_PHASE_ASK_TICKET ||
+           noise_need(s) != CHV_NOISE_NEED_NOTHING;
 }
 
 unsigned chv_session_wants(const struct chv_session *s)
@@ -303,6 +320,10 @@ enum chv_err chv_session_key_request(struct chv_session *s, struct chv_key_reque
     size_t len = 0;
     if (s->phase == CHV_PHASE_ASK_PEER) {
         request->kind = CHV_KEY_PEER;
+    } else if (s->phase == CHV_PHASE_ASK_TICKET) {
+        request->kind = CHV_KEY_TICKET;
+        request->ticket = s->u.handshake.ticket;
+        request->ticket_len = s->u.handshake.ticket_len;
     } else if (chv_noise_need(&s->u.handshake.noise, &data, &len) == CHV_NOISE_NEED_DH) {
         request->kind = CHV_KEY_DH;
         request->peer_public = data;
@@ -326,16 +347,14 @@ enum chv_err chv_session_precompute(struct chv_session *s)
 {
     if (s->error != CHV_OK)
         return s->error;
-    if (!key_wanted(s) || s->phase == CHV_PHASE_ASK_PEER)
-        return CHV_OK;
-    return chv_handshake_advance(s);
+    return key_wanted(s) ? chv_handshake_advance(s) : CHV_OK;
 }
 
 enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret)
 {
     if (s->error != CHV_OK)
         return s->error;
-    if (!key_wanted(s))
+    if (!key_wanted(s) || s->phase == CHV_PHASE_ASK_TICKET)
         return CHV_ERR_STATE;
     if (s->phase == CHV_PHASE_ASK_PEER) {
         s->phase = CHV_PHASE_BUILD_REPLY;
@@ -352,6 +371,53 @@ enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret
     return chv_handshake_advance(s);
 }
 
+static bool ticket_consistent(const struct chv_session_ticket *t)
+{
+    struct chv_credential c;
+    const bool wants_peer = t->profile != CHV_PROFILE_PSK;
+    const struct chv_suite_parts *parts = chv_suite_parts(t->suite);
+    if (parts == NULL || chv_profile_pattern(t->profile) == NULL || t->lineage == NULL || t->secret == NULL ||
+        !chv_server_name_valid(t->server))
+        return false;
+    if ((t->peer_public != NULL) != wants_peer || (wants_peer && t->peer_public_len != chv_dh_public_len(parts->curve)))
+        return false;
+    if (t->profile == CHV_PROFILE_KEY)
+        return t->credential == NULL;
+    return t->credential != NULL && chv_credential_parse(t->credential, t->credential_len, &c, NULL) == CHV_OK &&
+           c.profile == t->profile;
+}
+
+static const char not_taken[] = "hello: ticket not taken";
+
+enum chv_err chv_session_ticket_answer(struct chv_session *s, const struct chv_session_ticket *ticket)
+{
+    if (s->error != CHV_OK)
+        return s->error;
+    if (s->phase != CHV_PHASE_ASK_TICKET)
+        return CHV_ERR_STATE;
+    if (!ticket_consistent(ticket))
+        return CHV_ERR_ARGUMENT;
+    if (ticket->suite != s->suite || !(s->served.profiles & CHV_PROFILE_BIT(ticket->profile)))
+        return chv_handshake_refuse(s, CHV_REFUSE_TICKET, CHV_ERR_AUTH,
+                                    "hello: ticket of another suite, or of a profile that is not served");
+
+    struct chv_handshake *h = &s->u.handshake;
+    s->profile = ticket->profile;
+    if (ticket->credential != NULL) {
+        memcpy(s->credential, ticket->credential, ticket->credential_len);
+        s->credential_len = ticket->credential_len;
+    }
+    if (ticket->peer_public != NULL) {
+        memcpy(s->peer_public, ticket->peer_public, ticket->peer_public_len);
+        s->has_peer = true;
+    }
+    memcpy(s->lineage, ticket->lineage, sizeof s->lineage);
+    s->has_lineage = true;
+    memcpy(h->resumption, ticket->secret, sizeof h->resumption);
+    memcpy(h->server, ticket->server, strlen(ticket->server));
+    return chv_handshake_ticket_taken(s);
+}
+
 enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code)
 {
     if (s->error != CHV_OK)
@@ -365,9 +431,12 @@ enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code)
     }
     const bool temporary = code == CHV_REFUSE_RATE || code == CHV_REFUSE_UNAVAILABLE;
     const bool unknown_peer = code == CHV_REFUSE_UNKNOWN_KEY && s->phase == CHV_PHASE_ASK_PEER;
+    const bool no_ticket = code == CHV_REFUSE_TICKET && s->phase == CHV_PHASE_ASK_TICKET;
     const bool malformed = code == CHV_REFUSE_MALFORMED && noise_need(s) == CHV_NOISE_NEED_DH;
     if (malformed)
         (void)chv_handshake_refuse(s, code, CHV_ERR_MALFORMED, bad_point);
+    else if (no_ticket)
+        (void)chv_handshake_refuse(s, code, CHV_ERR_AUTH, not_taken);
     else if (temporary || unknown_peer)
         (void)chv_handshake_refuse(s, code, CHV_ERR_KEY, "refused by the driver");
     else
@@ -377,9 +446,10 @@ enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code)
 
 enum chv_err chv_session_get_info(const struct chv_session *s, struct chv_session_info *info)
 {
-    if (s->parts == NULL)
+    if (s->parts == NULL || s->phase == CHV_PHASE_ASK_TICKET)
         return CHV_ERR_STATE;
     *info = (struct chv_session_info){
+        .resumed = s->resumed,
         .profile = s->profile,
         .suite = s->suite,
         .credential = s->credential_len > 0 ? s->credential : NULL,

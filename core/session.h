@@ -4,10 +4,11 @@
  * channel.c (records) share.  The contract is in chaveiro/session.h.
  *
  *   client  BUILD_HELLO -> SEND_HELLO -> READ_REPLY -> OPEN_REPLY -> CHANNEL
- *   server  READ_HELLO -> OPEN_HELLO [-> ASK_PEER] -> BUILD_REPLY -> SEND_REPLY -> CHANNEL
+ *   server  READ_HELLO -> OPEN_HELLO [-> ASK_TICKET] [-> ASK_PEER] -> BUILD_REPLY -> SEND_REPLY -> CHANNEL
  *                 `------------`-> SEND_REFUSAL -> ENDED
  *
- * Any phase ends in ENDED.  BUILD_* and OPEN_* are where the Noise engine may stop for a long-term secret.
+ * Any phase ends in ENDED.  BUILD_* and OPEN_* are where the Noise engine may stop for a long-term secret; in a resumed
+ * session the engine's only question, the PSK, is answered here.
  */
 #ifndef CHV_CORE_SESSION_H
 #define CHV_CORE_SESSION_H
@@ -25,6 +26,7 @@ enum chv_phase {
     CHV_PHASE_OPEN_REPLY,
     CHV_PHASE_READ_HELLO,
     CHV_PHASE_OPEN_HELLO,
+    CHV_PHASE_ASK_TICKET,
     CHV_PHASE_ASK_PEER,
     CHV_PHASE_BUILD_REPLY,
     CHV_PHASE_SEND_REPLY,
@@ -37,9 +39,13 @@ enum chv_phase {
 struct chv_handshake {
     struct chv_noise noise;
     bool noise_started;
-    bool doomed;   /* key+psk: the credential belongs to another identity; the PSK will be random */
-    size_t have;   /* bytes of the frame read into `frame`, or sent from it */
-    size_t length; /* of the whole frame; 0 while reading and not yet known */
+    bool doomed;                     /* key+psk: the credential belongs to another identity; the PSK will be random */
+    uint8_t resumption[CHV_KEY_LEN]; /* resumed: what the session PSK is made of, with the server's name */
+    char server[CHV_SERVER_NAME_MAX + 1];
+    const uint8_t *ticket; /* server: in `frame` */
+    size_t ticket_len;
+    size_t have;                                /* bytes of the frame read into `frame`, or sent from it */
+    size_t length;                              /* of the whole frame; 0 while reading and not yet known */
     uint8_t payload[CHV_PADDED_CREDENTIAL_LEN]; /* of the message being written */
     uint8_t frame[CHV_HELLO_FRAME_MAX];
 };
@@ -62,6 +68,7 @@ struct chv_session {
 
     enum chv_profile profile;
     enum chv_suite suite;
+    bool resumed;
     const struct chv_suite_parts *parts; /* of the suite; NULL on a server before its hello was parsed */
     struct chv_served served;            /* server */
     uint64_t server_time;
@@ -87,10 +94,13 @@ struct chv_session {
 enum chv_err chv_session_fail(struct chv_session *s, enum chv_err err, const char *note);
 
 /* handshake.c */
-enum chv_err chv_handshake_start_client(struct chv_session *s);
+/* `ticket`: NULL for a full handshake. */
+enum chv_err chv_handshake_start_client(struct chv_session *s, const uint8_t *ticket, size_t ticket_len);
 /* The whole frame is in u.handshake.frame. */
 enum chv_err chv_handshake_hello_arrived(struct chv_session *s);
 enum chv_err chv_handshake_reply_arrived(struct chv_session *s);
+/* Server: the ticket's profile, lineage and secrets have been copied. */
+enum chv_err chv_handshake_ticket_taken(struct chv_session *s);
 /* The whole frame has been sent. */
 enum chv_err chv_handshake_sent(struct chv_session *s);
 /* Goes as far as it can without an answer. */

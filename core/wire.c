@@ -133,7 +133,9 @@ unsigned chv_hello_parse(uint8_t *body, size_t len, const struct chv_served *ser
         *note = "hello: the reserved byte is not 0";
         return CHV_REFUSE_MALFORMED;
     }
-    if (find_profile((enum chv_profile)profile) == NULL || !(served->profiles & CHV_PROFILE_BIT(profile))) {
+    /* Every resumption says psk: whether its own profile is served is seen when its ticket is opened. */
+    const bool served_profile = kind == CHV_HELLO_TICKET || (served->profiles & CHV_PROFILE_BIT(profile)) != 0;
+    if (find_profile((enum chv_profile)profile) == NULL || !served_profile) {
         *note = "hello: profile not served";
         return CHV_REFUSE_VERSION;
     }

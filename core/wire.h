@@ -42,6 +42,8 @@ _Static_assert(CHV_HELLO_FIXED_LEN + 2 * CHV_DH_PUBLIC_MAX + CHV_AEAD_TAG_LEN + 
                        CHV_AEAD_TAG_LEN <=
                    CHV_HELLO_BODY_MAX,
                "key+psk hello fits");
+_Static_assert(CHV_HELLO_FIXED_LEN + CHV_TICKET_MAX + CHV_DH_PUBLIC_MAX + CHV_AEAD_TAG_LEN <= CHV_HELLO_BODY_MAX,
+               "resumption hello fits");
 _Static_assert(CHV_REPLY_STATUS_LEN + CHV_DH_PUBLIC_MAX + CHV_REPLY_PAYLOAD_MAX + CHV_AEAD_TAG_LEN <=
                    CHV_REPLY_BODY_MAX,
                "reply fits");

@@ -367,6 +367,20 @@ enum chv_err chv_conn_key_answer(struct chv_conn *conn, const uint8_t *secret)
     return err;
 }
 
+enum chv_err chv_conn_ticket_answer(struct chv_conn *conn, const struct chv_session_ticket *ticket)
+{
+    if (conn->state != CHV_CONN_HANDSHAKE || !conn->key_asked)
+        return CHV_ERR_STATE;
+    enum chv_err err = chv_session_ticket_answer(conn->session, ticket);
+    if (err == CHV_ERR_STATE || err == CHV_ERR_ARGUMENT)
+        return err;
+    conn->key_asked = false;
+    if (err != CHV_OK)
+        chv_conn_session_failed(conn, err);
+    chv_conn_resume(conn);
+    return err;
+}
+
 enum chv_err chv_conn_key_refuse(struct chv_conn *conn, unsigned code)
 {
     if (conn->state != CHV_CONN_HANDSHAKE)

@@ -68,6 +68,8 @@ struct chv_session *chv_conn_session(struct chv_conn *conn);
  */
 enum chv_err chv_conn_key_answer(struct chv_conn *conn, const uint8_t *secret) CHV_MUST_CHECK;
 enum chv_err chv_conn_key_refuse(struct chv_conn *conn, unsigned code) CHV_MUST_CHECK;
+/* To CHV_KEY_TICKET (chv_session_ticket_answer); CHV_ERR_ARGUMENT, too, changes nothing. Else refuse with 401. */
+enum chv_err chv_conn_ticket_answer(struct chv_conn *conn, const struct chv_session_ticket *ticket) CHV_MUST_CHECK;
 /* chv_session_precompute, for the owner of a batch of questions once that is flushed. */
 enum chv_err chv_conn_precompute(struct chv_conn *conn) CHV_MUST_CHECK;
 

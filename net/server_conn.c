@@ -103,6 +103,10 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
         on_peer(c);
         return;
     }
+    if (request->kind == CHV_KEY_TICKET && c->refuse == 0) {
+        c->refuse = CHV_REFUSE_TICKET;
+        c->reason = "this ticket is not taken";
+    }
     if (c->refuse != 0) {
         if (chv_conn_key_refuse(conn, c->refuse) != CHV_OK)
             chv_conn_abort(conn, CHV_ERR_STATE);

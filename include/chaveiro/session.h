@@ -44,7 +44,8 @@ enum {
     CHV_RECORD_BODY_MAX = 65518,  /* 65535 - type - tag */
     CHV_RECORD_FRAME_MAX = 65537, /* u16 length + 65535 */
     CHV_FIRST_FRAME_MAX = 4096,   /* the client's first record */
-    CHV_LINEAGE_LEN = 16
+    CHV_LINEAGE_LEN = 16,
+    CHV_TICKET_MAX = 1536
 };
 
 enum chv_role { CHV_CLIENT, CHV_SERVER };
@@ -94,9 +95,10 @@ enum chv_want {
 };
 
 enum chv_key_kind {
-    CHV_KEY_DH,  /* DH of the own identity key with `peer_public`; answer: 32 bytes */
-    CHV_KEY_PSK, /* the session PSK for `credential` and `h_psk`; answer: 32 bytes */
-    CHV_KEY_PEER /* server, profile key: may this static key come in?  answer: NULL for yes, or refuse with 403 */
+    CHV_KEY_DH,    /* DH of the own identity key with `peer_public`; answer: 32 bytes */
+    CHV_KEY_PSK,   /* the session PSK for `credential` and `h_psk`; answer: 32 bytes */
+    CHV_KEY_PEER,  /* server, profile key: may this static key come in?  answer: NULL for yes, or refuse with 403 */
+    CHV_KEY_TICKET /* server: may this ticket be taken?  answer: chv_session_ticket_answer, or refuse with 401 */
 };
 
 /* Pointers are the session's and hold until the question is answered or the session ends. */
@@ -111,6 +113,22 @@ struct chv_key_request {
     size_t credential_len;
     const uint8_t *h_psk; /* PSK: else NULL */
     size_t h_psk_len;
+    const uint8_t
+        *ticket; /* TICKET: as it came, not looked at yet; else NULL. `profile` is psk then: that of the hello */
+    size_t ticket_len;
+};
+
+/* What an opened ticket says, with lifetime, audience and rights judged by the driver.  All is copied. */
+struct chv_session_ticket {
+    enum chv_profile profile; /* of the full handshake that it goes back to */
+    enum chv_suite suite;
+    const uint8_t *credential; /* profiles psk and key+psk: canonical, of this profile; else NULL */
+    size_t credential_len;
+    const uint8_t *peer_public; /* profiles key and key+psk: the client's static key on the suite's curve; else NULL */
+    size_t peer_public_len;
+    const uint8_t *lineage; /* CHV_LINEAGE_LEN */
+    const uint8_t *secret;  /* resumption secret, CHV_KEY_LEN */
+    const char *server;     /* this server's own name: it goes into the session PSK */
 };
 
 struct chv_session_limits {
@@ -128,6 +146,14 @@ struct chv_session_config {
     size_t credential_len;
     const uint8_t
         *peer_public; /* key, key+psk: the server's pinned identity key, chv_dh_public_len of the suite; copied */
+    /*
+     * A ticket of an earlier session with this credential, profile and suite: no question of any kind is asked then, and
+     * no identity key is needed.  NULL: a full handshake.  Copied.  A server that does not take it refuses with 401.
+     */
+    const uint8_t *ticket;
+    size_t ticket_len;         /* at most CHV_TICKET_MAX */
+    const uint8_t *resumption; /* the ticket's secret (chv_session_resumption of that session), CHV_KEY_LEN; copied */
+    const char *server;        /* the server's name, for the session PSK; copied */
 
     /* server */
     unsigned profiles; /* CHV_PROFILE_BIT mask of those served */
@@ -197,27 +223,34 @@ enum chv_err chv_session_precompute(struct chv_session *s) CHV_MUST_CHECK;
 enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret) CHV_MUST_CHECK;
 /*
  * Refuses: a server sends `code` in clear (429, 503; 403 for CHV_KEY_PEER; 400 for CHV_KEY_DH, where the keystore's dh
- * has said CHV_ERR_MALFORMED: the peer's point is bad) and the session ends once that is written, with CHV_ERR_KEY, for
- * 400 with CHV_ERR_MALFORMED; a client ends with CHV_ERR_KEY.  A server may also refuse with 429 or 503 before the hello
+ * has said CHV_ERR_MALFORMED: the peer's point is bad; 401 for CHV_KEY_TICKET) and the session ends once that is written,
+ * with CHV_ERR_KEY, for 400 with CHV_ERR_MALFORMED, for 401 with CHV_ERR_AUTH; a client ends with CHV_ERR_KEY.  A server may also refuse with 429 or 503 before the hello
  * has come.  CHV_ERR_ARGUMENT for any other code.
  */
 enum chv_err chv_session_key_refuse(struct chv_session *s, unsigned code) CHV_MUST_CHECK;
+/*
+ * The answer to CHV_KEY_TICKET; no other question follows.  A ticket of another suite than the hello's, or of a profile
+ * that is not served, is refused with 401 (CHV_ERR_AUTH, fatal).  CHV_ERR_ARGUMENT for one that contradicts itself or a
+ * bad server name, CHV_ERR_STATE if this is not the question: nothing has changed.
+ */
+enum chv_err chv_session_ticket_answer(struct chv_session *s, const struct chv_session_ticket *ticket) CHV_MUST_CHECK;
 
 /* What is known of the session.  Pointers hold until the session is wiped or moved. */
 struct chv_session_info {
-    enum chv_profile profile;
+    bool resumed;             /* came with a ticket: the next four are the ticket's */
+    enum chv_profile profile; /* of the full handshake, also in a resumed session */
     enum chv_suite suite;
     const uint8_t *credential; /* server: as claimed, proven once the first record has opened; NULL in profile key */
     size_t credential_len;
     const uint8_t *peer_public; /* the peer's identity key; NULL in profile psk */
     size_t peer_public_len;
-    const uint8_t *lineage; /* CHV_LINEAGE_LEN; NULL before message 2 */
+    const uint8_t *lineage; /* CHV_LINEAGE_LEN; NULL before message 2; the ticket's in a resumed session */
     uint64_t server_time;   /* client: what the server said */
     uint16_t idle_seconds;  /* client: what the server said */
     const uint8_t *h_fin;   /* handshake hash, 32 bytes; NULL before the handshake is done */
     uint64_t records_sent, records_received;
 };
-/* CHV_ERR_STATE on a server before its hello was parsed. */
+/* CHV_ERR_STATE on a server before its hello was parsed, and before CHV_KEY_TICKET was answered. */
 enum chv_err chv_session_get_info(const struct chv_session *s, struct chv_session_info *info) CHV_MUST_CHECK;
 
 /*
@@ -257,6 +290,12 @@ void chv_session_idle(struct chv_session *s);
  */
 enum chv_err chv_session_export(struct chv_session *s, const char *label, const uint8_t *context, size_t context_len,
                                 uint8_t out[CHV_KEY_LEN]) CHV_MUST_CHECK;
+
+/*
+ * The secret of ticket `number` of this session, the same on both sides: the server seals it into the ticket, the client
+ * keeps it beside the ticket (doc/protocol.md section 7).  CHV_ERR_STATE before WANT_OPEN.
+ */
+enum chv_err chv_session_resumption(struct chv_session *s, uint32_t number, uint8_t out[CHV_KEY_LEN]) CHV_MUST_CHECK;
 
 /* Names for configuration and logs: "psk", "key", "key+psk"; "x25519-aesgcm-sha256"...  "?" for a number that is none. */
 const char *chv_profile_name(enum chv_profile profile);

@@ -62,9 +62,8 @@ static void test_each_byte_of_hello_flipped(void)
                 hello[at] ^= (uint8_t)(1u << bit);
                 if (at < 2 && code == 0) { /* a longer frame is waited for */
                     CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_READ);
-                } else if (code != CHV_REFUSE_MALFORMED && code != CHV_REFUSE_VERSION) {
-                    CU_ASSERT_EQUAL(code, CHV_REFUSE_TICKET); /* kind 0 or 1 flipped into 2 */
-                    CU_ASSERT_EQUAL(at, 2 + 6);
+                } else {
+                    CU_ASSERT(code == CHV_REFUSE_MALFORMED || code == CHV_REFUSE_VERSION);
                 }
                 CU_ASSERT_NOT_EQUAL(chv_session_wants(p.server), CHV_WANT_OPEN);
             }
@@ -119,8 +118,6 @@ static void test_every_kind_with_every_profile(void)
                 expected = CHV_REFUSE_VERSION;
             else if (profile == CHV_PROFILE_PSK && kind == 1)
                 expected = 0;
-            else if (profile == CHV_PROFILE_PSK && kind == 2)
-                expected = CHV_REFUSE_TICKET;
             CU_ASSERT_EQUAL(code, expected);
             pair_close(&p);
         }

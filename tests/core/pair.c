@@ -93,6 +93,10 @@ enum chv_err pair_start(struct pair *p)
         .credential = p->credential_bytes,
         .credential_len = p->credential_len,
         .peer_public = p->server_identity.public_key,
+        .ticket = p->ticket,
+        .ticket_len = p->ticket_len,
+        .resumption = p->resumption,
+        .server = p->wanted_server,
     };
     client.identity_public[curve] = p->client_identity.public_key;
     struct chv_session_config server = {
@@ -146,6 +150,13 @@ enum chv_err pair_answer(struct pair *p, struct chv_session *s)
     enum chv_err err = chv_session_key_request(s, &q);
     if (err != CHV_OK)
         return err;
+    p->questions++;
+    if (q.kind == CHV_KEY_TICKET) {
+        CU_ASSERT(s != p->client);
+        CU_ASSERT(p->ticket == NULL ||
+                  (q.ticket_len == p->ticket_len && memcmp(q.ticket, p->ticket, q.ticket_len) == 0));
+        return p->taken != NULL ? chv_session_ticket_answer(s, p->taken) : chv_session_key_refuse(s, CHV_REFUSE_TICKET);
+    }
     if (q.kind == CHV_KEY_PEER) {
         CU_ASSERT(s != p->client);
         CU_ASSERT(q.peer_public_len > 0 &&

@@ -30,6 +30,12 @@ struct pair {
     struct pair_identity client_identity, server_identity;
     void *client_memory, *server_memory;
     struct chv_session *client, *server;
+    /* Resumption: what the client comes with, and the answer of whoever holds ticket keys (NULL: 401). */
+    const uint8_t *ticket;
+    size_t ticket_len;
+    uint8_t resumption[CHV_KEY_LEN];
+    const struct chv_session_ticket *taken;
+    unsigned questions; /* asked of either side */
 };
 
 /* Keys, credential (id "1", scope message) and fresh sessions.  Fails the running test on an error. */
