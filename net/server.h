@@ -22,6 +22,8 @@ enum {
     CHV_LISTEN_LEN = 128,       /* an address with its NUL; a unix socket's path fits sun_path */
     CHV_EPOCHS_MAX = 16,        /* epochs served at a time */
     CHV_WORKERS_MAX = 64,       /* loops of the net process */
+    CHV_REDIRECTS_MAX = 16,     /* data sides elsewhere */
+    CHV_REDIRECT_HOST_MAX = 255,
     CHV_BACKEND_SPEC_MAX = 2048 /* with its NUL; a token's URI may be long */
 };
 
@@ -41,6 +43,19 @@ struct chv_server_identity {
     bool there;
     enum chv_curve curve;
     uint8_t public_key[CHV_DH_PUBLIC_MAX];
+};
+
+/* What comes in by a listening address (doc/architecture.md, "Two ports"). */
+enum chv_port {
+    CHV_PORT_BOTH,      /* handshakes, and the services behind them */
+    CHV_PORT_HANDSHAKE, /* handshakes; who may come in is sent on to a data port */
+    CHV_PORT_DATA       /* sessions that begin with a data ticket */
+};
+
+/* A data side elsewhere. */
+struct chv_server_redirect {
+    char host[CHV_REDIRECT_HOST_MAX + 1]; /* an IPv6 address without its brackets; "": where the client is already */
+    uint16_t port;
 };
 
 /* What becomes of a client that comes while one of its id, of another run of its program, is there. */
@@ -124,6 +139,13 @@ struct chv_server_config {
     struct chv_key_check checks[CHV_EPOCHS_MAX];
     size_t listen_count;
     char listen[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT", "unix:/PATH" */
+    size_t handshake_count, data_count, redirect_count;
+    char handshake[CHV_LISTEN_MAX][CHV_LISTEN_LEN]; /* "HOST:PORT", "[V6]:PORT" */
+    char data[CHV_LISTEN_MAX][CHV_LISTEN_LEN];      /* likewise */
+    struct chv_server_redirect redirect[CHV_REDIRECTS_MAX];
+    bool data_only;             /* a data side: no keystore and no keeper, tickets open with the keys of a file, */
+    char ticket_keys[PATH_MAX]; /* this one (net/ticket_keys.h) */
+    uint64_t session_limit;     /* seconds after which a data side ends a session; 0: no limit */
     char backend[CHV_BACKEND_SPEC_MAX];
     char module[PATH_MAX];       /* of a token whose URI names none; "": p11-kit's */
     unsigned suites;             /* CHV_SUITE_BIT mask; 0: all that the backend has */
@@ -173,6 +195,11 @@ static inline uint32_t chv_server_successor(const struct chv_server_config *conf
     if (!config->update || config->epoch_count == 0)
         return 0;
     return config->update_to != 0 ? config->update_to : config->epochs[config->epoch_count - 1];
+}
+/* Whether clients are sent on from the port of their handshake to one for data. */
+static inline bool chv_server_has_two_ports(const struct chv_server_config *config)
+{
+    return config->data_count > 0 || config->redirect_count > 0;
 }
 /* Loops that this configuration means. */
 unsigned chv_server_workers(const struct chv_server_config *config);

@@ -15,7 +15,8 @@ struct parse {
     int line;                      /* of the key under way, from 1 */
     bool failed;
     struct chv_server_config config;
-    uint64_t seen; /* bit per key of the table */
+    bool data_only;
+    int seen[64]; /* by key of the table: its line; 0: it is not there */
     unsigned share_seen[CHV_SHARES_MAX];
     struct chv_why why;
 };
@@ -33,6 +34,12 @@ static const struct chv_config_key keys[] = {
     {"server", "key-check", KIND_CHECKS, AT(checks), 1, UINT32_MAX,
      "up to 16 of EPOCH:VALUE, the value in 32 hex digits as 'keyadmin check' shows it"},
     {"server", "listen", KIND_LISTEN, AT(listen), 0, 0, "up to 16 of HOST:PORT, [V6]:PORT, unix:/PATH"},
+    {"server", "handshake", KIND_HANDSHAKE, AT(handshake), 0, 0, "up to 16 of HOST:PORT, [V6]:PORT"},
+    {"server", "data", KIND_DATA, AT(data), 0, 0, "up to 16 of HOST:PORT, [V6]:PORT"},
+    {"server", "redirect", KIND_REDIRECT, AT(redirect), 0, 0,
+     "up to 16 of PORT, HOST:PORT, [V6]:PORT, the port 1 to 65535"},
+    {"server", "session-limit", KIND_SECONDS64, AT(session_limit), 0, UINT64_C(86400) * 36525,
+     "0 (no limit) to 36525d, as in: 10m, 12h"},
     {"server", "backend", KIND_BACKEND, AT(backend), 0, 0, NULL},
     {"server", "suites", KIND_SUITES, AT(suites), 0, 0,
      "x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256"},
@@ -69,12 +76,13 @@ static const struct chv_config_key keys[] = {
     {"push", "outbox", KIND_PATH, AT(push.outbox), 0, 0, "a folder"},
     {"tickets", "tickets", KIND_SWITCH, AT(tickets), 0, 0, "on or off"},
     {"tickets", "audience", KIND_SERVER_NAME, AT(ticket_audience), 0, 0, "1 to 64 of A-Z a-z 0-9 . _ -"},
+    {"tickets", "keys", KIND_PATH, AT(ticket_keys), 0, 0, "a file name"},
     {"log", "level", KIND_LEVEL, AT(log_level), 0, 0, "error, warning, info or debug"},
     {"log", "target", KIND_TARGET, AT(log_target), 0, 0, "stderr or syslog"},
 };
 
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
-_Static_assert(KEY_COUNT <= 64, "one bit per key in struct parse");
+_Static_assert(KEY_COUNT <= 64, "room in struct parse");
 
 /* The first failure is kept; libinih goes on to the end. */
 static void fail(struct parse *p, const char *format, ...) CHV_PRINTF(2, 3);
@@ -157,11 +165,11 @@ static int handle(void *arg, const char *section, const char *name, const char *
         fail(p, "unknown key '%.64s' in [%s]; known are: %s", name, section, key_names(section, names, sizeof names));
         return 0;
     }
-    if ((p->seen & UINT64_C(1) << i) != 0) {
+    if (p->seen[i] != 0) {
         fail(p, "key '%s' is given twice in [%s]", name, section);
         return 0;
     }
-    p->seen |= UINT64_C(1) << i;
+    p->seen[i] = p->line;
     if (!chv_config_value_set(&p->config, &p->place, &keys[i], value)) {
         fail(p, "%s = '%.100s' is not allowed; allowed: %s", name, value, allowed(&keys[i]));
         return 0;
@@ -258,14 +266,110 @@ static bool set_default_registry(struct parse *p)
     return chv_config_value_set(&p->config, &p->place, &registry, "none");
 }
 
-enum chv_err chv_server_config_parse(const char *text, const char *file, struct chv_server_config *config,
-                                     struct chv_why *why)
+/* The line of a key; 0: it is not in the file. */
+static int line_of(const struct parse *p, const char *section, const char *name)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, name) == 0)
+            return p->seen[i];
+    return 0;
+}
+
+/* Whether it is in the file, which is said with its line. */
+static bool is_there(struct parse *p, const char *section, const char *name, const char *wrong)
+{
+    p->line = line_of(p, section, name);
+    const bool there = p->line > 0;
+    if (there)
+        fail(p, "[%s] '%s' %s", section, name, wrong);
+    p->line = 0;
+    return there;
+}
+
+/* What belongs to two ports, and to a data side of its own. */
+static void check_ports(struct parse *p)
+{
+    struct chv_server_config *c = &p->config;
+    if (line_of(p, "server", "listen") == 0 && c->handshake_count > 0)
+        c->listen_count = 0;
+    if (c->handshake_count > 0 && !chv_server_has_two_ports(c))
+        (void)is_there(p, "server", "handshake", "is of no use without 'data' or 'redirect': where clients go on to");
+    if (c->handshake_count == 0) {
+        (void)is_there(p, "server", "data",
+                       "is of no use without 'handshake', unless chaveirod runs with --data-only");
+        (void)is_there(p, "server", "redirect", "is of no use without 'handshake'");
+    }
+    (void)is_there(p, "server", "session-limit", "is for chaveirod --data-only");
+    (void)is_there(p, "tickets", "keys", "is for chaveirod --data-only: a server with a keystore has them from there");
+}
+
+/* A file for chaveirod --data-only. */
+static void check_data_side(struct parse *p)
+{
+    static const struct {
+        const char *section, *name;
+    } none[] = {{"server", "keystore"},        {"server", "passphrase-file"}, {"server", "pin-hold"},
+                {"server", "key-check"},       {"server", "epochs"},          {"server", "update"},
+                {"server", "update-to"},       {"server", "profiles"},        {"server", "allowed-keys"},
+                {"server", "max-lifetime"},    {"limits", "keeper-queue"},    {"files", "receipt-key"},
+                {"tickets", "tickets"},        {"tickets", "audience"}};
+    (void)is_there(p, "server", "listen", "is not for a data side: clients come in by 'data'");
+    (void)is_there(p, "server", "handshake", "is not for a data side: it can do none");
+    (void)is_there(p, "server", "redirect", "is not for a data side: it sends nobody on");
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        (void)is_there(p, none[i].section, none[i].name, "is not for a data side, which has no keystore and no keeper");
+    if (p->config.files.receipts)
+        (void)is_there(p, "files", "receipts", "is not for a data side: it has no key to sign with");
+    if (p->config.data_count == 0)
+        fail(p, "[server] has no 'data': where clients come in");
+    if (p->config.ticket_keys[0] == '\0')
+        fail(p, "[tickets] has no 'keys': the file that 'keyadmin ticket-keys' makes");
+    p->config.data_only = true;
+    p->config.listen_count = 0;
+}
+
+static void check_server(struct parse *p)
+{
+    const struct chv_server_config *c = &p->config;
+    check_ports(p);
+    if (c->keystore[0] == '\0')
+        fail(p, "[server] has no 'keystore': the file with the master secret (keyadmin init makes one)");
+    else if ((c->profiles & CHV_PROFILE_BIT(CHV_PROFILE_KEY)) != 0 && c->allowed_keys[0] == '\0' && denies_only(c))
+        fail(p, "[server] serves profile key, but has neither 'allowed-keys', the file with the keys that may come in, "
+                "nor a 'registry' of them");
+    else if (c->allowed_keys[0] != '\0' && !chv_server_wants_identity(c))
+        fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
+    else if (c->files.receipts && c->files.home[0] == '\0')
+        fail(p, "[files] has 'receipts = on', but no 'home': there are no files to sign receipts of");
+    else if (!c->files.receipts && c->files.receipt_key[0] != '\0')
+        fail(p, "[files] has 'receipt-key', but not 'receipts = on'");
+    if (!epoch_served(c, c->update_to))
+        fail(p, "update-to = %u is none of the epochs", c->update_to);
+}
+
+/* A data side without one asks nobody: rights are the ticket's. */
+static void check_registry(struct parse *p)
+{
+    const struct chv_server_config *c = &p->config;
+    if (c->registry[0] == '\0' && !p->data_only && !set_default_registry(p))
+        fail(p, "the file's name is too long");
+    if (c->registry_required)
+        return;
+    if (c->registry[0] == '\0' || denies_only(c))
+        fail(p, "[server] has 'registry-required = no', but no 'registry' that could be away");
+    else if (c->state[0] == '\0')
+        fail(p, "[server] has 'registry-required = no', but no 'state': the folder that the deny snapshot is in");
+}
+
+static enum chv_err parse(const char *text, const char *file, bool data_only, struct chv_server_config *config,
+                          struct chv_why *why)
 {
     const char *slash = strrchr(file, '/');
     struct parse *p = calloc(1, sizeof *p);
     if (p == NULL)
         return chv_fail(why, CHV_ERR_MEMORY, "%s: out of memory", file);
     p->text = text;
+    p->data_only = data_only;
     p->place.file = file;
     p->place.dir_len = slash != NULL ? (size_t)(slash - file) + 1 : 0;
     chv_server_config_defaults(&p->config);
@@ -281,30 +385,14 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         fail(p, "%s", result > 0 ? "not a 'key = value' line" : "out of memory");
     }
     p->line = 0;
-    if (p->config.registry[0] == '\0' && !set_default_registry(p))
-        fail(p, "the file's name is too long");
     if (p->config.name[0] == '\0')
         fail(p, "[server] has no 'name': the server name that clients are provisioned for");
-    else if (p->config.keystore[0] == '\0')
-        fail(p, "[server] has no 'keystore': the file with the master secret (keyadmin init makes one)");
-    else if ((p->config.profiles & CHV_PROFILE_BIT(CHV_PROFILE_KEY)) != 0 && p->config.allowed_keys[0] == '\0' &&
-             denies_only(&p->config))
-        fail(p, "[server] serves profile key, but has neither 'allowed-keys', the file with the keys that may come in, "
-                "nor a 'registry' of them");
-    else if (!p->config.registry_required && denies_only(&p->config))
-        fail(p, "[server] has 'registry-required = no', but no 'registry' that could be away");
-    else if (!p->config.registry_required && p->config.state[0] == '\0')
-        fail(p, "[server] has 'registry-required = no', but no 'state': the folder that the deny snapshot is in");
-    else if (p->config.allowed_keys[0] != '\0' && !chv_server_wants_identity(&p->config))
-        fail(p, "[server] has 'allowed-keys', but 'profiles' has neither key nor key+psk");
-    else if (p->config.files.receipts && p->config.files.home[0] == '\0')
-        fail(p, "[files] has 'receipts = on', but no 'home': there are no files to sign receipts of");
-    else if (!p->config.files.receipts && p->config.files.receipt_key[0] != '\0')
-        fail(p, "[files] has 'receipt-key', but not 'receipts = on'");
-
+    check_registry(p);
+    if (data_only)
+        check_data_side(p);
+    else
+        check_server(p);
     check_shares(p);
-    if (!epoch_served(&p->config, p->config.update_to))
-        fail(p, "update-to = %u is none of the epochs", p->config.update_to);
 
     enum chv_err err = p->failed ? CHV_ERR_CONFIG : CHV_OK;
     if (err == CHV_OK)
@@ -313,4 +401,16 @@ enum chv_err chv_server_config_parse(const char *text, const char *file, struct 
         (void)chv_fail(why, err, "%s", p->why.text);
     free(p);
     return err;
+}
+
+enum chv_err chv_server_config_parse(const char *text, const char *file, struct chv_server_config *config,
+                                     struct chv_why *why)
+{
+    return parse(text, file, false, config, why);
+}
+
+enum chv_err chv_server_config_parse_data(const char *text, const char *file, struct chv_server_config *config,
+                                          struct chv_why *why)
+{
+    return parse(text, file, true, config, why);
 }

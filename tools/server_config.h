@@ -20,11 +20,18 @@ void chv_server_config_defaults(struct chv_server_config *config);
 enum chv_err chv_server_config_parse(const char *text, const char *file, struct chv_server_config *config,
                                      struct chv_why *why) CHV_MUST_CHECK;
 
+/* The same for a data side of its own (chaveirod --data-only): it has no keystore, and must have data and ticket keys. */
+enum chv_err chv_server_config_parse_data(const char *text, const char *file, struct chv_server_config *config,
+                                          struct chv_why *why) CHV_MUST_CHECK;
+
 /* Reads the file and parses it. CHV_ERR_NOT_FOUND, CHV_ERR_IO; blocks on the file. */
 enum chv_err chv_server_config_load(const char *file, struct chv_server_config *config,
                                     struct chv_why *why) CHV_MUST_CHECK;
+/* The same for a data side. */
+enum chv_err chv_server_config_load_data(const char *file, struct chv_server_config *config,
+                                         struct chv_why *why) CHV_MUST_CHECK;
 
-/* Replaces the listen addresses, for the command line. CHV_ERR_CONFIG as in the file. */
+/* Replaces the listen addresses, for the command line. CHV_ERR_CONFIG as in the file, and for a data side. */
 enum chv_err chv_server_config_listen(struct chv_server_config *config, const char *const *addresses, size_t count,
                                       struct chv_why *why) CHV_MUST_CHECK;
 /* Replaces the backend, likewise. */

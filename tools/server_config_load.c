@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum chv_err chv_server_config_load(const char *file, struct chv_server_config *config, struct chv_why *why)
+typedef enum chv_err (*parse_fn)(const char *text, const char *file, struct chv_server_config *config,
+                                 struct chv_why *why);
+
+static enum chv_err load(const char *file, parse_fn parse, struct chv_server_config *config, struct chv_why *why)
 {
     enum chv_err err = CHV_OK;
     char absolute[PATH_MAX];
@@ -36,12 +39,22 @@ enum chv_err chv_server_config_load(const char *file, struct chv_server_config *
         goto out;
     }
     text[len] = '\0';
-    err = chv_server_config_parse(text, absolute, config, why);
+    err = parse(text, absolute, config, why);
 out:
     free(text);
     if (f != NULL)
         fclose(f);
     return err;
+}
+
+enum chv_err chv_server_config_load(const char *file, struct chv_server_config *config, struct chv_why *why)
+{
+    return load(file, chv_server_config_parse, config, why);
+}
+
+enum chv_err chv_server_config_load_data(const char *file, struct chv_server_config *config, struct chv_why *why)
+{
+    return load(file, chv_server_config_parse_data, config, why);
 }
 
 enum chv_err chv_server_config_complete(struct chv_server_config *config, struct chv_why *why)

@@ -62,7 +62,14 @@ static const char server_head[] =
     "#update = yes\n"
     "\n"
     "# Where clients come in: HOST:PORT, [V6]:PORT, unix:/PATH; several with commas.\n"
-    "listen = %s\n";
+    "listen = %s\n"
+    "# Two ports instead: handshakes at one, and everything behind them at another, which clients are sent on to with a\n"
+    "# ticket of 30 s. Port 0: the kernel picks one. A data side elsewhere (chaveirod --data-only): 'redirect'.\n"
+    "# handshake = 0.0.0.0:7040\n"
+    "# data = 0.0.0.0:0\n"
+    "# redirect = 7041, files.example:7041\n"
+    "# Of chaveirod --data-only: how long a session may last; 0: no limit.\n"
+    "#session-limit = 0\n";
 
 static const char server_tail[] =
     "# Connections that may wait to be accepted.\n"
@@ -153,6 +160,8 @@ static const char server_tail[] =
     "# Servers of several names that take each other's tickets have this name in common; without this line a ticket\n"
     "# is good for the servers of this name alone.\n"
     "# audience = fleet1\n"
+    "# Of chaveirod --data-only: the file that 'keyadmin ticket-keys' made.\n"
+    "# keys = ticket.keys\n"
     "\n"
     "[log]\n"
     "# error, warning, info, debug\n"

@@ -170,14 +170,14 @@ static bool listen_valid(const char *text)
     return memchr(text, ':', (size_t)(colon - text)) == NULL;
 }
 
-static bool add_listen(struct chv_server_config *config, const char *address)
+static bool add_address(char list[CHV_LISTEN_MAX][CHV_LISTEN_LEN], size_t *count, const char *address)
 {
-    if (config->listen_count == CHV_LISTEN_MAX || !listen_valid(address))
+    if (*count == CHV_LISTEN_MAX || !listen_valid(address))
         return false;
-    for (size_t i = 0; i < config->listen_count; i++)
-        if (strcmp(config->listen[i], address) == 0)
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp(list[i], address) == 0)
             return false;
-    return copy_text(config->listen[config->listen_count++], CHV_LISTEN_LEN, address);
+    return copy_text(list[(*count)++], CHV_LISTEN_LEN, address);
 }
 
 static bool set_listen(struct chv_server_config *config, char *list)
@@ -185,9 +185,58 @@ static bool set_listen(struct chv_server_config *config, char *list)
     config->listen_count = 0;
     char *save = NULL;
     for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save))
-        if (!add_listen(config, item))
+        if (!add_address(config->listen, &config->listen_count, item))
             return false;
     return config->listen_count > 0;
+}
+
+/* Who is sent on is told a port: these have one. */
+static bool set_ports(char to[CHV_LISTEN_MAX][CHV_LISTEN_LEN], size_t *count, char *list)
+{
+    *count = 0;
+    char *save = NULL;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save))
+        if (strncmp(item, "unix:", 5) == 0 || !add_address(to, count, item))
+            return false;
+    return *count > 0;
+}
+
+/* "PORT", "HOST:PORT", "[V6]:PORT" */
+static bool add_redirect(struct chv_server_config *config, char *item)
+{
+    static const struct chv_config_key any = {.min = 1, .max = 65535};
+    struct chv_server_redirect *r = &config->redirect[config->redirect_count];
+    uint64_t port;
+    if (config->redirect_count == CHV_REDIRECTS_MAX)
+        return false;
+    memset(r, 0, sizeof *r);
+    char *colon = strrchr(item, ':');
+    if (!read_number(colon != NULL ? colon + 1 : item, "", NULL, &any, &port))
+        return false;
+    r->port = (uint16_t)port;
+    if (colon != NULL) {
+        const bool v6 = item[0] == '[';
+        if (!listen_valid(item))
+            return false;
+        colon[v6 ? -1 : 0] = '\0';
+        if (!copy_text(r->host, sizeof r->host, v6 ? item + 1 : item))
+            return false;
+    }
+    for (size_t i = 0; i < config->redirect_count; i++)
+        if (config->redirect[i].port == r->port && strcmp(config->redirect[i].host, r->host) == 0)
+            return false;
+    config->redirect_count++;
+    return true;
+}
+
+static bool set_redirect(struct chv_server_config *config, char *list)
+{
+    config->redirect_count = 0;
+    char *save = NULL;
+    for (char *item = strtok_r(list, ", \t", &save); item != NULL; item = strtok_r(NULL, ", \t", &save))
+        if (!add_redirect(config, item))
+            return false;
+    return config->redirect_count > 0;
 }
 
 static bool set_profiles(struct chv_server_config *config, char *list)
@@ -294,6 +343,12 @@ static bool set_value(struct chv_server_config *config, const struct chv_config_
         return set_checks(config, key, value);
     case KIND_LISTEN:
         return set_listen(config, value);
+    case KIND_HANDSHAKE:
+        return set_ports(config->handshake, &config->handshake_count, value);
+    case KIND_DATA:
+        return set_ports(config->data, &config->data_count, value);
+    case KIND_REDIRECT:
+        return set_redirect(config, value);
     case KIND_BACKEND:
         return set_backend(config, value);
     case KIND_SUITES:
@@ -341,9 +396,11 @@ enum chv_err chv_server_config_listen(struct chv_server_config *config, const ch
                                       struct chv_why *why)
 {
     struct chv_server_config changed = *config;
+    if (config->data_only)
+        return chv_fail(why, CHV_ERR_CONFIG, "--listen is not for a data side: clients come in by 'data' of its file");
     changed.listen_count = 0;
     for (size_t i = 0; i < count; i++)
-        if (!add_listen(&changed, addresses[i]))
+        if (!add_address(changed.listen, &changed.listen_count, addresses[i]))
             return chv_fail(
                 why, CHV_ERR_CONFIG,
                 "--listen '%s' is not allowed; allowed: up to 16 different HOST:PORT, [V6]:PORT, unix:/PATH",
