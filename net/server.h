@@ -18,11 +18,11 @@
 #include <stdint.h>
 
 enum {
-    CHV_LISTEN_MAX = 16,        /* addresses of one server */
-    CHV_LISTEN_LEN = 128,       /* an address with its NUL; a unix socket's path fits sun_path */
-    CHV_EPOCHS_MAX = 16,        /* epochs served at a time */
-    CHV_WORKERS_MAX = 64,       /* loops of the net process */
-    CHV_REDIRECTS_MAX = 16,     /* data sides elsewhere */
+    CHV_LISTEN_MAX = 16,    /* addresses of one server */
+    CHV_LISTEN_LEN = 128,   /* an address with its NUL; a unix socket's path fits sun_path */
+    CHV_EPOCHS_MAX = 16,    /* epochs served at a time */
+    CHV_WORKERS_MAX = 64,   /* loops of the net process */
+    CHV_REDIRECTS_MAX = 16, /* data sides elsewhere */
     CHV_REDIRECT_HOST_MAX = 255,
     CHV_BACKEND_SPEC_MAX = 2048 /* with its NUL; a token's URI may be long */
 };

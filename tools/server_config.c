@@ -295,8 +295,7 @@ static void check_ports(struct parse *p)
     if (c->handshake_count > 0 && !chv_server_has_two_ports(c))
         (void)is_there(p, "server", "handshake", "is of no use without 'data' or 'redirect': where clients go on to");
     if (c->handshake_count == 0) {
-        (void)is_there(p, "server", "data",
-                       "is of no use without 'handshake', unless chaveirod runs with --data-only");
+        (void)is_there(p, "server", "data", "is of no use without 'handshake', unless chaveirod runs with --data-only");
         (void)is_there(p, "server", "redirect", "is of no use without 'handshake'");
     }
     (void)is_there(p, "server", "session-limit", "is for chaveirod --data-only");
@@ -308,11 +307,11 @@ static void check_data_side(struct parse *p)
 {
     static const struct {
         const char *section, *name;
-    } none[] = {{"server", "keystore"},        {"server", "passphrase-file"}, {"server", "pin-hold"},
-                {"server", "key-check"},       {"server", "epochs"},          {"server", "update"},
-                {"server", "update-to"},       {"server", "profiles"},        {"server", "allowed-keys"},
-                {"server", "max-lifetime"},    {"limits", "keeper-queue"},    {"files", "receipt-key"},
-                {"tickets", "tickets"},        {"tickets", "audience"}};
+    } none[] = {{"server", "keystore"},     {"server", "passphrase-file"}, {"server", "pin-hold"},
+                {"server", "key-check"},    {"server", "epochs"},          {"server", "update"},
+                {"server", "update-to"},    {"server", "profiles"},        {"server", "allowed-keys"},
+                {"server", "max-lifetime"}, {"limits", "keeper-queue"},    {"files", "receipt-key"},
+                {"tickets", "tickets"},     {"tickets", "audience"}};
     (void)is_there(p, "server", "listen", "is not for a data side: clients come in by 'data'");
     (void)is_there(p, "server", "handshake", "is not for a data side: it can do none");
     (void)is_there(p, "server", "redirect", "is not for a data side: it sends nobody on");

@@ -63,13 +63,14 @@ static const char server_head[] =
     "\n"
     "# Where clients come in: HOST:PORT, [V6]:PORT, unix:/PATH; several with commas.\n"
     "listen = %s\n"
-    "# Two ports instead: handshakes at one, and everything behind them at another, which clients are sent on to with a\n"
+    "# Two ports instead: handshakes at one, and everything behind them at another, which clients are sent on to with "
+    "a\n"
     "# ticket of 30 s. Port 0: the kernel picks one. A data side elsewhere (chaveirod --data-only): 'redirect'.\n"
     "# handshake = 0.0.0.0:7040\n"
     "# data = 0.0.0.0:0\n"
     "# redirect = 7041, files.example:7041\n"
-    "# Of chaveirod --data-only: how long a session may last; 0: no limit.\n"
-    "#session-limit = 0\n";
+    "# Of chaveirod --data-only: how long a session may last; without this line as long as its client's rights.\n"
+    "# session-limit = 12h\n";
 
 static const char server_tail[] =
     "# Connections that may wait to be accepted.\n"

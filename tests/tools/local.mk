@@ -9,6 +9,7 @@ tools_tests = \
 	tests/tools/ftp_text_test \
 	tests/tools/receipt_test \
 	tests/tools/secret_test \
+	tests/tools/server_config_ports_test \
 	tests/tools/server_config_test \
 	tests/tools/times_test \
 	tests/tools/words_test \
@@ -40,6 +41,8 @@ tests_tools_config_edit_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_config_edit_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_server_config_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
 tests_tools_server_config_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
+tests_tools_server_config_ports_test_CFLAGS = $(tools_test_cflags) $(UV_CFLAGS)
+tests_tools_server_config_ports_test_LDADD = tools/libserverconfig.la tools/libtools.la $(net_test_libs)
 tests_tools_words_test_CFLAGS = $(tools_test_cflags)
 tests_tools_words_test_LDADD = $(tools_test_libs)
 tests_tools_times_test_CFLAGS = $(tools_test_cflags)
