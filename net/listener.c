@@ -83,14 +83,16 @@ static enum chv_err bind_tcp(struct chv_listener *l, const struct addrinfo *info
     char text[CHV_PEER_TEXT];
     chv_source_text(address, text);
     snprintf(l->text, sizeof l->text, "%s", text);
+    l->address = bound;
+    l->port = chv_source_port(address);
     return CHV_OK;
 failed:
     return chv_fail(why, errno == EADDRINUSE ? CHV_ERR_BUSY : CHV_ERR_IO, "cannot listen on %s: %s", name,
                     strerror(errno));
 }
 
-static enum chv_err open_tcp(struct chv_listeners *listeners, const char *name, const struct chv_server_config *config,
-                             unsigned workers, struct chv_why *why)
+static enum chv_err open_tcp(struct chv_listeners *listeners, enum chv_port kind, const char *name,
+                             const struct chv_server_config *config, unsigned workers, struct chv_why *why)
 {
     char host[CHV_LISTEN_LEN];
     snprintf(host, sizeof host, "%s", name[0] == '[' ? name + 1 : name);
@@ -108,10 +110,14 @@ static enum chv_err open_tcp(struct chv_listeners *listeners, const char *name, 
         return chv_fail(why, CHV_ERR_CONFIG, "cannot listen on %s: %s", name, gai_strerror(rc));
     enum chv_err err = CHV_OK;
     for (const struct addrinfo *info = list; info != NULL && err == CHV_OK; info = info->ai_next) {
-        if (listeners->count == CHV_LISTENERS_MAX)
+        struct chv_listener *l = &listeners->list[listeners->count];
+        if (listeners->count == CHV_LISTENERS_MAX) {
             err = chv_fail(why, CHV_ERR_CONFIG, "more than %d addresses to listen on", CHV_LISTENERS_MAX);
-        else
-            err = bind_tcp(&listeners->list[listeners->count++], info, config, workers, name, why);
+        } else {
+            listeners->count++;
+            l->kind = kind;
+            err = bind_tcp(l, info, config, workers, name, why);
+        }
     }
     freeaddrinfo(list);
     return err;
@@ -207,11 +213,44 @@ enum chv_err chv_listeners_open(struct chv_listeners *listeners, const struct ch
         if (strncmp(name, "unix:", 5) == 0)
             err = open_unix(listeners, name, config, why);
         else
-            err = open_tcp(listeners, name, config, workers, why);
+            err = open_tcp(listeners, CHV_PORT_BOTH, name, config, workers, why);
     }
+    for (size_t i = 0; i < config->handshake_count && err == CHV_OK; i++)
+        err = open_tcp(listeners, CHV_PORT_HANDSHAKE, config->handshake[i], config, workers, why);
+    for (size_t i = 0; i < config->data_count && err == CHV_OK; i++)
+        err = open_tcp(listeners, CHV_PORT_DATA, config->data[i], config, workers, why);
     if (err != CHV_OK)
         chv_listeners_close(listeners, true);
     return err;
+}
+
+/* 2: reachable at this address; 1: of its family; 0: neither. */
+static unsigned fits(const struct chv_listener *l, const struct sockaddr_storage *here)
+{
+    static const struct in6_addr any6 = IN6ADDR_ANY_INIT;
+    if (l->kind != CHV_PORT_DATA || l->address.ss_family != here->ss_family)
+        return 0;
+    if (here->ss_family == AF_INET) {
+        const struct in_addr *bound = &((const struct sockaddr_in *)(const void *)&l->address)->sin_addr;
+        const struct in_addr *at = &((const struct sockaddr_in *)(const void *)here)->sin_addr;
+        return bound->s_addr == htonl(INADDR_ANY) || bound->s_addr == at->s_addr ? 2 : 1;
+    }
+    const struct in6_addr *bound = &((const struct sockaddr_in6 *)(const void *)&l->address)->sin6_addr;
+    const struct in6_addr *at = &((const struct sockaddr_in6 *)(const void *)here)->sin6_addr;
+    return memcmp(bound, &any6, sizeof any6) == 0 || memcmp(bound, at, sizeof *at) == 0 ? 2 : 1;
+}
+
+uint32_t chv_listeners_reachable(const struct chv_listeners *listeners, int fd)
+{
+    struct sockaddr_storage here;
+    socklen_t len = sizeof here;
+    uint32_t found[3] = {0}; /* by fit */
+    memset(&here, 0, sizeof here);
+    if (getsockname(fd, (struct sockaddr *)&here, &len) != 0)
+        return 0;
+    for (size_t i = 0; i < listeners->count; i++)
+        found[fits(&listeners->list[i], &here)] |= UINT32_C(1) << i;
+    return found[2] != 0 ? found[2] : found[1];
 }
 
 void chv_listeners_stop(const struct chv_listeners *listeners)

@@ -104,9 +104,11 @@ static void start_accepting(struct chv_worker *w)
 {
     struct chv_why why = {""};
     w->accepting = true;
-    for (size_t i = 0; i < w->acceptor_count; i++)
+    for (size_t i = 0; i < w->acceptor_count; i++) {
+        w->acceptors[i].listener = &w->server->listeners->list[i];
         if (chv_acceptor_start(&w->acceptors[i], &w->loop.uv, w->listen_fds[i], w, chv_server_accepted, &why) != CHV_OK)
             chv_log(CHV_LOG_ERROR, "%s", why.text);
+    }
 }
 
 static void on_drain_limit(uv_timer_t *timer)
@@ -453,6 +455,7 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
     uint64_t seed;
     p->worker_count = chv_server_workers(config);
     p->server.parts = parts;
+    p->server.listeners = listeners;
     p->server.pool.limit = config->limits.memory;
     p->workers = calloc(p->worker_count, sizeof *p->workers);
     if (p->workers == NULL || getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed ||

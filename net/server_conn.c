@@ -99,6 +99,10 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
     c->conn = conn; /* chv_conn_start may not have returned yet */
+    if (c->refuse == 0 && c->listener->kind == CHV_PORT_DATA) {
+        c->refuse = CHV_REFUSE_VERSION;
+        c->reason = "a data port takes data tickets only";
+    }
     if (c->refuse == 0 && request->kind == CHV_KEY_PEER) {
         on_peer(c);
         return;
@@ -300,6 +304,9 @@ void chv_server_accepted(struct chv_acceptor *acceptor, int fd, const struct soc
         return;
     }
     c->worker = w;
+    c->listener = acceptor->listener;
+    if (c->listener->kind == CHV_PORT_HANDSHAKE)
+        c->reachable = chv_listeners_reachable(w->server->listeners, fd);
     c->source = chv_source_of(address);
     chv_source_text(address, peer);
     if (!admit(c, address->sa_family != AF_UNIX)) {

@@ -30,12 +30,14 @@ enum {
 /* What all loops share. */
 struct chv_server {
     const struct chv_server_parts *parts;
+    const struct chv_listeners *listeners;
     int control_fd; /* the supervisor's; messages are whole, so that each loop may send */
     struct chv_pool pool;
     struct chv_clients clients;
     struct chv_clients tunnels; /* the same of each tunnel, by "TUNNEL/ID" */
     atomic_uint connections;
     atomic_uint most_connections;
+    atomic_uint turn; /* of data ports: the next one's */
     unsigned suites;
     uint64_t source_seed;
     atomic_uint unproven[CHV_SERVER_SOURCES]; /* connections without an opened OPEN, by hash of their source */
@@ -62,7 +64,7 @@ struct chv_worker {
     uv_timer_t check_again;
     size_t acceptor_count;
     struct chv_acceptor acceptors[CHV_LISTENERS_MAX];
-    int listen_fds[CHV_LISTENERS_MAX];
+    int listen_fds[CHV_LISTENERS_MAX]; /* of the server's listeners, in their order */
     bool accepting, draining;
     uv_timer_t drain_limit;
     uv_timer_t health; /* of the backend */
@@ -112,6 +114,8 @@ struct chv_server_conn {
     struct chv_worker *worker;
     struct chv_server_conn *prev, *next; /* of its worker */
     struct chv_conn *conn;
+    const struct chv_listener *listener; /* by which it came */
+    uint32_t reachable;                  /* of a handshake port: chv_listeners_reachable */
     uint64_t source;
     atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
     enum chv_server_stage stage;

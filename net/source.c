@@ -47,6 +47,15 @@ void chv_source_text(const struct sockaddr *address, char out[CHV_PEER_TEXT])
     }
 }
 
+uint16_t chv_source_port(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+    if (address->sa_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+    return 0;
+}
+
 /* The finalizer of splitmix64: every input bit moves every output bit. */
 uint64_t chv_source_hash(uint64_t source, uint64_t seed)
 {

@@ -16,6 +16,9 @@ uint64_t chv_source_of(const struct sockaddr *address);
 /* "192.0.2.1:4711", "[2001:db8::1]:4711", "unix". */
 void chv_source_text(const struct sockaddr *address, char out[CHV_PEER_TEXT]);
 
+/* Its port; 0: it has none. */
+uint16_t chv_source_port(const struct sockaddr *address);
+
 /* Spreads a source over a table; `seed` is random, so that nobody can choose sources that collide. Not cryptographic.
  */
 uint64_t chv_source_hash(uint64_t source, uint64_t seed);

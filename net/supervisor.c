@@ -113,12 +113,23 @@ static void introduce_due(struct supervisor *s, struct child *child)
         chv_log(CHV_LOG_WARNING, "the net process had lost the %s: they are connected again", child->name);
 }
 
+/* All addresses, and what comes in by each; systemd shows the same. */
 static void announce(struct supervisor *s)
 {
+    static const char *const purposes[] = {
+        [CHV_PORT_BOTH] = "", [CHV_PORT_HANDSHAKE] = " for handshakes", [CHV_PORT_DATA] = " for data"};
+    char status[1024] = "";
+    size_t len = 0;
     s->announced = true;
-    for (size_t i = 0; i < s->listeners.count; i++)
-        chv_log(CHV_LOG_INFO, "listening on %s", s->listeners.list[i].text);
-    (void)sd_notify(0, "READY=1");
+    for (size_t i = 0; i < s->listeners.count; i++) {
+        const struct chv_listener *l = &s->listeners.list[i];
+        chv_log(CHV_LOG_INFO, "listening on %s%s", l->text, purposes[l->kind]);
+        if (len < sizeof status)
+            len += (size_t)snprintf(status + len, sizeof status - len, "%s%s%s", i > 0 ? ", " : "", l->text,
+                                    purposes[l->kind]);
+    }
+    chv_supervisor_say_redirects(&s->config);
+    (void)sd_notifyf(0, "READY=1\nSTATUS=listening on %s", status);
 }
 
 static void child_ready(struct supervisor *s, struct child *child)

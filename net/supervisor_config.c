@@ -124,6 +124,12 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
         {"passphrase-file", strcmp(a->passphrase_file, b->passphrase_file) != 0},
         {"pin-hold", a->pin_hold != b->pin_hold},
         {"listen", a->listen_count != b->listen_count || memcmp(a->listen, b->listen, sizeof a->listen) != 0},
+        {"handshake",
+         a->handshake_count != b->handshake_count || memcmp(a->handshake, b->handshake, sizeof a->handshake) != 0},
+        {"data", a->data_count != b->data_count || memcmp(a->data, b->data, sizeof a->data) != 0},
+        /* The keeper has keys for data tickets if they were wanted at its start. */
+        {"redirect", chv_server_has_two_ports(a) != chv_server_has_two_ports(b)},
+        {"session-limit", a->session_limit != b->session_limit},
         {"backend", strcmp(a->backend, b->backend) != 0},
         {"module", strcmp(a->module, b->module) != 0},
         {"suites", a->suites != b->suites},
@@ -153,6 +159,26 @@ static void restart_keys(const struct chv_server_config *a, const struct chv_ser
             len += (size_t)snprintf(out + len, size - len, "%s%s", len > 0 ? ", " : "", keys[i].key);
 }
 
+void chv_supervisor_say_redirects(const struct chv_server_config *config)
+{
+    for (size_t i = 0; i < config->redirect_count; i++) {
+        const struct chv_server_redirect *r = &config->redirect[i];
+        const char *open = strchr(r->host, ':') != NULL ? "[" : "", *close = *open != '\0' ? "]" : "";
+        if (r->host[0] == '\0')
+            chv_log(CHV_LOG_INFO, "sending clients on to port %u of where they are", r->port);
+        else
+            chv_log(CHV_LOG_INFO, "sending clients on to %s%s%s:%u", open, r->host, close, r->port);
+    }
+}
+
+static bool same_redirects(const struct chv_server_config *a, const struct chv_server_config *b)
+{
+    bool same = a->redirect_count == b->redirect_count;
+    for (size_t i = 0; i < a->redirect_count && same; i++)
+        same = a->redirect[i].port == b->redirect[i].port && strcmp(a->redirect[i].host, b->redirect[i].host) == 0;
+    return same;
+}
+
 /* What may change while running, and needs no answer of the keeper. */
 static void take_over(struct chv_server_config *config, const struct chv_server_config *new_config)
 {
@@ -163,6 +189,10 @@ static void take_over(struct chv_server_config *config, const struct chv_server_
     config->limits.keeper_queue = keeper_queue;
     config->log_level = new_config->log_level;
     config->on_duplicate = new_config->on_duplicate;
+    if (chv_server_has_two_ports(config) == chv_server_has_two_ports(new_config)) {
+        config->redirect_count = new_config->redirect_count;
+        memcpy(config->redirect, new_config->redirect, sizeof config->redirect);
+    }
     config->tickets = new_config->tickets;
 }
 
@@ -181,7 +211,10 @@ void chv_supervisor_reload(struct supervisor *s)
         return;
     }
     restart_keys(&s->config, loaded, keys, sizeof keys);
+    const bool others = !same_redirects(&s->config, loaded);
     take_over(&s->config, loaded);
+    if (others)
+        chv_supervisor_say_redirects(&s->config);
     chv_log_set_level(s->config.log_level);
     send_config(&s->children[CHILD_NET], &s->config, 0);
     if (chv_supervisor_load_allowed(s, loaded, &why) == CHV_OK)

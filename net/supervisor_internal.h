@@ -108,6 +108,8 @@ void chv_child_message(struct supervisor *s, struct child *child, const struct c
 /* supervisor_config.c */
 /* SIGHUP. */
 void chv_supervisor_reload(struct supervisor *s);
+/* To the log: the data sides elsewhere. */
+void chv_supervisor_say_redirects(const struct chv_server_config *config);
 /* Reads the allow-list that `config` names; on failure nothing changes. */
 enum chv_err chv_supervisor_load_allowed(struct supervisor *s, const struct chv_server_config *config,
                                          struct chv_why *why) CHV_MUST_CHECK;

@@ -172,9 +172,11 @@ static bool listen_valid(const char *text)
 
 static bool add_address(char list[CHV_LISTEN_MAX][CHV_LISTEN_LEN], size_t *count, const char *address)
 {
+    const size_t len = strlen(address);
+    const bool any = len > 2 && strcmp(address + len - 2, ":0") == 0; /* each time another one */
     if (*count == CHV_LISTEN_MAX || !listen_valid(address))
         return false;
-    for (size_t i = 0; i < *count; i++)
+    for (size_t i = 0; i < *count && !any; i++)
         if (strcmp(list[i], address) == 0)
             return false;
     return copy_text(list[(*count)++], CHV_LISTEN_LEN, address);

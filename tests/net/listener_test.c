@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An acceptor whose socket cannot be watched. */
+/* Listening sockets and what each is for; an acceptor whose socket cannot be watched. */
 #include "net/listener.h"
 #include "tests/harness.h"
 
@@ -50,5 +50,68 @@ static void test_stop_after_a_start(void)
     CU_ASSERT_EQUAL(uv_loop_close(&loop), 0);
 }
 
-TEST_MAIN("listener", {"stop after a failed start", test_stop_after_a_failed_start},
+static struct chv_listeners listeners;
+static struct chv_server_config config;
+
+static void open_all(const char *const *handshake, const char *const *data, unsigned workers)
+{
+    struct chv_why why = {""};
+    memset(&config, 0, sizeof config);
+    config.backlog = 16;
+    config.listen_count = 1;
+    snprintf(config.listen[0], CHV_LISTEN_LEN, "127.0.0.1:0");
+    for (; *handshake != NULL; handshake++)
+        snprintf(config.handshake[config.handshake_count++], CHV_LISTEN_LEN, "%s", *handshake);
+    for (; *data != NULL; data++)
+        snprintf(config.data[config.data_count++], CHV_LISTEN_LEN, "%s", *data);
+    CU_ASSERT_EQUAL_FATAL(chv_listeners_open(&listeners, &config, workers, &why), CHV_OK);
+}
+
+static void test_kinds(void)
+{
+    const char *const handshake[] = {"127.0.0.1:0", NULL}, *const data[] = {"127.0.0.1:0", "127.0.0.1:0", NULL};
+    const enum chv_port kinds[] = {CHV_PORT_BOTH, CHV_PORT_HANDSHAKE, CHV_PORT_DATA, CHV_PORT_DATA};
+    char text[64];
+    open_all(handshake, data, 2);
+    CU_ASSERT_EQUAL_FATAL(listeners.count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        const struct chv_listener *l = &listeners.list[i];
+        CU_ASSERT_EQUAL(l->kind, kinds[i]);
+        CU_ASSERT_EQUAL(l->fd_count, 2);
+        CU_ASSERT_NOT_EQUAL(l->port, 0); /* the kernel's, */
+        snprintf(text, sizeof text, "127.0.0.1:%u", l->port);
+        CU_ASSERT_STRING_EQUAL(l->text, text); /* as the log says it, */
+        for (size_t j = 0; j < i; j++)         /* each another one */
+            CU_ASSERT_NOT_EQUAL(listeners.list[j].port, l->port);
+    }
+    chv_listeners_close(&listeners, true);
+}
+
+/* Which data ports a client that came by an address is sent on to. */
+static void test_reachable(void)
+{
+    const char *const handshake[] = {"127.0.0.1:0", "127.0.0.2:0", NULL}, *const data[] = {"127.0.0.1:0", "0.0.0.0:0",
+                                                                                           "127.0.0.3:0", NULL};
+    open_all(handshake, data, 1);
+    /* A listening socket has the same local address as those that it accepts. */
+    CU_ASSERT_EQUAL(chv_listeners_reachable(&listeners, listeners.list[1].fds[0]), 1U << 3 | 1U << 4);
+    CU_ASSERT_EQUAL(chv_listeners_reachable(&listeners, listeners.list[2].fds[0]), 1U << 4);
+    chv_listeners_close(&listeners, true);
+    const char *const other[] = {"127.0.0.3:0", "127.0.0.4:0", NULL};
+    open_all(handshake, other, 1);
+    /* None is at its address: the address may not be the one that the client sees. */
+    CU_ASSERT_EQUAL(chv_listeners_reachable(&listeners, listeners.list[1].fds[0]), 1U << 3 | 1U << 4);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CU_ASSERT_EQUAL(chv_listeners_reachable(&listeners, fd), 0);
+    close(fd);
+    fd = socket(AF_INET6, SOCK_STREAM, 0); /* another family */
+    if (fd >= 0)
+        CU_ASSERT_EQUAL(chv_listeners_reachable(&listeners, fd), 0);
+    if (fd >= 0)
+        close(fd);
+    chv_listeners_close(&listeners, true);
+}
+
+TEST_MAIN("listener", {"kinds", test_kinds}, {"reachable", test_reachable},
+          {"stop after a failed start", test_stop_after_a_failed_start},
           {"stop after a start", test_stop_after_a_start})

@@ -60,6 +60,8 @@ static void test_ports(void)
     CU_ASSERT_EQUAL(parse(HEAD "listen = unix:/s\nhandshake = a:1\ndata = a:2\n"), CHV_OK);
     CU_ASSERT_EQUAL(config.listen_count, 1); /* beside the others */
     CU_ASSERT_STRING_EQUAL(config.listen[0], "unix:/s");
+    CU_ASSERT_EQUAL(parse(HEAD "handshake = a:1\ndata = a:0, a:0, [::1]:0\n"), CHV_OK); /* three different ports */
+    CU_ASSERT_EQUAL(config.data_count, 3);
 }
 
 static void test_redirect(void)
