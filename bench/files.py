@@ -11,7 +11,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -19,49 +18,11 @@ import tempfile
 import time
 
 import chv
+import common
 
 SMALL = 10 * 1024
 OPENSSH_CIPHER = "aes256-gcm@openssh.com"
 TLS_CIPHER = "TLS_AES_256_GCM_SHA384"  # of both ends' TLS 1.3: the one that OpenSSL takes first
-
-
-class Missing(Exception):
-    """A peer that cannot be measured here."""
-
-
-def need(*names):
-    """Paths of programs, also of those for administrators."""
-    path = os.environ["PATH"] + ":/usr/local/sbin:/usr/sbin:/sbin"
-    found = [shutil.which(name, path=path) for name in names]
-    for name, where in zip(names, found):
-        if where is None:
-            raise Missing(f"{name} is not installed")
-    return found
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_port(port, process):
-    end = time.monotonic() + chv.DEADLINE
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise Missing(f"{process.args[0]} ended: {process.stderr.read().decode(errors='replace').strip()}")
-        with contextlib.suppress(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), 1)):
-            return
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    raise Missing(f"{process.args[0]} does not listen")
-
-
-def run(*command, **options):
-    done = subprocess.run(command, capture_output=True, check=False, **options)
-    if done.returncode != 0:
-        raise chv.Failure(f"{' '.join(command[:6])}...: exit code {done.returncode}: {done.stderr.decode(errors='replace')}")
 
 
 def empty(folder):
@@ -104,7 +65,7 @@ class Chaveiro(Peer):
         self.site.start()
 
     def command(self, *words):
-        run(chv.program("chaveiro"), *self.site.client_argv(self.key, *words))
+        common.run(chv.program("chaveiro"), *self.site.client_argv(self.key, *words))
 
     def put(self, path):
         self.command("put", path)
@@ -133,26 +94,26 @@ class Sftp(Peer):
     name = "sftp, aes256-gcm"
 
     def __init__(self, work):
-        sshd, keygen, self.sftp = need("sshd", "ssh-keygen", "sftp")
+        sshd, keygen, self.sftp = common.need("sshd", "ssh-keygen", "sftp")
         super().__init__(work)
-        at, self.port = self.folder, free_port()
+        at, self.port = self.folder, common.free_port()
         self.key = os.path.join(at, "key")
         self.made = os.geteuid() == 0 and not os.path.exists("/run/sshd")
         if self.made:  # where sshd goes to give its rights up
             os.mkdir("/run/sshd", 0o755)
         for name in ("key", "host"):
-            run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", os.path.join(at, name))
+            common.run(keygen, "-q", "-t", "ed25519", "-N", "", "-f", os.path.join(at, name))
         config = pathlib.Path(at, "sshd_config")
         config.write_text(f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {at}/host\nPidFile none\nUsePAM no\n"
                           f"AuthorizedKeysFile {at}/key.pub\nStrictModes no\nSubsystem sftp internal-sftp\n"
                           f"PermitRootLogin prohibit-password\nCiphers {OPENSSH_CIPHER}\n", encoding="ascii")
         self.spawn(sshd, "-D", "-e", "-f", str(config))
-        wait_port(self.port, self.process)
+        common.wait_port(self.port, self.process)
 
     def batch(self, text):
         name = os.path.join(self.folder, "batch")
         pathlib.Path(name).write_text(text, encoding="ascii")
-        run(self.sftp, "-q", "-F", "/dev/null", "-b", name, "-i", self.key, "-P", str(self.port),
+        common.run(self.sftp, "-q", "-F", "/dev/null", "-b", name, "-i", self.key, "-P", str(self.port),
             "-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={self.folder}/known", "-o", "BatchMode=yes",
             "-o", "IdentitiesOnly=yes", "-o", f"Ciphers={OPENSSH_CIPHER}", "127.0.0.1")
 
@@ -181,10 +142,10 @@ class Https(Peer):
     name = "curl, nginx, HTTPS"
 
     def __init__(self, work):
-        nginx, openssl, self.curl = need("nginx", "openssl", "curl")
+        nginx, openssl, self.curl = common.need("nginx", "openssl", "curl")
         super().__init__(work)
-        at, self.port = self.folder, free_port()
-        run(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+        at, self.port = self.folder, common.free_port()
+        common.run(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
             f"{at}/key.pem", "-out", f"{at}/cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
             "subjectAltName=IP:127.0.0.1")
         user = "user root;" if os.geteuid() == 0 else ""
@@ -199,11 +160,11 @@ http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; 
     location / {{ dav_methods PUT; create_full_put_path on; }} }} }}
 """, encoding="ascii")
         self.spawn(nginx, "-p", at, "-e", "stderr", "-c", str(config))
-        wait_port(self.port, self.process)
+        common.wait_port(self.port, self.process)
         self.url = f"https://127.0.0.1:{self.port}/"
 
     def command(self, *words):
-        run(self.curl, "-q", "-s", "-S", "-f", "--tlsv1.3", "--tls13-ciphers", TLS_CIPHER, "--cacert",
+        common.run(self.curl, "-q", "-s", "-S", "-f", "--tlsv1.3", "--tls13-ciphers", TLS_CIPHER, "--cacert",
             f"{self.folder}/cert.pem", *words)
 
     def many(self, lines):
@@ -260,7 +221,7 @@ class Bench:
         for kind in PEERS:
             try:
                 self.peers.append(kind(self.work))
-            except Missing as why:
+            except common.Missing as why:
                 print(f"  ({kind.name} is left out: {why})")
 
     def stop(self):

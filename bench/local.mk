@@ -1,14 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 # Measurements, built and run by `make bench` only: a timed test would fail on a busy machine.
-bench_programs = \
+bench_measures = \
 	bench/handshake \
 	bench/record \
 	bench/token_backend \
 	bench/token_keystore \
 	$(NULL)
+bench_helpers = \
+	bench/blast \
+	bench/relay \
+	$(NULL)
+bench_programs = $(bench_measures) $(bench_helpers)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
-EXTRA_DIST += bench/bench.h bench/files.py
+EXTRA_DIST += bench/bench.h bench/net.h
+EXTRA_DIST += bench/common.py bench/files.py bench/limits.py bench/tunnel.py bench/tunnels.py
+
+bench_blast_SOURCES = \
+	bench/blast.c \
+	bench/blast.h \
+	bench/blast_sink.c \
+	$(NULL)
+bench_relay_SOURCES = bench/relay.c
 
 bench_handshake_SOURCES = \
 	bench/handshake.c \
@@ -40,7 +53,13 @@ bench_token_keystore_SOURCES = \
 bench_token_keystore_CFLAGS = $(AM_CFLAGS) $(CRYPTO_CFLAGS) $(P11KIT_CFLAGS)
 bench_token_keystore_LDADD = tests/support/libtokens.la libchaveiro-testable.la $(CRYPTO_LIBS)
 
+# make bench: all of it; make bench BENCH="tunnel idle": these; BENCH_ARGS=--markdown: for the scripts, whose --help says more.
+# What is compared with stands in Debian: scripts/install-packages bench; who is not installed is left out with a note.
+BENCH = limits handshake record token_backend token_keystore tunnel files
+BENCH_ARGS =
 .PHONY: bench
 bench: $(bench_programs) $(bin_PROGRAMS) $(sbin_PROGRAMS)
-	@for program in $(bench_programs); do ./$$program || exit 1; done
-	@$(AM_TESTS_ENVIRONMENT) $(PYTHON3) $(srcdir)/bench/files.py
+	@$(AM_TESTS_ENVIRONMENT) for name in $(BENCH); do \
+		if test -f $(srcdir)/bench/$$name.py; then $(PYTHON3) $(srcdir)/bench/$$name.py $(BENCH_ARGS); \
+		else ./bench/$$name; fi || exit 1; echo; \
+	done
