@@ -6,6 +6,7 @@
 
 #include "core/identity.h"
 #include "net/conn.h"
+#include "net/ticket_store.h"
 
 #include <chaveiro/keystore.h>
 
@@ -28,6 +29,8 @@ struct chv_client_key {
     struct chv_identity server_key; /* what the server must prove to have */
     bool has_suite;
     enum chv_suite suite; /* set by the owner with has_suite, else by chv_client_key_ready to the default */
+    /* Where tickets for coming back go and come from: set by the owner, borrowed; NULL: each handshake is a full one. */
+    struct chv_ticket_store *tickets;
 };
 
 /*

@@ -100,6 +100,10 @@ net_libnet_la_SOURCES = \
 	net/supervisor_internal.h \
 	net/text.c \
 	net/text.h \
+	net/ticket_file.c \
+	net/ticket_list.h \
+	net/ticket_store.c \
+	net/ticket_store.h \
 	$(NULL)
 net_libnet_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(CBOR_CFLAGS) $(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
 net_libnet_la_LIBADD = $(UV_LIBS) $(CBOR_LIBS) $(SECCOMP_LIBS) $(SYSTEMD_LIBS)

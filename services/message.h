@@ -26,6 +26,8 @@ struct chv_message_events {
     const char *service;
     enum chv_err (*record)(struct chv_message *message, uint8_t type, const uint8_t *body, size_t len);
     void (*drained)(struct chv_message *message);
+    /* The tunnel's name, with service "tunnel"; else NULL. Holds until `ready` or `closed`. */
+    const char *tunnel;
     /* The server answered OPEN with STATUS 200: messages and pings may be sent. */
     void (*ready)(struct chv_message *message);
     /* The message was handed over as a whole; the next may be sent. Optional. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OPEN and STATUS maps: what is written is read, and nothing else is. */
+/* OPEN, STATUS, TICKET and REDIRECT maps: what is written is read, and nothing else is. */
 #include "net/control.h"
 
 #include <malloc.h>
@@ -73,6 +73,127 @@ static void test_instance(void)
     CU_ASSERT_EQUAL(memcmp(open.instance, read.instance, CHV_INSTANCE_LEN), 0);
     map[len - CHV_INSTANCE_LEN - 1]--; /* the head of its 16 bytes says 15 */
     CU_ASSERT_EQUAL(chv_open_decode(map, len - 1, &read), CHV_ERR_MALFORMED);
+}
+
+static void test_open_options(void)
+{
+    struct chv_open open = {.service = "tunnel", .tickets = 8, .tunnel = "db-1.a_Z"}, read;
+    uint8_t map[CHV_CONTROL_MAX];
+    size_t len = sizeof map;
+    CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_open_decode(map, len, &read), CHV_OK);
+    CU_ASSERT_EQUAL(read.tickets, 8);
+    CU_ASSERT_STRING_EQUAL(read.tunnel, "db-1.a_Z");
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x08"), CHV_OK);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x00"), CHV_OK);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x09"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x1b\x00\x00\x00\x01\x00\x00\x00\x01"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x61\x31"), CHV_ERR_MALFORMED); /* text */
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x62\x64\x62"), CHV_OK);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x60"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x62\x64/"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x01"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x78\x21"
+                         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+                    CHV_ERR_MALFORMED); /* 33 */
+    open.tickets = 9;
+    CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_ERR_ARGUMENT);
+    open.tickets = 0;
+    memcpy(open.tunnel, "a b", 4);
+    CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_ERR_ARGUMENT);
+    memset(open.tunnel, 'a', sizeof open.tunnel); /* no NUL */
+    CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_TRUE(chv_tunnel_name_valid("db"));
+    CU_ASSERT_FALSE(chv_tunnel_name_valid(""));
+}
+
+static enum chv_err grant_of(const void *map, size_t len)
+{
+    struct chv_grant grant;
+    memset(&grant, 'x', sizeof grant);
+    enum chv_err err = chv_grant_decode(map, len, &grant);
+    if (err != CHV_OK)
+        CU_ASSERT_EQUAL(grant.host[0], 'x'); /* outputs only on success */
+    return err;
+}
+
+#define GRANT(literal) grant_of(literal, sizeof(literal) - 1)
+#define TICKET "\x66ticket\x43\x01\x02\x03"
+#define NUMBER "\x66number\x01"
+#define LIFE "\x68lifetime\x18\x1e"
+#define PORT "\x64port\x19\x1c\x48"
+
+static void test_grant(void)
+{
+    struct chv_grant grant = {.ticket = {1, 2, 3}, .ticket_len = 3, .number = 1, .lifetime = 30}, read;
+    uint8_t map[CHV_CONTROL_MAX];
+    size_t len = sizeof map;
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_OK);
+    CU_ASSERT_EQUAL(len, sizeof("\xa3" TICKET NUMBER LIFE) - 1);
+    CU_ASSERT_EQUAL(memcmp(map, "\xa3" TICKET NUMBER LIFE, len), 0);
+    CU_ASSERT_EQUAL(chv_grant_decode(map, len, &read), CHV_OK);
+    CU_ASSERT_EQUAL(memcmp(&read, &grant, sizeof read), 0);
+    /* the most that there can be */
+    memset(grant.ticket, 0xff, sizeof grant.ticket);
+    memset(grant.host, 'h', CHV_GRANT_HOST_MAX);
+    grant.ticket_len = sizeof grant.ticket;
+    grant.number = grant.lifetime = UINT32_MAX;
+    grant.port = UINT16_MAX;
+    len = sizeof map;
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_OK);
+    CU_ASSERT_EQUAL(chv_grant_decode(map, len, &read), CHV_OK);
+    CU_ASSERT_EQUAL(memcmp(&read, &grant, sizeof read), 0);
+    for (size_t cut = 0; cut < len; cut++)
+        CU_ASSERT_EQUAL(grant_of(map, cut), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa4" TICKET NUMBER LIFE PORT), CHV_OK);
+    CU_ASSERT_EQUAL(GRANT("\xa5" TICKET NUMBER LIFE PORT "\x64host\x63::1"), CHV_OK);
+    CU_ASSERT_EQUAL(GRANT("\xa4" TICKET NUMBER LIFE "\x61q\x01"), CHV_OK); /* unknown */
+}
+
+static void test_grant_refuses(void)
+{
+    struct chv_grant grant = {.ticket_len = 3, .lifetime = 30};
+    uint8_t map[CHV_CONTROL_MAX];
+    size_t len = sizeof map;
+    CU_ASSERT_EQUAL(GRANT("\xa2" NUMBER LIFE), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa2" TICKET LIFE), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa2" TICKET NUMBER), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa3\x66ticket\x40" NUMBER LIFE), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa3\x66ticket\x61\x61" NUMBER LIFE), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa3" TICKET "\x66number\x1b\x00\x00\x00\x01\x00\x00\x00\x00" LIFE), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa3" TICKET NUMBER "\x68lifetime\x00"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa3" TICKET NUMBER "\x68lifetime\x1b\x00\x00\x00\x01\x00\x00\x00\x00"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa4" TICKET NUMBER LIFE "\x64port\x00"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa4" TICKET NUMBER LIFE "\x64port\x1a\x00\x01\x00\x00"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa4" TICKET NUMBER LIFE "\x64port\x61\x31"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa4" TICKET NUMBER LIFE "\x64host\x61\x61"), CHV_ERR_MALFORMED); /* no port */
+    CU_ASSERT_EQUAL(GRANT("\xa5" TICKET NUMBER LIFE PORT "\x64host\x60"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa5" TICKET NUMBER LIFE PORT "\x64host\x63\x61 \x61"), CHV_ERR_MALFORMED);
+    CU_ASSERT_EQUAL(GRANT("\xa5" TICKET NUMBER LIFE PORT "\x64host\x62/\x61"), CHV_ERR_MALFORMED);
+    /* a ticket that is too long */
+    static const char head[] = "\xa3" NUMBER LIFE "\x66ticket\x59";
+    for (size_t extra = 0; extra < 2; extra++) {
+        const size_t body = CHV_TICKET_MAX + extra;
+        memset(map, 0, sizeof map);
+        memcpy(map, head, sizeof head - 1);
+        map[sizeof head - 1] = (uint8_t)(body >> 8);
+        map[sizeof head] = (uint8_t)body;
+        CU_ASSERT_EQUAL(grant_of(map, sizeof head + 1 + body), extra == 0 ? CHV_OK : CHV_ERR_MALFORMED);
+    }
+    grant.ticket_len = 0;
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_ERR_ARGUMENT);
+    grant.ticket_len = CHV_TICKET_MAX + 1;
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_ERR_ARGUMENT);
+    grant.ticket_len = 3;
+    grant.lifetime = 0;
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_ERR_ARGUMENT);
+    grant.lifetime = 1;
+    grant.host[0] = 'h';
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_ERR_ARGUMENT);
+    grant.port = 1;
+    len = 20;
+    CU_ASSERT_EQUAL(chv_grant_encode(&grant, map, &len), CHV_ERR_SPACE);
+    CU_ASSERT_EQUAL(len, 20);
 }
 
 static void test_encode_refuses(void)
@@ -263,6 +384,7 @@ static void test_every_byte(void)
 }
 
 TEST_MAIN("control maps", {"round trip", test_round_trip}, {"instance", test_instance},
-          {"encode refuses", test_encode_refuses}, {"decode takes", test_decode_takes},
-          {"decode refuses", test_decode_refuses}, {"too many", test_too_many},
+          {"OPEN's options", test_open_options}, {"TICKET and REDIRECT", test_grant},
+          {"TICKET and REDIRECT refuse", test_grant_refuses}, {"encode refuses", test_encode_refuses},
+          {"decode takes", test_decode_takes}, {"decode refuses", test_decode_refuses}, {"too many", test_too_many},
           {"huge lengths and depth", test_huge_lengths_and_depth}, {"every byte", test_every_byte})
