@@ -49,7 +49,7 @@ enum chv_err chv_session_frame(struct chv_session *s, const uint8_t *buf, size_t
         return CHV_OK;
     }
     const size_t total = CHV_FRAME_LENGTH_LEN + (size_t)chv_get_u16(buf);
-    const bool unproven = s->role == CHV_SERVER && !s->u.channel.open_done;
+    const bool unproven = s->role == CHV_SERVER && !s->channel.open_done;
     if (total < CHV_RECORD_FRAME_MIN || (unproven && total > CHV_FIRST_FRAME_MAX))
         return chv_session_fail(s, CHV_ERR_PROTOCOL, "record: impossible length");
     *frame_len = total;
@@ -67,7 +67,7 @@ enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *fram
     enum chv_err err = in_channel(s);
     if (err != CHV_OK)
         return err;
-    struct chv_channel *c = &s->u.channel;
+    struct chv_channel *c = &s->channel;
     if (body_len > CHV_RECORD_BODY_MAX || !(senders(type) & own_bit(s)) || (type == CHV_RECORD_CLOSE && body_len > 0))
         return CHV_ERR_ARGUMENT;
     const bool may_open = s->role == CHV_CLIENT && !c->open_done;
@@ -87,7 +87,7 @@ enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *fram
 /* The text for a record that opened but may not stand here; NULL if it may. */
 static const char *misplaced(const struct chv_session *s, uint8_t type, size_t body_len)
 {
-    const struct chv_channel *c = &s->u.channel;
+    const struct chv_channel *c = &s->channel;
     const unsigned peer = BY_BOTH & ~own_bit(s);
     if (!(senders(type) & peer))
         return "record: a type that is unknown or not this peer's to send";
@@ -106,7 +106,7 @@ enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t fram
     enum chv_err err = in_channel(s);
     if (err != CHV_OK)
         return err;
-    struct chv_channel *c = &s->u.channel;
+    struct chv_channel *c = &s->channel;
     if (c->close_received)
         return chv_session_fail(s, CHV_ERR_PROTOCOL, "record: something behind CLOSE");
 
@@ -138,7 +138,7 @@ enum chv_err chv_session_eof(struct chv_session *s, bool partial)
 {
     if (s->error != CHV_OK)
         return s->error;
-    if (s->phase == CHV_PHASE_CHANNEL && s->u.channel.close_received && !partial)
+    if (s->phase == CHV_PHASE_CHANNEL && s->channel.close_received && !partial)
         return CHV_OK;
     return chv_session_fail(s, CHV_ERR_TRUNCATED,
                             s->phase == CHV_PHASE_CHANNEL ? "the stream ended without CLOSE"
@@ -149,16 +149,16 @@ void chv_session_idle(struct chv_session *s)
 {
     if (s->phase != CHV_PHASE_CHANNEL)
         return;
-    chv_direction_idle(&s->u.channel.send, s->crypto);
-    chv_direction_idle(&s->u.channel.receive, s->crypto);
+    chv_direction_idle(&s->channel.send, s->crypto);
+    chv_direction_idle(&s->channel.receive, s->crypto);
 }
 
 /* From the exporter secret. */
 static enum chv_err expand_exporter(struct chv_session *s, const uint8_t *info, size_t info_len,
                                     uint8_t out[CHV_KEY_LEN])
 {
-    enum chv_err err = chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->u.channel.exporter, CHV_KEY_LEN, info, info_len,
-                                       out, CHV_KEY_LEN);
+    enum chv_err err =
+        chv_hkdf_expand(s->crypto, CHV_HASH_SHA256, s->channel.exporter, CHV_KEY_LEN, info, info_len, out, CHV_KEY_LEN);
     if (err == CHV_OK)
         err = chv_hkdf_forget(s->crypto, CHV_HASH_SHA256);
     if (err != CHV_OK)

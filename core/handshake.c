@@ -34,7 +34,7 @@ enum chv_err chv_handshake_refuse(struct chv_session *s, unsigned code, enum chv
     s->refusal = code;
     s->phase = CHV_PHASE_SEND_REFUSAL;
 
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     chv_handshake_wipe(h);
     struct chv_writer w;
     chv_writer_init(&w, h->frame, sizeof h->frame);
@@ -54,7 +54,7 @@ static enum chv_err server_failed(struct chv_session *s, enum chv_err err, const
 
 static enum chv_err start_noise(struct chv_session *s, const uint8_t *prologue, size_t prologue_len)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     struct chv_noise_pattern pattern;
     const enum chv_profile profile = s->resumed ? CHV_PROFILE_PSK : s->profile;
     enum chv_err err = chv_noise_pattern_find(chv_profile_pattern(profile), &pattern);
@@ -70,7 +70,7 @@ static enum chv_err start_noise(struct chv_session *s, const uint8_t *prologue, 
         .initiator = initiator,
         .prologue = prologue,
         .prologue_len = prologue_len,
-        .s_public = profile != CHV_PROFILE_PSK ? s->identity_public[s->parts->curve] : NULL,
+        .s_public = profile != CHV_PROFILE_PSK ? h->identity_public[s->parts->curve] : NULL,
         .rs = initiator && profile != CHV_PROFILE_PSK ? s->peer_public : NULL,
     };
     err = chv_noise_init(&h->noise, &config);
@@ -81,7 +81,7 @@ static enum chv_err start_noise(struct chv_session *s, const uint8_t *prologue, 
 /* Turns to sending the frame whose body of `body_len` bytes stands behind its length's place. */
 static void frame_ready(struct chv_session *s, size_t body_len, enum chv_phase phase)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     chv_put_u16(h->frame, (uint16_t)body_len);
     h->length = CHV_FRAME_LENGTH_LEN + body_len;
     h->have = 0;
@@ -100,7 +100,7 @@ static size_t write_prologue(const struct chv_session *s, const uint8_t *ticket,
 
 enum chv_err chv_handshake_start_client(struct chv_session *s, const uint8_t *ticket, size_t ticket_len)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     uint8_t *prologue = h->frame + CHV_FRAME_LENGTH_LEN;
     const size_t prologue_len = write_prologue(s, ticket, ticket_len, prologue);
 
@@ -122,15 +122,15 @@ enum chv_err chv_handshake_start_client(struct chv_session *s, const uint8_t *ti
 
 enum chv_err chv_handshake_hello_arrived(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     struct chv_hello hello;
     const char *note = "";
     unsigned code =
-        chv_hello_parse(h->frame + CHV_FRAME_LENGTH_LEN, h->length - CHV_FRAME_LENGTH_LEN, &s->served, &hello, &note);
+        chv_hello_parse(h->frame + CHV_FRAME_LENGTH_LEN, h->length - CHV_FRAME_LENGTH_LEN, &h->served, &hello, &note);
     if (code != 0)
         return chv_handshake_refuse(s, code, code == CHV_REFUSE_VERSION ? CHV_ERR_PROTOCOL : CHV_ERR_MALFORMED, note);
     const struct chv_suite_parts *parts = chv_suite_parts(hello.suite);
-    if (hello.kind != CHV_HELLO_TICKET && hello.profile != CHV_PROFILE_PSK && !s->has_identity[parts->curve])
+    if (hello.kind != CHV_HELLO_TICKET && hello.profile != CHV_PROFILE_PSK && !h->has_identity[parts->curve])
         return chv_handshake_refuse(s, CHV_REFUSE_VERSION, CHV_ERR_PROTOCOL,
                                     "hello: no identity key here for the curve of this suite");
     if (hello.kind == CHV_HELLO_CREDENTIAL) {
@@ -181,8 +181,8 @@ static enum chv_err check_identity(struct chv_session *s)
         err = chv_identity_hash(s->crypto, s->parts->curve, s->peer_public, hash);
     if (err != CHV_OK)
         return err;
-    s->u.handshake.doomed = !chv_equal(hash, c.identity_hash, sizeof hash);
-    if (s->u.handshake.doomed)
+    s->handshake.doomed = !chv_equal(hash, c.identity_hash, sizeof hash);
+    if (s->handshake.doomed)
         s->note = "the credential belongs to another identity key";
     return CHV_OK;
 }
@@ -190,7 +190,7 @@ static enum chv_err check_identity(struct chv_session *s)
 /* Server: begins message 2. */
 static enum chv_err write_reply(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     struct chv_writer w;
     chv_writer_init(&w, h->payload, sizeof h->payload);
     chv_write_bytes(&w, s->lineage, sizeof s->lineage);
@@ -209,7 +209,7 @@ static enum chv_err write_reply(struct chv_session *s)
 /* Server: message 1 is open.  Next the ticket, the allow-list (profile key) or message 2. */
 static enum chv_err hello_opened(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     size_t len;
     const uint8_t *payload = chv_noise_payload(&h->noise, &len);
     const bool good = s->profile == CHV_PROFILE_KEY_PSK ? take_padded_credential(s, payload, len) : len == 0;
@@ -237,14 +237,14 @@ static enum chv_err hello_opened(struct chv_session *s)
 
 enum chv_err chv_handshake_ticket_taken(struct chv_session *s)
 {
-    s->u.handshake.ticket = NULL;
+    s->handshake.ticket = NULL;
     enum chv_err err = write_reply(s);
     return err == CHV_OK ? chv_handshake_advance(s) : err;
 }
 
 enum chv_err chv_handshake_reply_arrived(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     uint8_t *body = h->frame + CHV_FRAME_LENGTH_LEN;
     const size_t body_len = h->length - CHV_FRAME_LENGTH_LEN;
 
@@ -262,10 +262,10 @@ enum chv_err chv_handshake_reply_arrived(struct chv_session *s)
     return chv_handshake_advance(s);
 }
 
-/* Both roles: Split, and the union turns from handshake into channel. */
+/* Both roles: Split, and the handshake turns into a channel. */
 static enum chv_err split(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     uint8_t c2s[CHV_KEY_LEN], s2c[CHV_KEY_LEN], third[CHV_KEY_LEN];
     memcpy(s->h_fin, h->noise.ss.h, sizeof s->h_fin);
     enum chv_err err = chv_noise_split(&h->noise, c2s, s2c, third);
@@ -273,8 +273,7 @@ static enum chv_err split(struct chv_session *s)
         return chv_session_fail(s, err, "Split failed");
 
     chv_handshake_wipe(h);
-    memset(&s->u.channel, 0, sizeof s->u.channel);
-    struct chv_channel *c = &s->u.channel;
+    struct chv_channel *c = &s->channel;
     const bool client = s->role == CHV_CLIENT;
     memcpy(c->send.key, client ? c2s : s2c, sizeof c->send.key);
     memcpy(c->receive.key, client ? s2c : c2s, sizeof c->receive.key);
@@ -291,7 +290,7 @@ static enum chv_err split(struct chv_session *s)
 static enum chv_err reply_opened(struct chv_session *s)
 {
     size_t len;
-    const uint8_t *payload = chv_noise_payload(&s->u.handshake.noise, &len);
+    const uint8_t *payload = chv_noise_payload(&s->handshake.noise, &len);
     struct chv_reader r;
     chv_reader_init(&r, payload, len);
     const uint8_t *lineage = chv_read_bytes(&r, CHV_LINEAGE_LEN);
@@ -308,7 +307,7 @@ static enum chv_err reply_opened(struct chv_session *s)
 
 enum chv_err chv_handshake_sent(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     switch (s->phase) {
     case CHV_PHASE_SEND_HELLO:
         h->have = 0;
@@ -326,7 +325,7 @@ enum chv_err chv_handshake_sent(struct chv_session *s)
 /* A message is complete. */
 static enum chv_err complete(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     switch (s->phase) {
     case CHV_PHASE_BUILD_HELLO:
         frame_ready(s, h->have - CHV_FRAME_LENGTH_LEN + chv_noise_written(&h->noise), CHV_PHASE_SEND_HELLO);
@@ -362,7 +361,7 @@ static enum chv_err answer_doomed(struct chv_session *s)
     uint8_t nobody_knows[CHV_KEY_LEN];
     enum chv_err err = chv_crypto_random(s->crypto, nobody_knows, sizeof nobody_knows);
     if (err == CHV_OK)
-        err = chv_noise_answer(&s->u.handshake.noise, nobody_knows);
+        err = chv_noise_answer(&s->handshake.noise, nobody_knows);
     chv_wipe(nobody_knows, sizeof nobody_knows);
     return err;
 }
@@ -370,7 +369,7 @@ static enum chv_err answer_doomed(struct chv_session *s)
 /* The session PSK of a resumed session. */
 static enum chv_err answer_resumed(struct chv_session *s, const uint8_t *h_psk, size_t h_psk_len)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     uint8_t info[CHV_INFO_MAX], psk[CHV_KEY_LEN];
     size_t info_len = 0;
     enum chv_err err = chv_info_session(h->server, h_psk, h_psk_len, info, &info_len);
@@ -386,7 +385,7 @@ static enum chv_err answer_resumed(struct chv_session *s, const uint8_t *h_psk, 
 
 enum chv_err chv_handshake_advance(struct chv_session *s)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     while (s->phase == CHV_PHASE_BUILD_HELLO || s->phase == CHV_PHASE_OPEN_HELLO || s->phase == CHV_PHASE_BUILD_REPLY ||
            s->phase == CHV_PHASE_OPEN_REPLY) {
         bool done = false;

@@ -13,16 +13,16 @@ size_t chv_session_size(void)
     return sizeof(struct chv_session);
 }
 
-size_t chv_session_open_size(void)
+size_t chv_session_open_size(const struct chv_session *s)
 {
-    return offsetof(struct chv_session, u) + sizeof(struct chv_channel);
+    return offsetof(struct chv_session, credential) + s->credential_len;
 }
 
 struct chv_session *chv_session_move(struct chv_session *s, void *memory)
 {
     if (s->phase != CHV_PHASE_CHANNEL)
         return NULL;
-    memcpy(memory, s, chv_session_open_size());
+    memcpy(memory, s, chv_session_open_size(s));
     chv_wipe(s, sizeof *s);
     return memory;
 }
@@ -51,7 +51,7 @@ static enum chv_err check_capabilities(const struct chv_crypto *crypto, const st
 /* What a resumed session needs beside the credential. */
 static enum chv_err take_resumption(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
 {
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     if (config->ticket_len < 1 || config->ticket_len > CHV_TICKET_MAX || config->resumption == NULL ||
         config->server == NULL || !chv_server_name_valid(config->server))
         return chv_fail(why, CHV_ERR_ARGUMENT, "a ticket of 1 to %d bytes goes with its secret and the server's name",
@@ -87,7 +87,7 @@ static enum chv_err init_client(struct chv_session *s, const struct chv_session_
     if (config->ticket != NULL)
         return take_resumption(s, config, why);
     if (s->profile != CHV_PROFILE_PSK) {
-        if (config->peer_public == NULL || !s->has_identity[s->parts->curve])
+        if (config->peer_public == NULL || !s->handshake.has_identity[s->parts->curve])
             return chv_fail(why, CHV_ERR_ARGUMENT, "profile %s needs the own and the server's identity key for %s",
                             chv_profile_name(s->profile), chv_curve_name(s->parts->curve));
         memcpy(s->peer_public, config->peer_public, chv_dh_public_len(s->parts->curve));
@@ -99,7 +99,7 @@ static enum chv_err init_client(struct chv_session *s, const struct chv_session_
 /* A server must be able to run every suite that it says it serves; profiles key and key+psk on the curves of its keys. */
 static enum chv_err init_server(struct chv_session *s, const struct chv_session_config *config, struct chv_why *why)
 {
-    s->served = (struct chv_served){.profiles = config->profiles, .suites = config->suites};
+    s->handshake.served = (struct chv_served){.profiles = config->profiles, .suites = config->suites};
     s->server_time = config->now;
     s->idle_seconds = config->limits.idle_seconds;
     if (config->profiles == 0 || config->suites == 0)
@@ -114,7 +114,7 @@ static enum chv_err init_server(struct chv_session *s, const struct chv_session_
         enum chv_err err = check_capabilities(s->crypto, parts, why);
         if (err != CHV_OK)
             return err;
-        lacks_identity = lacks_identity && !s->has_identity[parts->curve];
+        lacks_identity = lacks_identity && !s->handshake.has_identity[parts->curve];
     }
     if (lacks_identity)
         return chv_fail(why, CHV_ERR_ARGUMENT, "profiles key and key+psk need an identity key for a suite's curve");
@@ -131,8 +131,9 @@ enum chv_err chv_session_init(void *memory, const struct chv_session_config *con
     s->note = "";
     for (unsigned curve = 0; curve < CHV_CURVE_COUNT; curve++)
         if (config->identity_public[curve] != NULL) {
-            memcpy(s->identity_public[curve], config->identity_public[curve], chv_dh_public_len((enum chv_curve)curve));
-            s->has_identity[curve] = true;
+            memcpy(s->handshake.identity_public[curve], config->identity_public[curve],
+                   chv_dh_public_len((enum chv_curve)curve));
+            s->handshake.has_identity[curve] = true;
         }
 
     enum chv_err err = s->role == CHV_CLIENT ? init_client(s, config, why) : init_server(s, config, why);
@@ -152,20 +153,20 @@ enum chv_err chv_session_init(void *memory, const struct chv_session_config *con
     return CHV_OK;
 }
 
-static void wipe_union(struct chv_session *s)
+static void wipe_keys(struct chv_session *s)
 {
     if (s->phase == CHV_PHASE_CHANNEL)
-        chv_channel_wipe(&s->u.channel, s->crypto);
+        chv_channel_wipe(&s->channel, s->crypto);
     else if (s->phase != CHV_PHASE_ENDED)
-        chv_handshake_wipe(&s->u.handshake);
+        chv_handshake_wipe(&s->handshake);
 }
 
 void chv_session_wipe(struct chv_session *s)
 {
     if (s == NULL)
         return;
-    wipe_union(s);
-    chv_wipe(s, offsetof(struct chv_session, u)); /* wipe_union saw to the rest, which a moved session has not all */
+    wipe_keys(s); /* sees to the handshake, which a moved session has not */
+    chv_wipe(s, chv_session_open_size(s));
     s->phase = CHV_PHASE_ENDED;
     s->note = "";
     s->error = CHV_ERR_STATE;
@@ -178,7 +179,7 @@ enum chv_err chv_session_fail(struct chv_session *s, enum chv_err err, const cha
         if (s->note[0] == '\0') /* else what is known already says more: the identity of a doomed handshake */
             s->note = note;
     }
-    wipe_union(s);
+    wipe_keys(s);
     s->phase = CHV_PHASE_ENDED;
     return s->error;
 }
@@ -193,7 +194,7 @@ static enum chv_noise_need noise_need(const struct chv_session *s)
     case CHV_PHASE_OPEN_REPLY:
     case CHV_PHASE_OPEN_HELLO:
     case CHV_PHASE_BUILD_REPLY:
-        return chv_noise_need(&s->u.handshake.noise, &data, &len);
+        return chv_noise_need(&s->handshake.noise, &data, &len);
     default:
         return CHV_NOISE_NEED_NOTHING;
     }
@@ -216,7 +217,7 @@ unsigned chv_session_wants(const struct chv_session *s)
     case CHV_PHASE_SEND_REFUSAL:
         return CHV_WANT_WRITE;
     case CHV_PHASE_CHANNEL:
-        return s->u.channel.close_sent && s->u.channel.close_received ? CHV_WANT_CLOSED : CHV_WANT_OPEN;
+        return s->channel.close_sent && s->channel.close_received ? CHV_WANT_CLOSED : CHV_WANT_OPEN;
     case CHV_PHASE_ENDED:
         return CHV_WANT_CLOSED;
     default:
@@ -257,7 +258,7 @@ enum chv_err chv_session_recv(struct chv_session *s, const uint8_t *buf, size_t 
     if (s->phase != CHV_PHASE_READ_HELLO && s->phase != CHV_PHASE_READ_REPLY)
         return CHV_ERR_STATE;
 
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     const bool server = s->role == CHV_SERVER;
     if (h->length == 0) {
         if (!fill(h, CHV_FRAME_LENGTH_LEN, buf, len, consumed))
@@ -290,7 +291,7 @@ enum chv_err chv_session_send_peek(struct chv_session *s, const uint8_t **ptr, s
         *len = 0;
         return CHV_OK;
     }
-    const struct chv_handshake *h = &s->u.handshake;
+    const struct chv_handshake *h = &s->handshake;
     *ptr = h->frame + h->have;
     *len = h->length - h->have;
     return CHV_OK;
@@ -300,7 +301,7 @@ enum chv_err chv_session_send_consume(struct chv_session *s, size_t n)
 {
     if (!sending(s))
         return s->error != CHV_OK ? s->error : CHV_ERR_STATE;
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     if (n > h->length - h->have)
         return CHV_ERR_ARGUMENT;
     h->have += n;
@@ -322,9 +323,9 @@ enum chv_err chv_session_key_request(struct chv_session *s, struct chv_key_reque
         request->kind = CHV_KEY_PEER;
     } else if (s->phase == CHV_PHASE_ASK_TICKET) {
         request->kind = CHV_KEY_TICKET;
-        request->ticket = s->u.handshake.ticket;
-        request->ticket_len = s->u.handshake.ticket_len;
-    } else if (chv_noise_need(&s->u.handshake.noise, &data, &len) == CHV_NOISE_NEED_DH) {
+        request->ticket = s->handshake.ticket;
+        request->ticket_len = s->handshake.ticket_len;
+    } else if (chv_noise_need(&s->handshake.noise, &data, &len) == CHV_NOISE_NEED_DH) {
         request->kind = CHV_KEY_DH;
         request->peer_public = data;
         request->peer_public_len = len;
@@ -363,7 +364,7 @@ enum chv_err chv_session_key_answer(struct chv_session *s, const uint8_t *secret
     if (secret == NULL)
         return CHV_ERR_ARGUMENT;
     /* Fails for a DH result of zeros only, which the peer's key has brought about. */
-    enum chv_err err = chv_noise_answer(&s->u.handshake.noise, secret);
+    enum chv_err err = chv_noise_answer(&s->handshake.noise, secret);
     if (err != CHV_OK && s->role == CHV_SERVER)
         return chv_handshake_refuse(s, CHV_REFUSE_MALFORMED, err, bad_point);
     if (err != CHV_OK)
@@ -397,11 +398,11 @@ enum chv_err chv_session_ticket_answer(struct chv_session *s, const struct chv_s
         return CHV_ERR_STATE;
     if (!ticket_consistent(ticket))
         return CHV_ERR_ARGUMENT;
-    if (ticket->suite != s->suite || !(s->served.profiles & CHV_PROFILE_BIT(ticket->profile)))
+    if (ticket->suite != s->suite || !(s->handshake.served.profiles & CHV_PROFILE_BIT(ticket->profile)))
         return chv_handshake_refuse(s, CHV_REFUSE_TICKET, CHV_ERR_AUTH,
                                     "hello: ticket of another suite, or of a profile that is not served");
 
-    struct chv_handshake *h = &s->u.handshake;
+    struct chv_handshake *h = &s->handshake;
     s->profile = ticket->profile;
     if (ticket->credential != NULL) {
         memcpy(s->credential, ticket->credential, ticket->credential_len);
@@ -462,8 +463,8 @@ enum chv_err chv_session_get_info(const struct chv_session *s, struct chv_sessio
         .h_fin = s->has_h_fin ? s->h_fin : NULL,
     };
     if (s->phase == CHV_PHASE_CHANNEL) {
-        info->records_sent = s->u.channel.send.n;
-        info->records_received = s->u.channel.receive.n;
+        info->records_sent = s->channel.send.n;
+        info->records_received = s->channel.receive.n;
     }
     return CHV_OK;
 }

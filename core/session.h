@@ -44,8 +44,11 @@ struct chv_handshake {
     char server[CHV_SERVER_NAME_MAX + 1];
     const uint8_t *ticket; /* server: in `frame` */
     size_t ticket_len;
-    size_t have;                                /* bytes of the frame read into `frame`, or sent from it */
-    size_t length;                              /* of the whole frame; 0 while reading and not yet known */
+    size_t have;              /* bytes of the frame read into `frame`, or sent from it */
+    size_t length;            /* of the whole frame; 0 while reading and not yet known */
+    struct chv_served served; /* server */
+    bool has_identity[CHV_CURVE_COUNT];
+    uint8_t identity_public[CHV_CURVE_COUNT][CHV_DH_PUBLIC_MAX];
     uint8_t payload[CHV_PADDED_CREDENTIAL_LEN]; /* of the message being written */
     uint8_t frame[CHV_HELLO_FRAME_MAX];
 };
@@ -70,24 +73,21 @@ struct chv_session {
     enum chv_suite suite;
     bool resumed;
     const struct chv_suite_parts *parts; /* of the suite; NULL on a server before its hello was parsed */
-    struct chv_served served;            /* server */
     uint64_t server_time;
     uint16_t idle_seconds;
 
-    bool has_identity[CHV_CURVE_COUNT];
-    uint8_t identity_public[CHV_CURVE_COUNT][CHV_DH_PUBLIC_MAX];
-    bool has_peer;
+    bool has_peer, has_lineage, has_h_fin;
     uint8_t peer_public[CHV_DH_PUBLIC_MAX];
-    size_t credential_len;
-    uint8_t credential[CHV_CREDENTIAL_MAX];
-    bool has_lineage, has_h_fin;
     uint8_t lineage[CHV_LINEAGE_LEN];
     uint8_t h_fin[CHV_KEY_LEN];
 
-    union {
-        struct chv_handshake handshake;
-        struct chv_channel channel;
-    } u;
+    struct chv_channel channel;
+
+    /* An open session that has been moved ends behind its credential: chv_session_open_size. */
+    size_t credential_len;
+    uint8_t credential[CHV_CREDENTIAL_MAX];
+
+    struct chv_handshake handshake;
 };
 
 /* Ends the session: the first error and note stick, everything secret is wiped.  Returns the error that stuck. */
@@ -96,7 +96,7 @@ enum chv_err chv_session_fail(struct chv_session *s, enum chv_err err, const cha
 /* handshake.c */
 /* `ticket`: NULL for a full handshake. */
 enum chv_err chv_handshake_start_client(struct chv_session *s, const uint8_t *ticket, size_t ticket_len);
-/* The whole frame is in u.handshake.frame. */
+/* The whole frame is in handshake.frame. */
 enum chv_err chv_handshake_hello_arrived(struct chv_session *s);
 enum chv_err chv_handshake_reply_arrived(struct chv_session *s);
 /* Server: the ticket's profile, lineage and secrets have been copied. */

@@ -13,10 +13,10 @@ enum { PING_BODY_MAX = 64 };
 /* The room of the handshake goes back as soon as it is over: thousands of connections are idle. */
 static void give_handshake_back(struct chv_conn *conn)
 {
-    void *memory = malloc(chv_session_open_size());
+    struct chv_session *old = conn->session;
+    void *memory = malloc(chv_session_open_size(old));
     if (memory == NULL)
         return;
-    struct chv_session *old = conn->session;
     struct chv_session *moved = chv_session_move(old, memory);
     if (moved == NULL) {
         free(memory);

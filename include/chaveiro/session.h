@@ -184,11 +184,11 @@ enum chv_err chv_session_init(void *memory, const struct chv_session_config *con
 void chv_session_wipe(struct chv_session *s);
 
 /*
- * An established session (WANT_OPEN) needs no room for a handshake: it may go on in chv_session_open_size() bytes.
+ * An established session (WANT_OPEN) needs no room for a handshake: it may go on in chv_session_open_size(s) bytes.
  * Moves it to `memory` (aligned as by malloc) and wipes all chv_session_size() bytes that it leaves.  NULL, and
  * nothing has changed, in any other state.  Pointers that it had lent end here.
  */
-size_t chv_session_open_size(void);
+size_t chv_session_open_size(const struct chv_session *s);
 struct chv_session *chv_session_move(struct chv_session *s, void *memory) CHV_MUST_CHECK;
 
 unsigned chv_session_wants(const struct chv_session *s);

@@ -141,7 +141,7 @@ static void test_export(void)
     uint8_t out[CHV_KEY_LEN];
     pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
     pair_connect(&p);
-    unmask(p.client->u.channel.exporter);
+    unmask(p.client->channel.exporter);
     chv_session_idle(p.client);
     CU_ASSERT_TRUE(in_memory());
     CU_ASSERT_EQUAL(chv_session_export(p.client, "example", NULL, 0, out), CHV_OK);

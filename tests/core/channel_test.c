@@ -71,7 +71,7 @@ static void test_who_may_send_what(void)
             CU_ASSERT_EQUAL(err, may & CLIENT ? CHV_OK : CHV_ERR_ARGUMENT);
         }
         /* A peer that sends it all the same, under the right key. */
-        struct chv_direction *d = &p.client->u.channel.send;
+        struct chv_direction *d = &p.client->channel.send;
         if (!(may & CLIENT) || t == CHV_RECORD_OPEN) {
             CU_ASSERT_EQUAL(chv_direction_seal(d, &p.real, CHV_AEAD_AES256GCM, (uint8_t)t, frame, 3, &len), CHV_OK);
             CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_PROTOCOL);
@@ -91,7 +91,7 @@ static void test_nothing_before_open(void)
         if (t != CHV_RECORD_OPEN) {
             CU_ASSERT_NOT_EQUAL(chv_session_seal(p.client, (uint8_t)t, frame, 0, &len), CHV_OK);
             CU_ASSERT_NOT_EQUAL(chv_session_seal(p.server, (uint8_t)t, frame, 0, &len), CHV_OK);
-            struct chv_direction *d = &p.client->u.channel.send;
+            struct chv_direction *d = &p.client->channel.send;
             CU_ASSERT_EQUAL(chv_direction_seal(d, &p.real, CHV_AEAD_AES256GCM, (uint8_t)t, frame, 0, &len), CHV_OK);
             CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_PROTOCOL);
             CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_PROTOCOL);
@@ -213,7 +213,7 @@ static void test_close_and_truncation(void)
     connect_with(CHV_SUITE_X25519_AESGCM_SHA256); /* something in CLOSE */
     CU_ASSERT_EQUAL(chv_session_seal(p.client, CHV_RECORD_CLOSE, frame, 1, &len), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(
-        chv_direction_seal(&p.client->u.channel.send, &p.real, CHV_AEAD_AES256GCM, CHV_RECORD_CLOSE, frame, 1, &len),
+        chv_direction_seal(&p.client->channel.send, &p.real, CHV_AEAD_AES256GCM, CHV_RECORD_CLOSE, frame, 1, &len),
         CHV_OK);
     CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_PROTOCOL);
     CU_ASSERT_EQUAL(chv_session_eof(p.server, false), CHV_ERR_PROTOCOL);
@@ -223,7 +223,7 @@ static void test_close_and_truncation(void)
     len = pair_seal(p.client, CHV_RECORD_CLOSE, NULL, 0, frame);
     CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_OK);
     CU_ASSERT_EQUAL(
-        chv_direction_seal(&p.client->u.channel.send, &p.real, CHV_AEAD_AES256GCM, CHV_RECORD_DATA, frame, 0, &len),
+        chv_direction_seal(&p.client->channel.send, &p.real, CHV_AEAD_AES256GCM, CHV_RECORD_DATA, frame, 0, &len),
         CHV_OK);
     CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_PROTOCOL);
     pair_close(&p);
@@ -231,7 +231,7 @@ static void test_close_and_truncation(void)
 
 static void set_counters(uint64_t n)
 {
-    p.client->u.channel.send.n = p.server->u.channel.receive.n = n;
+    p.client->channel.send.n = p.server->channel.receive.n = n;
 }
 
 static void test_rekey(void)
@@ -240,20 +240,20 @@ static void test_rekey(void)
     for (unsigned suite = 1; suite <= 3; suite++) {
         connect_with((enum chv_suite)suite);
         uint8_t before[32], after[32];
-        memcpy(before, p.client->u.channel.send.key, 32);
+        memcpy(before, p.client->channel.send.key, 32);
         set_counters(CHV_REKEY_RECORDS - 1);
         for (unsigned i = 0; i < 4; i++) {
             size_t len = pair_seal(p.client, CHV_RECORD_DATA, "abc", 3, frame);
             CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_OK);
-            memcpy(after, p.client->u.channel.send.key, 32);
+            memcpy(after, p.client->channel.send.key, 32);
             CU_ASSERT_EQUAL(memcmp(before, after, 32) == 0, i == 0); /* before record 2^20, not earlier */
             chv_session_idle(p.client);
             chv_session_idle(p.server);
         }
-        CU_ASSERT(memcmp(after, p.server->u.channel.receive.key, 32) == 0);
+        CU_ASSERT(memcmp(after, p.server->channel.receive.key, 32) == 0);
         set_counters(2 * CHV_REKEY_RECORDS);
         size_t len = pair_seal(p.client, CHV_RECORD_DATA, "abc", 3, frame);
-        CU_ASSERT(memcmp(after, p.client->u.channel.send.key, 32) != 0);
+        CU_ASSERT(memcmp(after, p.client->channel.send.key, 32) != 0);
         CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_OK);
         pair_close(&p);
     }
@@ -263,9 +263,9 @@ static void test_rekey(void)
 static void test_rekey_on_one_side_only(void)
 {
     connect_with(CHV_SUITE_X25519_AESGCM_SHA256);
-    p.client->u.channel.send.n = CHV_REKEY_RECORDS;
+    p.client->channel.send.n = CHV_REKEY_RECORDS;
     size_t len = pair_seal(p.client, CHV_RECORD_DATA, "abc", 3, frame);
-    p.server->u.channel.receive.n = CHV_REKEY_RECORDS + 1;
+    p.server->channel.receive.n = CHV_REKEY_RECORDS + 1;
     CU_ASSERT_EQUAL(open_at(p.server, frame, len), CHV_ERR_AUTH);
     pair_close(&p);
 }
@@ -325,11 +325,15 @@ static void test_idle_gives_contexts_back(void)
 static void test_moved(void)
 {
     pair_open(&p, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
-    void *memory = malloc(chv_session_open_size());
+    pair_connect(&p);
+    const size_t size = chv_session_open_size(p.server);
+    void *memory = malloc(size);
     CU_ASSERT_PTR_NOT_NULL_FATAL(memory);
-    CU_ASSERT(chv_session_open_size() < 1200);
+    CU_ASSERT(size < 400 + p.credential_len); /* ten thousand idle connections */
+    CU_ASSERT_EQUAL_FATAL(pair_start(&p), CHV_OK);
     CU_ASSERT_PTR_NULL(chv_session_move(p.server, memory));
     pair_connect(&p);
+    CU_ASSERT_EQUAL_FATAL(chv_session_open_size(p.server), size);
     size_t len = pair_seal(p.client, CHV_RECORD_DATA, "abc", 3, frame);
     struct chv_session *moved = chv_session_move(p.server, memory);
     CU_ASSERT_PTR_EQUAL(moved, memory);
@@ -342,7 +346,7 @@ static void test_moved(void)
     p.server = NULL;
     const uint8_t *bytes = memory;
     size_t nonzero = 0;
-    for (size_t i = 0; i < chv_session_open_size(); i++)
+    for (size_t i = 0; i < size; i++)
         nonzero += bytes[i] != 0;
     CU_ASSERT(nonzero <= 16); /* phase, error and note of a session that is over */
     free(memory);

@@ -312,13 +312,13 @@ static void check_channel(struct run *r)
         same("lineage", info.lineage, CHV_LINEAGE_LEN);
         CU_ASSERT_EQUAL(info.server_time, number("server_time"));
         CU_ASSERT_EQUAL(info.idle_seconds, number("idle_seconds"));
-        same("exporter_secret", both[i]->u.channel.exporter, CHV_KEY_LEN);
+        same("exporter_secret", both[i]->channel.exporter, CHV_KEY_LEN);
         CU_ASSERT_EQUAL(chv_session_export(both[i], (const char *)label->bytes, context->bytes, context->len, out),
                         CHV_OK);
         same("exporter_value", out, sizeof out);
     }
-    same("key_client_to_server", r->client->u.channel.send.key, CHV_KEY_LEN);
-    same("key_server_to_client", r->server->u.channel.send.key, CHV_KEY_LEN);
+    same("key_client_to_server", r->client->channel.send.key, CHV_KEY_LEN);
+    same("key_server_to_client", r->server->channel.send.key, CHV_KEY_LEN);
 
     check_record(r->client, r->server, CHV_RECORD_OPEN, "open_body", "open_record");
     check_record(r->server, r->client, CHV_RECORD_STATUS, "status_body", "status_record");

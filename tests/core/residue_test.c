@@ -82,7 +82,7 @@ static void *rekey(void *unused)
     static uint8_t frame[64];
     (void)unused;
     (void)pair_seal(p.client, CHV_RECORD_OPEN, NULL, 0, frame);
-    p.client->u.channel.send.n = CHV_REKEY_RECORDS;
+    p.client->channel.send.n = CHV_REKEY_RECORDS;
     (void)pair_seal(p.client, CHV_RECORD_DATA, NULL, 0, frame);
     return NULL;
 }
@@ -109,11 +109,11 @@ static void test_handshake(void)
             CU_ASSERT(answer_count > 0);
             for (size_t i = 0; i < answer_count; i++)
                 CU_ASSERT_EQUAL(occurrences(answers[i]), 0);
-            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.send.key), 0);
-            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.receive.key), 0);
-            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.exporter), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->channel.send.key), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->channel.receive.key), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->channel.exporter), 0);
             run(rekey);
-            CU_ASSERT_EQUAL(occurrences(p.client->u.channel.send.key), 0);
+            CU_ASSERT_EQUAL(occurrences(p.client->channel.send.key), 0);
             pair_close(&p);
             chv_wipe(answers, sizeof answers);
         }

@@ -359,11 +359,11 @@ static void test_rest(void)
     CU_ASSERT_PTR_EQUAL(server.conn->list, &t.loop.active);
     while (server.conn->list != NULL && !t.stuck) /* no idle limit: it is in no list when it rests */
         (void)uv_run(&t.loop.uv, UV_RUN_ONCE);
-    CU_ASSERT_PTR_NULL(server.conn->session->u.channel.receive.aead);
+    CU_ASSERT_PTR_NULL(server.conn->session->channel.receive.aead);
     CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, "x", 1), CHV_OK);
     test_turns(&t, 5);
     CU_ASSERT_EQUAL(server.bytes, 1);
-    CU_ASSERT_PTR_NOT_NULL(server.conn->session->u.channel.receive.aead);
+    CU_ASSERT_PTR_NOT_NULL(server.conn->session->channel.receive.aead);
     CU_ASSERT_PTR_EQUAL(server.conn->list, &t.loop.active);
     test_loop_close(&t);
 }
