@@ -13,6 +13,8 @@
 
 #include "net/server.h"
 
+#include <uv.h>
+
 enum chv_connector_status {
     CHV_CONNECTOR_OK = 200,          /* and a connected, non-blocking stream socket */
     CHV_CONNECTOR_NO_TUNNEL = 404,   /* the connector's configuration has none of this name */
@@ -21,7 +23,10 @@ enum chv_connector_status {
     CHV_CONNECTOR_TIMEOUT = 504      /* nobody answered within the tunnel's connect-timeout */
 };
 
-enum { CHV_CONNECTOR_TEXT_MAX = 200 };
+enum {
+    CHV_CONNECTOR_TEXT_MAX = 200,
+    CHV_CONNECTOR_OUTSTANDING = 64 /* questions of one loop; a power of two; all their answers fit a socket */
+};
 
 struct chv_connector_request {
     uint64_t tag;                         /* the asker's, comes back; not 0 */
@@ -38,5 +43,32 @@ struct chv_connector_answer {
 
 _Static_assert(sizeof(struct chv_connector_request) == 40, "request layout");
 _Static_assert(sizeof(struct chv_connector_answer) == 216, "answer layout");
+
+/* A tunnel's target: "HOST:PORT" (a port from 1), "[V6]:PORT" or "unix:/PATH". */
+bool chv_connector_target_valid(const char *target);
+
+/* What it resolves names with: uv_getaddrinfo, whose contract it has. */
+typedef int (*chv_connector_resolve_fn)(uv_loop_t *loop, uv_getaddrinfo_t *request, uv_getaddrinfo_cb resolved,
+                                        const char *node, const char *service, const struct addrinfo *hints);
+
+enum { CHV_CONNECTOR_FRESH_MS = 5000 /* a resolved name is not asked for again */ };
+
+struct chv_connector;
+
+/* `resolve`: NULL for uv_getaddrinfo. The loop must outlive it; its handles keep the loop alive. */
+enum chv_err chv_connector_new(uv_loop_t *loop, chv_connector_resolve_fn resolve,
+                               struct chv_connector **connector) CHV_MUST_CHECK;
+/* The tunnels from now on (copied); connections that are being made are not touched. */
+void chv_connector_configure(struct chv_connector *connector, const struct chv_server_config *config);
+/* The net process's loops, in place of all earlier ones, whose questions are forgotten. The sockets become its own. */
+void chv_connector_serve(struct chv_connector *connector, const int *fds, size_t count);
+/* Ends all; the loop must run on until it has nothing left to do. NULL is allowed. */
+void chv_connector_close(struct chv_connector *connector);
+
+/*
+ * The connector process, from after the fork to its end: drops user and rights, says CHV_IPC_READY on `control` and serves
+ * until the supervisor's end closes. Returns the exit code.
+ */
+int chv_connector_main(const struct chv_server_config *config, int control);
 
 #endif

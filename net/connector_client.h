@@ -11,11 +11,10 @@
 #include <uv.h>
 
 enum {
-    CHV_CONNECTOR_OUTSTANDING = 64, /* questions of one loop; a power of two; all their answers fit a socket */
-    CHV_CONNECTOR_OF_TUNNEL = 24,   /* of these, for one tunnel at most */
-    CHV_CONNECTOR_WAITING = 1024,   /* questions of one loop that wait to be asked */
-    CHV_CONNECTOR_WAIT_MS = 5000,   /* for their turn, and for a connector */
-    CHV_CONNECTOR_GRACE_MS = 2000   /* beyond the tunnel's connect-timeout, for the answer */
+    CHV_CONNECTOR_OF_TUNNEL = 24, /* of the questions that are out, for one tunnel at most */
+    CHV_CONNECTOR_WAITING = 1024, /* questions of one loop that wait to be asked */
+    CHV_CONNECTOR_WAIT_MS = 5000, /* for their turn, and for a connector */
+    CHV_CONNECTOR_GRACE_MS = 2000 /* beyond the tunnel's connect-timeout, for the answer */
 };
 
 struct chv_connector_client;

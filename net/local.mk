@@ -23,9 +23,14 @@ net_libnet_la_SOURCES = \
 	net/conn_read.c \
 	net/conn_write.c \
 	net/connect.c \
+	net/connector.c \
 	net/connector.h \
+	net/connector_attempt.c \
 	net/connector_client.c \
 	net/connector_client.h \
+	net/connector_internal.h \
+	net/connector_main.c \
+	net/connector_name.c \
 	net/control.c \
 	net/control.h \
 	net/deadline.c \

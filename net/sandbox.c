@@ -5,6 +5,7 @@
 #include "net/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
@@ -254,6 +255,19 @@ static const int registrar_calls[] = {
 #endif
 };
 
+/* Sockets to connect with, its loop, and what resolves names: its files are read only (allow_reading). */
+static const int connector_calls[] = {
+    CALL(epoll_wait),   CALL(epoll_pwait), CALL(epoll_ctl),  CALL(socket),      CALL(connect),   CALL(bind),
+    CALL(getsockname),  CALL(getsockopt),  CALL(setsockopt), CALL(getpeername), CALL(sendmmsg),  CALL(shutdown),
+    CALL(ioctl),        CALL(lseek),       CALL(pread64),    CALL(statx),       CALL(faccessat), CALL(faccessat2),
+    CALL(readlinkat),   CALL(getdents64),  CALL(fstatfs),    CALL(statfs),      CALL(uname),     CALL(getuid),
+    CALL(geteuid),      CALL(getgid),      CALL(getegid),    CALL(sysinfo),     CALL(getcwd),    CALL(set_robust_list),
+    CALL(clock_getres),
+#ifdef __x86_64__ /* what newer architectures have not */
+    CALL(stat),         CALL(lstat),       CALL(access),     CALL(readlink),    CALL(time),
+#endif
+};
+
 /* A PKCS #11 module: files and their locks, a socket to its token, threads. */
 static const int module_calls[] = {
     CALL(openat),
@@ -346,6 +360,13 @@ static int allow_module(scmp_filter_ctx filter)
     return err;
 }
 
+/* openat(2) that makes and changes nothing. */
+static int allow_reading(scmp_filter_ctx filter)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(openat), 1,
+                            SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+}
+
 static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -370,6 +391,10 @@ enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_wh
         err = allow(filter, keeper_calls, sizeof keeper_calls / sizeof keeper_calls[0]);
     if (err == 0 && kind == CHV_SANDBOX_REGISTRAR)
         err = allow(filter, registrar_calls, sizeof registrar_calls / sizeof registrar_calls[0]);
+    if (err == 0 && kind == CHV_SANDBOX_CONNECTOR)
+        err = allow(filter, connector_calls, sizeof connector_calls / sizeof connector_calls[0]);
+    if (err == 0 && kind == CHV_SANDBOX_CONNECTOR)
+        err = allow_reading(filter);
     if (err == 0 && module)
         err = allow(filter, module_calls, sizeof module_calls / sizeof module_calls[0]);
     if (err == 0 && module)

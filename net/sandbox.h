@@ -7,7 +7,13 @@
 
 #include <stdbool.h>
 
-enum chv_sandbox { CHV_SANDBOX_NET, CHV_SANDBOX_NET_FILES, CHV_SANDBOX_KEEPER, CHV_SANDBOX_REGISTRAR };
+enum chv_sandbox {
+    CHV_SANDBOX_NET,
+    CHV_SANDBOX_NET_FILES,
+    CHV_SANDBOX_KEEPER,
+    CHV_SANDBOX_REGISTRAR,
+    CHV_SANDBOX_CONNECTOR
+};
 
 /*
  * For a child right after the fork: dies with its parent `parent` (a pid), takes signals as by default but SIGPIPE, is

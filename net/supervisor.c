@@ -130,11 +130,13 @@ static void announce(struct supervisor *s)
     }
     chv_supervisor_say_redirects(&s->config);
     (void)sd_notifyf(0, "READY=1\nSTATUS=listening on %s", status);
+    chv_children_update(s); /* SIGHUP may have come meanwhile */
 }
 
 static void child_ready(struct supervisor *s, struct child *child)
 {
     struct child *net = &s->children[CHILD_NET];
+    const bool again = child == net || child->generation != 0;
     child->ready = true;
     if (child == net)
         chv_supervisor_send_allowed(s); /* before it accepts */
@@ -161,7 +163,7 @@ static void child_ready(struct supervisor *s, struct child *child)
     if (!s->announced && all_ready(s))
         announce(s);
     else if (s->announced && net->ready)
-        chv_log(CHV_LOG_INFO, "the %s process serves again", child->name);
+        chv_log(CHV_LOG_INFO, "the %s process serves%s", child->name, again ? " again" : "");
     if (child == &s->children[CHILD_KEEPER])
         chv_supervisor_keeper_ready(s);
 }
@@ -271,6 +273,8 @@ static void child_ended(struct supervisor *s, struct child *child, int status)
         child->restart_at = chv_clock_ms(); /* it was asked for: no back-off */
         return;
     }
+    if (child == &s->children[CHILD_CONNECTOR] && !child->wanted)
+        return;
     chv_log(CHV_LOG_ERROR, "the %s process ended: %s", child->name, text);
     chv_child_plan(s, child, status);
 }
@@ -441,6 +445,8 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     }
     /* Before it is ready the keeper may have the terminal without echo: SIGTERM lets it put that right. */
     chv_child_end(&s->children[CHILD_NET], SIGKILL, KEEPER_END_MS);
+    chv_child_end(&s->children[CHILD_CONNECTOR], SIGKILL,
+                  KEEPER_END_MS); /* one that resolves a name does not end soon */
     chv_child_end(&s->children[CHILD_REGISTRAR], 0, KEEPER_END_MS);
     chv_child_end(&s->children[CHILD_KEEPER], s->children[CHILD_KEEPER].ready ? 0 : SIGTERM, KEEPER_END_MS);
     chv_listeners_close(&s->listeners, true);

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "base/memory.h"
+#include "net/connector.h"
 #include "net/keeper.h"
 #include "net/registrar.h"
 #include "net/sandbox.h"
@@ -59,6 +60,15 @@ static int run_registrar(struct supervisor *s)
     return chv_registrar_main(&s->config, s->children[CHILD_REGISTRAR].control, s->announced);
 }
 
+static int run_connector(struct supervisor *s)
+{
+    chv_listeners_close(&s->listeners, false);
+    chv_supervisor_forget_pin(s);
+    if (s->setup->secret_fd >= 0)
+        close(s->setup->secret_fd);
+    return chv_connector_main(&s->config, s->children[CHILD_CONNECTOR].control);
+}
+
 static int run_net(struct supervisor *s)
 {
     chv_supervisor_forget_pin(s);
@@ -81,6 +91,14 @@ void chv_children_init(struct supervisor *s)
                                                   .run = run_registrar,
                                                   .sockets = CHV_IPC_REGISTRARS,
                                                   .files = {.noun = "password", .fd = -1},
+                                                  .control = -1};
+    s->children[CHILD_CONNECTOR] = (struct child){.name = "connector",
+                                                  .process = "chv-connector",
+                                                  .what = "the resolver",
+                                                  .wanted = c->tunnel_count > 0,
+                                                  .run = run_connector,
+                                                  .sockets = CHV_IPC_CONNECTORS,
+                                                  .files = {.noun = "configuration", .fd = -1},
                                                   .control = -1};
     *keeper = (struct child){.name = "keeper",
                              .process = "chv-keeper",
@@ -169,8 +187,30 @@ void chv_child_start(struct supervisor *s, struct child *child)
     }
     child->pid = pid;
     child->control = ends[0];
-    if (s->announced && (child->module || child == &s->children[CHILD_REGISTRAR]))
+    if (s->announced &&
+        (child->module || child == &s->children[CHILD_REGISTRAR] || child == &s->children[CHILD_CONNECTOR]))
         child->start_by = now + START_MS;
+}
+
+/* The connector comes with the first tunnel; told by its closed socket, it goes with the last. */
+void chv_children_update(struct supervisor *s)
+{
+    struct child *connector = &s->children[CHILD_CONNECTOR];
+    const bool wanted = s->config.tunnel_count > 0;
+    if (!s->announced || s->draining || wanted == connector->wanted)
+        return;
+    connector->wanted = wanted;
+    if (wanted && connector->pid == 0) {
+        chv_log(CHV_LOG_INFO, "the configuration has a tunnel: the connector process is started");
+        chv_child_start(s, connector);
+    } else if (!wanted) {
+        chv_log(CHV_LOG_INFO, "the configuration has no tunnel any more: the connector process ends");
+        if (connector->control >= 0)
+            close(connector->control);
+        connector->control = -1;
+        connector->ready = false;
+        connector->restart_at = connector->introduce_at = connector->start_by = connector->answer_by = 0;
+    }
 }
 
 /* --- ending ------------------------------------------------------------------------------------------------------- */

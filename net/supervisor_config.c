@@ -193,6 +193,8 @@ static void take_over(struct chv_server_config *config, const struct chv_server_
         config->redirect_count = new_config->redirect_count;
         memcpy(config->redirect, new_config->redirect, sizeof config->redirect);
     }
+    config->tunnel_count = new_config->tunnel_count;
+    memcpy(config->tunnels, new_config->tunnels, sizeof config->tunnels);
     config->tickets = new_config->tickets;
 }
 
@@ -216,6 +218,8 @@ void chv_supervisor_reload(struct supervisor *s)
     if (others)
         chv_supervisor_say_redirects(&s->config);
     chv_log_set_level(s->config.log_level);
+    chv_children_update(s);
+    send_config(&s->children[CHILD_CONNECTOR], &s->config, 0); /* before anybody asks for a new tunnel */
     send_config(&s->children[CHILD_NET], &s->config, 0);
     if (chv_supervisor_load_allowed(s, loaded, &why) == CHV_OK)
         chv_supervisor_send_allowed(s);

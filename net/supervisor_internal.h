@@ -16,7 +16,7 @@ enum { CHV_PIN_MAX = 1024 };
 struct supervisor;
 
 /* In the order in which they start. */
-enum { CHILD_KEEPER, CHILD_REGISTRAR, CHILD_NET, CHILDREN };
+enum { CHILD_KEEPER, CHILD_REGISTRAR, CHILD_CONNECTOR, CHILD_NET, CHILDREN };
 
 /* What a child's PIN or passphrase comes from, and what opens with it: changes of these give a new try. */
 struct secret_files {
@@ -104,6 +104,9 @@ void chv_child_due(struct supervisor *s, struct child *child);
 void chv_child_end(struct child *child, int sig, int wait_ms);
 /* One of its messages, if it is about one of the above. */
 void chv_child_message(struct supervisor *s, struct child *child, const struct chv_ipc_message *message);
+
+/* The configuration may have got its first tunnel, or lost its last one; while the server runs, else nothing happens. */
+void chv_children_update(struct supervisor *s);
 
 /* supervisor_config.c */
 /* SIGHUP. */
