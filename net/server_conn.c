@@ -146,6 +146,12 @@ static enum chv_err on_updated(struct chv_server_conn *c, size_t len)
     return err;
 }
 
+/* Whether its service has something to say about the end, and ends it itself. */
+static bool goes_on(struct chv_server_conn *c, bool ends)
+{
+    return c->stage == CHV_STAGE_OPEN && c->service->closing != NULL && c->service->closing(c->conn, c->state, ends);
+}
+
 static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
@@ -153,7 +159,7 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
     case CHV_RECORD_OPEN:
         return chv_server_open(c, body, len);
     case CHV_RECORD_CLOSE:
-        if (!chv_server_update_holds_close(&c->update))
+        if (!goes_on(c, false) && !chv_server_update_holds_close(&c->update))
             chv_conn_shutdown(conn);
         return CHV_OK;
     case CHV_RECORD_KEY_UPDATED:
@@ -171,9 +177,16 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
         return CHV_ERR_PROTOCOL;
     }
     /* A client that was refused, or let go, may have sent this before it knew. */
-    if (c->stage != CHV_STAGE_OPEN || c->worker->draining)
+    if (c->stage != CHV_STAGE_OPEN || (c->worker->draining && !c->goes_on))
         return CHV_OK;
     return c->service->record(conn, c->state, type, body, len);
+}
+
+static void on_batch(struct chv_conn *conn)
+{
+    struct chv_server_conn *c = chv_conn_owner(conn);
+    if (c->stage == CHV_STAGE_OPEN && c->service->batch != NULL)
+        c->service->batch(conn, c->state);
 }
 
 static void on_drained(struct chv_conn *conn)
@@ -244,7 +257,7 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
 }
 
 static const struct chv_conn_events events = {
-    .key = on_key, .record = on_record, .drained = on_drained, .closed = on_closed};
+    .key = on_key, .record = on_record, .batch = on_batch, .drained = on_drained, .closed = on_closed};
 
 /* False: close silently. Else `c->refuse` may have been set. */
 static bool admit(struct chv_server_conn *c, bool tcp)
@@ -346,8 +359,10 @@ void chv_server_drain(struct chv_worker *w)
             chv_server_cut(c, 503, "the server ends");
             continue;
         }
+        c->goes_on = goes_on(c, true);
         if (c->stage != CHV_STAGE_CLAIMED) {
-            chv_conn_shutdown(c->conn);
+            if (!c->goes_on)
+                chv_conn_shutdown(c->conn);
             continue;
         }
         chv_keeper_client_cancel(&w->keeper, &c->ask);

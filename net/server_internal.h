@@ -136,6 +136,7 @@ struct chv_server_conn {
     struct chv_registrar_ask *question; /* that is out; NULL: none */
     struct chv_credential
         *registered; /* profile key: who has this key, and with which rights; NULL: the allow-list says */
+    bool goes_on;    /* though the server ends: its service does */
     bool indexed;    /* in by_id */
     bool checking, check_due, check_again, no_update, narrowed;
     struct chv_server_conn *id_prev, *id_next;       /* in by_id */

@@ -145,6 +145,15 @@ static const char *source_of_rights(const struct chv_server_conn *c)
     return c->client->epoch == 0 ? "the allow-list's entry" : "the credential";
 }
 
+/* STATUS 200 has left. */
+static void opened(struct chv_server_conn *c)
+{
+    chv_server_say(c, CHV_LOG_INFO, "opened service '%s'", c->service->name);
+    const uint32_t successor = chv_server_successor(&c->worker->config);
+    if (c->client->epoch != 0 && c->client->epoch < successor && !c->no_update && !c->worker->draining)
+        chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
+}
+
 static enum chv_err open_service(struct chv_server_conn *c, const struct chv_service *service, const uint8_t *map,
                                  size_t len)
 {
@@ -159,11 +168,16 @@ static enum chv_err open_service(struct chv_server_conn *c, const struct chv_ser
     c->service = service;
     c->stage = CHV_STAGE_OPEN;
     chv_server_expiry_add(&c->worker->expiry, c->client->not_after);
-    chv_server_say(c, CHV_LOG_INFO, "opened service '%s'", service->name);
-    const uint32_t successor = chv_server_successor(&c->worker->config);
-    if (c->client->epoch != 0 && c->client->epoch < successor && !c->no_update && !c->worker->draining)
-        chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
+    if (!service->late)
+        opened(c);
     return CHV_OK;
+}
+
+void chv_service_ready(struct chv_conn *conn)
+{
+    struct chv_server_conn *c = chv_conn_owner(conn);
+    opened(c);
+    chv_conn_unpause(conn);
 }
 
 void chv_server_admit(struct chv_server_conn *c)
@@ -189,7 +203,7 @@ bool chv_server_open_waiting(struct chv_server_conn *c)
     const bool open = c->stage == CHV_STAGE_OPEN;
     if (err != CHV_OK)
         chv_conn_end(c->conn, err);
-    else
+    else if (!c->service->late)
         chv_conn_unpause(c->conn);
     return open;
 }

@@ -22,18 +22,28 @@ struct chv_service {
     /*
      * The client is proven, in scope, and asked for this service. `open`: the OPEN record's map. Sets *state and
      * answers (STATUS 200 by chv_conn_send) or refuses with STATUS and an error. `client` holds as long as the
-     * connection.
+     * connection. With `late` it may return CHV_OK without an answer: the client is paused, and at STATUS 200
+     * chv_service_ready is due.
      */
+    bool late;
     enum chv_err (*open)(struct chv_conn *conn, const struct chv_credential *client, const uint8_t *open,
                          size_t open_len, void **state);
     /* DATA, END, and types from CHV_RECORD_SERVICE on. An error ends the connection. */
     enum chv_err (*record)(struct chv_conn *conn, void *state, uint8_t type, const uint8_t *body, size_t len);
-    /* As chv_conn_events.drained. Optional. */
+    /* As chv_conn_events has them. Optional. */
+    void (*batch)(struct chv_conn *conn, void *state);
     void (*drained)(struct chv_conn *conn, void *state);
+    /*
+     * The client has sent CLOSE, or the server ends and lets it go (`ends`). True: the service goes on, and calls
+     * chv_conn_shutdown when it is done; the server's end waits for it no longer than for others. Optional.
+     */
+    bool (*closing)(struct chv_conn *conn, void *state, bool ends);
     /* Frees the state; the connection is over. */
     void (*closed)(struct chv_conn *conn, void *state);
 };
 
+/* A `late` service has answered STATUS 200: the client's records come. */
+void chv_service_ready(struct chv_conn *conn);
 /* Answers with a STATUS record. */
 enum chv_err chv_service_status(struct chv_conn *conn, unsigned code, const char *format, ...) CHV_MUST_CHECK
     CHV_PRINTF(3, 4);
