@@ -299,6 +299,25 @@ void chv_client_key_config(const struct chv_client_key *key, struct chv_session_
     }
 }
 
+enum chv_err chv_client_key_binding(const struct chv_client_key *key, const struct chv_crypto *crypto,
+                                    uint8_t out[static CHV_KEY_LEN])
+{
+    static const char label[] = "chaveiro tickets";
+    const bool keys = key->profile != CHV_PROFILE_PSK;
+    const size_t public_len = keys ? chv_dh_public_len(key->identity.curve) : 0;
+    const uint8_t head[5] = {(uint8_t)key->profile, (uint8_t)key->suite, (uint8_t)strlen(key->server),
+                             (uint8_t)(key->credential_len >> 8), (uint8_t)key->credential_len};
+    const struct chv_part parts[] = {
+        {label, sizeof label},
+        {head, sizeof head},
+        {key->server, head[2]},
+        {key->credential, key->credential_len},
+        {key->identity.public_key, public_len},
+        {key->server_key.public_key, key->has_server_key ? public_len : 0},
+    };
+    return chv_crypto_hash(crypto, CHV_HASH_SHA256, parts, sizeof parts / sizeof parts[0], out);
+}
+
 static enum chv_err derive_psk(struct chv_client_key *key, const struct chv_key_request *request,
                                uint8_t psk[CHV_SECRET_LEN], struct chv_why *why)
 {

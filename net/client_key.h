@@ -31,6 +31,8 @@ struct chv_client_key {
     enum chv_suite suite; /* set by the owner with has_suite, else by chv_client_key_ready to the default */
     /* Where tickets for coming back go and come from: set by the owner, borrowed; NULL: each handshake is a full one. */
     struct chv_ticket_store *tickets;
+    /* "HOST, HOST": where beside the server's own host a REDIRECT may lead; borrowed; NULL: nowhere. */
+    const char *redirect_hosts;
 };
 
 /*
@@ -70,6 +72,9 @@ enum chv_err chv_client_key_ready(struct chv_client_key *key, const struct chv_c
                                   struct chv_why *why) CHV_MUST_CHECK;
 /* The session config of this client, with its suite. It points into `key`. */
 void chv_client_key_config(const struct chv_client_key *key, struct chv_session_config *config);
+/* What a ticket is good for: profile, suite, server name, credential, identity keys; a hash of them. */
+enum chv_err chv_client_key_binding(const struct chv_client_key *key, const struct chv_crypto *crypto,
+                                    uint8_t out[static CHV_KEY_LEN]) CHV_MUST_CHECK;
 /*
  * The `key` event of a client's connection: derives the session PSK, or computes Diffie-Hellman with the identity key,
  * and answers; or refuses, and then says why in chv_conn_why. Blocks as the keystore does.

@@ -122,6 +122,11 @@ enum chv_err chv_conn_connect(struct chv_loop *loop, const char *address, const 
                               const struct chv_conn_events *events, void *owner, struct chv_conn **conn,
                               struct chv_why *why) CHV_MUST_CHECK;
 /*
+ * "HOST:PORT" or "[V6]:PORT" with that port, for the address that a client is connected to: of a name that has several, the
+ * one that it is.  CHV_ERR_UNSUPPORTED on a unix socket, CHV_ERR_STATE when it is not connected.
+ */
+enum chv_err chv_conn_same_host(const struct chv_conn *conn, uint16_t port, char *out, size_t size) CHV_MUST_CHECK;
+/*
  * From inside a `record` callback: no further record is handed out, and the peer is not read, until chv_conn_unpause; what
  * was read already (at most one read) is kept.  The owner bounds how long.  An end of the connection is noticed later.
  */

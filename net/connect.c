@@ -217,3 +217,19 @@ out:
     free(c);
     return err;
 }
+
+enum chv_err chv_conn_same_host(const struct chv_conn *conn, uint16_t port, char *out, size_t size)
+{
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof address;
+    char host[HOST_MAX + 1];
+    if (conn->fd < 0 || getpeername(conn->fd, (struct sockaddr *)&address, &len) != 0)
+        return CHV_ERR_STATE;
+    if (address.ss_family != AF_INET && address.ss_family != AF_INET6)
+        return CHV_ERR_UNSUPPORTED;
+    if (getnameinfo((struct sockaddr *)&address, len, host, sizeof host, NULL, 0, NI_NUMERICHOST) != 0)
+        return CHV_ERR_IO;
+    const bool v6 = strchr(host, ':') != NULL;
+    int n = snprintf(out, size, v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
+    return n > 0 && (size_t)n < size ? CHV_OK : CHV_ERR_SPACE;
+}

@@ -31,6 +31,8 @@ services_libservices_la_SOURCES = \
 	services/input.h \
 	services/message.h \
 	services/message_client.c \
+	services/message_connect.c \
+	services/message_internal.h \
 	services/message_server.c \
 	services/push.h \
 	services/push_claims.c \

@@ -59,6 +59,11 @@ typedef enum chv_err (*chv_message_read_fn)(void *arg, uint8_t *buf, size_t *len
 /*
  * Connects to `address` (NULL: the key's own) and opens the service. `key` must outlive the connection; `owner` is for
  * chv_message_owner. On failure no callback was or will be made.
+ *
+ * If the key's store has a ticket, the session is resumed with it; a server that does not take it, or does not prove that it
+ * knows it, gets one full handshake at once. Tickets that the store lacks are asked for. If the server answers OPEN with
+ * a REDIRECT, this follows it, once: to the same host, or to one of the key's redirect_hosts. None of this is seen by the
+ * owner, but chv_message_conn is another one then; before `ready` it must not be kept. Blocks as the store's file does.
  */
 enum chv_err chv_message_connect(struct chv_loop *loop, const char *address, struct chv_client_key *key,
                                  const struct chv_message_events *events, void *owner, struct chv_message **message,
@@ -70,6 +75,10 @@ struct chv_conn *chv_message_conn(struct chv_message *message);
 const char *chv_message_greeting(const struct chv_message *message);
 /* The code of the server's last STATUS (403: refused in the channel, with the reason), 0 before one has come. */
 unsigned chv_message_status(const struct chv_message *message);
+/* Whether the session was resumed with a ticket out of the key's store; the answer is final at `ready` and in `closed`. */
+bool chv_message_resumed(const struct chv_message *message);
+/* The port that a REDIRECT led to, 0 if there was none: an error is then about that data side, not about the key. */
+uint16_t chv_message_redirected(const struct chv_message *message);
 
 /*
  * Sends one message; while one is being sent, or before `ready`, CHV_ERR_STATE. Replies may come while it is being

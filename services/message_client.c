@@ -1,45 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "services/message.h"
-
+/* What is said in a session of the message service, and of others: its client side. message_connect.c makes the session. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "net/control.h"
 #include "net/text.h"
-#include "services/input.h"
+#include "services/message_internal.h"
 
-enum { PING_BODY = 8 };
-
-struct chv_message {
-    struct chv_conn *conn;
-    struct chv_client_key *key;
-    const struct chv_message_events *on;
-    void *owner;
-    struct chv_status status; /* the last one */
-    bool ready, closing, updated;
-
-    /* the message being sent */
-    chv_message_read_fn read; /* NULL: none */
-    void *read_arg;
-    bool pumping, waiting; /* in send_on; its source has nothing right now */
-    const uint8_t *data;   /* chv_message_send: what is left */
-    size_t data_len;
-    uint8_t *copy; /* ... in memory of our own */
-    size_t copy_size;
-    struct chv_input *input; /* chv_message_send_fd */
-    int fd;
-    bool fd_ready;
-
-    uint64_t begun, answered; /* messages, replies */
-    uint64_t ping_time;       /* uv_hrtime when it left; 0: none is out */
-    uint8_t ping_body[PING_BODY];
-};
-
-static void forget_source(struct chv_message *m)
+void chv_message_forget_source(struct chv_message *m)
 {
     m->read = NULL;
     m->waiting = false;
@@ -67,11 +37,11 @@ static void send_records(struct chv_message *m, enum chv_err *source)
          */
         sent = chv_conn_send_body(m->conn, len > 0 ? CHV_RECORD_DATA : CHV_RECORD_END, len);
         if (len == 0)
-            forget_source(m);
+            chv_message_forget_source(m);
     }
 }
 
-static void send_on(struct chv_message *m)
+void chv_message_send_on(struct chv_message *m)
 {
     enum chv_err source = CHV_OK;
     if (m->pumping || m->read == NULL)
@@ -117,7 +87,7 @@ enum chv_err chv_message_send(struct chv_message *message, const void *data, siz
         return err;
     message->data = len > 0 ? data : (const uint8_t *)"";
     message->data_len = len;
-    send_on(message);
+    chv_message_send_on(message);
     if (message->read != read_memory || message->data_len == 0)
         return CHV_OK; /* another message may have been started in `sent` */
     if (message->copy != NULL)
@@ -137,7 +107,7 @@ enum chv_err chv_message_send_from(struct chv_message *message, chv_message_read
 {
     enum chv_err err = start_message(message, read, arg);
     if (err == CHV_OK)
-        send_on(message);
+        chv_message_send_on(message);
     return err;
 }
 
@@ -146,7 +116,7 @@ static void on_input(void *arg)
     struct chv_message *m = arg;
     m->fd_ready = true;
     chv_input_pause(m->input);
-    send_on(m);
+    chv_message_send_on(m);
 }
 
 /* One read(2) for each time that the descriptor is ready. */
@@ -187,7 +157,7 @@ enum chv_err chv_message_send_fd(struct chv_message *message, int fd, struct chv
 void chv_message_resume(struct chv_message *message)
 {
     if (message->read != NULL && message->waiting)
-        send_on(message);
+        chv_message_send_on(message);
 }
 
 enum chv_err chv_message_ping(struct chv_message *message)
@@ -195,14 +165,14 @@ enum chv_err chv_message_ping(struct chv_message *message)
     if (!message->ready || message->closing || message->ping_time != 0)
         return CHV_ERR_STATE;
     uint64_t now = uv_hrtime();
-    memcpy(message->ping_body, &now, PING_BODY); /* opaque to the server */
+    memcpy(message->ping_body, &now, CHV_MESSAGE_PING); /* opaque to the server */
     message->ping_time = now;
-    return chv_conn_send(message->conn, CHV_RECORD_PING, message->ping_body, PING_BODY);
+    return chv_conn_send(message->conn, CHV_RECORD_PING, message->ping_body, CHV_MESSAGE_PING);
 }
 
 static enum chv_err got_pong(struct chv_message *m, const uint8_t *body, size_t len)
 {
-    if (m->ping_time == 0 || len != PING_BODY || memcmp(body, m->ping_body, PING_BODY) != 0) {
+    if (m->ping_time == 0 || len != CHV_MESSAGE_PING || memcmp(body, m->ping_body, CHV_MESSAGE_PING) != 0) {
         chv_conn_explain(m->conn, "the server answered a ping that was not sent");
         return CHV_ERR_PROTOCOL;
     }
@@ -256,9 +226,8 @@ static enum chv_err got_update(struct chv_message *m, const uint8_t *body, size_
     return err == CHV_ERR_STATE ? CHV_OK : err; /* this direction is closed already: it is for information only */
 }
 
-static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t *body, size_t len)
+enum chv_err chv_message_record(struct chv_message *m, uint8_t type, const uint8_t *body, size_t len)
 {
-    struct chv_message *m = chv_conn_owner(conn);
     bool due = m->begun > m->answered;
     if (m->on->service != NULL && m->ready &&
         (type == CHV_RECORD_DATA || type == CHV_RECORD_END || type >= CHV_RECORD_SERVICE))
@@ -271,8 +240,14 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
     case CHV_RECORD_PONG:
         return got_pong(m, body, len);
     case CHV_RECORD_KEY_UPDATE:
-        if (m->ready && !m->updated)
+        if (!m->updated && !m->data_side) /* it may come before a REDIRECT, so also before STATUS */
             return got_update(m, body, len);
+        break;
+    case CHV_RECORD_TICKET:
+        return chv_message_got_ticket(m, body, len);
+    case CHV_RECORD_REDIRECT:
+        if (!m->ready && m->status.code == 0)
+            return chv_message_got_redirect(m, body, len);
         break;
     case CHV_RECORD_CLOSE:
         return got_close(m);
@@ -292,81 +267,8 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
     default:
         break;
     }
-    chv_conn_explain(conn, "the server sent a record of type %u that is not due", (unsigned)type);
+    chv_conn_explain(m->conn, "the server sent a record of type %u that is not due", (unsigned)type);
     return CHV_ERR_PROTOCOL;
-}
-
-static void on_established(struct chv_conn *conn)
-{
-    const struct chv_message *m = chv_conn_owner(conn);
-    struct chv_open open = {.service = "message"};
-    if (m->on->service != NULL)
-        (void)snprintf(open.service, sizeof open.service, "%s", m->on->service);
-    uint8_t map[CHV_CONTROL_MAX];
-    size_t len = sizeof map;
-    enum chv_err err = chv_open_instance(&open);
-    if (err == CHV_OK)
-        err = chv_open_encode(&open, map, &len);
-    if (err == CHV_OK)
-        err = chv_conn_send(conn, CHV_RECORD_OPEN, map, len);
-    if (err != CHV_OK)
-        chv_conn_abort(conn, err);
-}
-
-static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
-{
-    struct chv_message *m = chv_conn_owner(conn);
-    chv_client_key_answer(m->key, conn, request);
-}
-
-static void on_drained(struct chv_conn *conn)
-{
-    struct chv_message *m = chv_conn_owner(conn);
-    if (m->on->service != NULL)
-        m->on->drained(m);
-    else if (m->read != NULL && !m->waiting)
-        send_on(m);
-}
-
-static void on_closed(struct chv_conn *conn, enum chv_err err)
-{
-    struct chv_message *m = chv_conn_owner(conn);
-    if (err == CHV_OK && !m->closing)
-        err = CHV_ERR_UNAVAILABLE;
-    const char *text = err == CHV_OK ? "" : chv_conn_why(conn);
-    forget_source(m);
-    m->on->closed(m, err, err != CHV_OK && text[0] == '\0' ? chv_err_text(err) : text);
-    free(m);
-}
-
-static const struct chv_conn_events conn_events = {
-    .key = on_key,
-    .established = on_established,
-    .record = on_record,
-    .drained = on_drained,
-    .closed = on_closed,
-};
-
-enum chv_err chv_message_connect(struct chv_loop *loop, const char *address, struct chv_client_key *key,
-                                 const struct chv_message_events *events, void *owner, struct chv_message **message,
-                                 struct chv_why *why)
-{
-    struct chv_session_config config;
-    struct chv_message *m = calloc(1, sizeof *m);
-    if (m == NULL)
-        return chv_fail(why, CHV_ERR_MEMORY, "no memory for a connection");
-    m->key = key;
-    m->on = events;
-    m->owner = owner;
-    chv_client_key_config(key, &config);
-    enum chv_err err =
-        chv_conn_connect(loop, address != NULL ? address : key->address, &config, &conn_events, m, &m->conn, why);
-    if (err != CHV_OK) {
-        free(m);
-        return err;
-    }
-    *message = m;
-    return CHV_OK;
 }
 
 void *chv_message_owner(const struct chv_message *message)
@@ -395,7 +297,7 @@ void chv_message_close(struct chv_message *message)
     if (message->closing)
         return;
     message->closing = true;
-    forget_source(message);
+    chv_message_forget_source(message);
     if (unfinished) {
         chv_conn_explain(message->conn, "closed in the middle of a message");
         chv_conn_abort(message->conn, CHV_ERR_CANCELLED);
@@ -406,6 +308,7 @@ void chv_message_close(struct chv_message *message)
 
 void chv_message_abort(struct chv_message *message)
 {
-    forget_source(message);
+    message->aborted = true;
+    chv_message_forget_source(message);
     chv_conn_abort(message->conn, CHV_ERR_CANCELLED);
 }
