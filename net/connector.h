@@ -46,6 +46,10 @@ _Static_assert(sizeof(struct chv_connector_answer) == 216, "answer layout");
 
 /* A tunnel's target: "HOST:PORT" (a port from 1), "[V6]:PORT" or "unix:/PATH". */
 bool chv_connector_target_valid(const char *target);
+/* Its name or address and its port; false of one that has none. */
+enum { CHV_CONNECTOR_HOST_MAX = 255, CHV_CONNECTOR_PORT_MAX = 5 };
+bool chv_connector_target_split(const char *target, char host[CHV_CONNECTOR_HOST_MAX + 1],
+                                char port[CHV_CONNECTOR_PORT_MAX + 1]) CHV_MUST_CHECK;
 
 /* What it resolves names with: uv_getaddrinfo, whose contract it has. */
 typedef int (*chv_connector_resolve_fn)(uv_loop_t *loop, uv_getaddrinfo_t *request, uv_getaddrinfo_cb resolved,

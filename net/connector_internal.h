@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { ADDRESSES_MAX = 16, HOST_MAX = 255, PORT_MAX = 5 };
+enum { ADDRESSES_MAX = 16 };
 
 struct address {
     socklen_t len;
@@ -35,7 +35,7 @@ struct lookup {
     bool resolving;
     uint64_t resolved; /* ms; 0: never */
     struct addresses addresses;
-    char host[HOST_MAX + 1], port[PORT_MAX + 1];
+    char host[CHV_CONNECTOR_HOST_MAX + 1], port[CHV_CONNECTOR_PORT_MAX + 1];
 };
 
 /* One question. */

@@ -9,8 +9,8 @@
 
 static const char unix_scheme[] = "unix:";
 
-/* "HOST:PORT" or "[V6]:PORT" into its parts. */
-static bool split_target(const char *target, char host[HOST_MAX + 1], char port[PORT_MAX + 1])
+bool chv_connector_target_split(const char *target, char host[CHV_CONNECTOR_HOST_MAX + 1],
+                                char port[CHV_CONNECTOR_PORT_MAX + 1])
 {
     const char *colon = strrchr(target, ':'), *start = target;
     size_t len = colon != NULL ? (size_t)(colon - target) : 0;
@@ -22,10 +22,10 @@ static bool split_target(const char *target, char host[HOST_MAX + 1], char port[
         len -= 2;
     }
     const size_t digits = strlen(colon + 1);
-    if (digits == 0 || digits > PORT_MAX || strspn(colon + 1, "0123456789") != digits)
+    if (digits == 0 || digits > CHV_CONNECTOR_PORT_MAX || strspn(colon + 1, "0123456789") != digits)
         return false;
     const long number = strtol(colon + 1, NULL, 10);
-    if (number < 1 || number > 65535 || len > HOST_MAX || (!v6 && memchr(start, ':', len) != NULL))
+    if (number < 1 || number > 65535 || len > CHV_CONNECTOR_HOST_MAX || (!v6 && memchr(start, ':', len) != NULL))
         return false;
     memcpy(host, start, len);
     host[len] = '\0';
@@ -50,13 +50,13 @@ static bool unix_target(const char *target, struct address *address)
 
 bool chv_connector_target_valid(const char *target)
 {
-    char host[HOST_MAX + 1], port[PORT_MAX + 1];
+    char host[CHV_CONNECTOR_HOST_MAX + 1], port[CHV_CONNECTOR_PORT_MAX + 1];
     struct address address;
     if (strlen(target) >= CHV_TUNNEL_TARGET_LEN)
         return false;
     if (strncmp(target, unix_scheme, sizeof unix_scheme - 1) == 0)
         return unix_target(target, &address);
-    return split_target(target, host, port);
+    return chv_connector_target_split(target, host, port);
 }
 
 static void take_addresses(struct addresses *out, const struct addrinfo *list)
@@ -163,14 +163,14 @@ static bool numeric(const char *host, const char *port, struct addresses *out)
 void chv_connector_find(struct attempt *a)
 {
     struct chv_connector *c = a->peer->connector;
-    char host[HOST_MAX + 1], port[PORT_MAX + 1];
+    char host[CHV_CONNECTOR_HOST_MAX + 1], port[CHV_CONNECTOR_PORT_MAX + 1];
     struct addresses addresses;
     if (unix_target(a->target, &addresses.list[0])) {
         addresses.count = 1;
         chv_connector_dial(a, &addresses);
         return;
     }
-    if (!split_target(a->target, host, port)) { /* not by way of the configuration */
+    if (!chv_connector_target_split(a->target, host, port)) { /* not by way of the configuration */
         chv_connector_fail(a, CHV_CONNECTOR_FAILED, "%s: no address", a->target);
         return;
     }

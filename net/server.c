@@ -165,8 +165,8 @@ static void on_wake(uv_async_t *async)
 {
     struct chv_worker *w = async->data;
     pthread_mutex_lock(&w->mail.lock);
-    bool keeper = w->mail.keeper, registrar = w->mail.registrar, connector = w->mail.connector,
-         config = w->mail.config, drains = w->mail.drain, stop = w->mail.stop;
+    bool keeper = w->mail.keeper, registrar = w->mail.registrar, connector = w->mail.connector, config = w->mail.config,
+         drains = w->mail.drain, stop = w->mail.stop;
     int fd = w->mail.keeper_fd, registrar_fd = w->mail.registrar_fd, connector_fd = w->mail.connector_fd;
     unsigned generation = w->mail.keeper_generation, registrar_generation = w->mail.registrar_generation,
              connector_generation = w->mail.connector_generation;
@@ -356,24 +356,27 @@ static void *worker_thread(void *arg)
 
 /* --- the process -------------------------------------------------------------------------------------------------- */
 
-/* No more connections than descriptors. */
-static unsigned bound_connections(const struct net_process *p, unsigned wanted)
+/* No more connections than descriptors: one through a tunnel has two. */
+static unsigned bound_connections(const struct net_process *p, unsigned wanted, bool tunnels)
 {
     struct rlimit files;
+    const rlim_t each = tunnels ? 2 : 1;
     rlim_t other = (rlim_t)OTHER_DESCRIPTORS * (p->worker_count + 1);
     if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
         return wanted;
-    rlim_t most = files.rlim_cur > other ? files.rlim_cur - other : 1;
+    rlim_t most = files.rlim_cur > other + each ? (files.rlim_cur - other) / each : 1;
     if (wanted <= most)
         return wanted;
-    chv_log(CHV_LOG_WARNING, "connections = %u, but the limit of open files leaves %lu", wanted, (unsigned long)most);
+    chv_log(CHV_LOG_WARNING, "connections = %u, but the limit of open files leaves %lu%s", wanted, (unsigned long)most,
+            tunnels ? " (one through a tunnel has two)" : "");
     return (unsigned)most;
 }
 
 static void apply_limits(struct net_process *p, const struct chv_server_config *config)
 {
     chv_log_set_level(config->log_level);
-    atomic_store(&p->server.most_connections, bound_connections(p, config->limits.connections));
+    atomic_store(&p->server.most_connections,
+                 bound_connections(p, config->limits.connections, config->tunnel_count > 0));
     pthread_mutex_lock(&p->server.rate_lock);
     chv_ratelimit_set(&p->server.rate, config->limits.rate, config->limits.burst);
     pthread_mutex_unlock(&p->server.rate_lock);

@@ -5,14 +5,17 @@
 
 #include "net/allowlist.h"
 #include "net/clockmark.h"
+#include "net/connector.h"
 #include "net/keycheck.h"
 #include "net/registrar.h"
 #include "net/sandbox.h"
+#include "net/source.h"
 #include "tools/cli.h"
 #include "tools/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +202,35 @@ static enum chv_err check_backend(const struct chv_server_config *config, struct
     return err;
 }
 
+/* Where a tunnel leads to now. A target that is not there yet is no reason not to start: a warning. */
+static void tell_tunnel(const struct chv_server_tunnel *tunnel)
+{
+    char host[CHV_CONNECTOR_HOST_MAX + 1], port[CHV_CONNECTOR_PORT_MAX + 1], address[CHV_PEER_TEXT];
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *list = NULL;
+    if (!chv_connector_target_split(tunnel->target, host, port)) {
+        const char *path = tunnel->target + strlen("unix:");
+        (void)printf("tunnel \"%s\" leads to %s\n", tunnel->name, tunnel->target);
+        if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+            (void)chv_cli_fail(EX_OK, "warning: [tunnel \"%s\"] target: %s: %s", tunnel->name, path, strerror(errno));
+        return;
+    }
+    const int rc = getaddrinfo(host, port, &hints, &list);
+    if (rc != 0) {
+        (void)printf("tunnel \"%s\" leads to %s\n", tunnel->name, tunnel->target);
+        (void)chv_cli_fail(EX_OK, "warning: [tunnel \"%s\"] target: %s cannot be resolved now: %s", tunnel->name, host,
+                           gai_strerror(rc));
+        return;
+    }
+    (void)printf("tunnel \"%s\" leads to %s, now", tunnel->name, tunnel->target);
+    for (const struct addrinfo *info = list; info != NULL; info = info->ai_next) {
+        chv_source_text(info->ai_addr, address);
+        (void)printf("%s %s", info == list ? "" : ",", address);
+    }
+    (void)printf("\n");
+    freeaddrinfo(list);
+}
+
 typedef enum chv_err (*check_fn)(const struct chv_server_config *config, struct chv_why *why);
 
 static bool check_as_user(const struct chv_server_config *config, bool absent)
@@ -216,6 +248,8 @@ static bool check_as_user(const struct chv_server_config *config, bool absent)
         why = (struct chv_why){""};
         good = tell(checks[i](config, &why), &why) && good;
     }
+    for (size_t i = 0; i < config->tunnel_count; i++)
+        tell_tunnel(&config->tunnels[i]);
     return good;
 }
 

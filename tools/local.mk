@@ -40,6 +40,7 @@ tools_libserverconfig_la_SOURCES = \
 	tools/server_config.h \
 	tools/server_config_load.c \
 	tools/server_config_share.c \
+	tools/server_config_tunnel.c \
 	tools/server_config_edit.c \
 	tools/server_config_edit.h \
 	tools/server_config_template.c \

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [push], [tickets], [log]"
+#define SECTIONS "[server], [pkcs11], [limits], [files], [share \"NAME\"], [tunnel \"NAME\"], [push], [tickets], [log]"
 
 struct parse {
     const char *text;              /* the rest */
@@ -17,7 +17,7 @@ struct parse {
     struct chv_server_config config;
     bool data_only;
     int seen[64]; /* by key of the table: its line; 0: it is not there */
-    unsigned share_seen[CHV_SHARES_MAX];
+    unsigned share_seen[CHV_SHARES_MAX], tunnel_seen[CHV_TUNNELS_MAX];
     struct chv_why why;
 };
 
@@ -146,14 +146,38 @@ static bool handle_share(struct parse *p, const char *share_name, const char *na
     return !p->failed;
 }
 
+/* The same of a tunnel. */
+static bool handle_tunnel(struct parse *p, const char *tunnel_name, const char *name, const char *value)
+{
+    const struct chv_config_key *key = chv_config_tunnel_keys;
+    size_t at = 0, i = 0;
+    while (at < p->config.tunnel_count && strcmp(p->config.tunnels[at].name, tunnel_name) != 0)
+        at++;
+    while (i < CHV_CONFIG_TUNNEL_KEYS && strcmp(key[i].name, name) != 0)
+        i++;
+    if (at == p->config.tunnel_count)
+        return false;
+    if (i == CHV_CONFIG_TUNNEL_KEYS)
+        fail(p, "unknown key '%.64s' in [tunnel \"%s\"]; known are: target, connect-timeout, idle-timeout, connections",
+             name, tunnel_name);
+    else if ((p->tunnel_seen[at] & 1U << i) != 0)
+        fail(p, "key '%s' is given twice in [tunnel \"%s\"]", name, tunnel_name);
+    else if (!chv_config_tunnel_set(&p->config, at, &p->place, &key[i], value))
+        fail(p, "%s = '%.100s' is not allowed; allowed: %s", name, value, key[i].allowed);
+    p->tunnel_seen[at] |= 1U << i;
+    return !p->failed;
+}
+
 static int handle(void *arg, const char *section, const char *name, const char *value)
 {
     struct parse *p = arg;
-    char names[300], share[CHV_SHARE_NAME_MAX + 1];
+    char names[300], share[CHV_SHARE_NAME_MAX + 1], tunnel[CHV_TUNNEL_NAME_MAX + 1];
     if (p->failed)
         return 0;
     if (chv_config_share_name(section, share))
         return handle_share(p, share, name, value);
+    if (chv_config_tunnel_name(section, tunnel))
+        return handle_tunnel(p, tunnel, name, value);
     if (section[0] == '\0') {
         fail(p, "key '%.64s' stands before the first section (" SECTIONS ")", name);
         return 0;
@@ -189,13 +213,25 @@ static void add_share(struct parse *p, const char *name)
         memcpy(files->shares[files->share_count++].name, name, strlen(name) + 1);
 }
 
+static void add_tunnel(struct parse *p, const char *name)
+{
+    struct chv_server_config *c = &p->config;
+    for (size_t i = 0; i < c->tunnel_count; i++)
+        if (strcmp(c->tunnels[i].name, name) == 0)
+            fail(p, "section [tunnel \"%s\"] is given twice", name);
+    if (c->tunnel_count == CHV_TUNNELS_MAX)
+        fail(p, "there are more than %d tunnels", CHV_TUNNELS_MAX);
+    else
+        chv_config_tunnel_defaults(&c->tunnels[c->tunnel_count++], name);
+}
+
 /* libinih tells of keys only: sections are checked here, so that an empty one is not passed over. */
 static void check_section(struct parse *p, const char *line)
 {
     line += strspn(line, " \t");
     if (*line != '[')
         return;
-    char name[64], share[CHV_SHARE_NAME_MAX + 1];
+    char name[64], share[CHV_SHARE_NAME_MAX + 1], tunnel[CHV_TUNNEL_NAME_MAX + 1];
     const char *end = strchr(line, ']');
     size_t len = end != NULL ? (size_t)(end - line) - 1 : 0;
     if (end == NULL || len >= sizeof name) {
@@ -208,8 +244,12 @@ static void check_section(struct parse *p, const char *line)
     end += strspn(end, " \t\r\n");
     if (chv_config_share_name(name, share))
         add_share(p, share);
+    else if (chv_config_tunnel_name(name, tunnel))
+        add_tunnel(p, tunnel);
     else if (strncmp(name, "share", strlen("share")) == 0)
         fail(p, "[%s] is not allowed; allowed: [share \"NAME\"], the name 1 to 32 of A-Z a-z 0-9 . _ -", name);
+    else if (strncmp(name, "tunnel", strlen("tunnel")) == 0)
+        fail(p, "[%s] is not allowed; allowed: [tunnel \"NAME\"], the name 1 to 25 of a-z 0-9 . _ -", name);
     else if (!section_known(name))
         fail(p, "unknown section [%s]; known are: " SECTIONS, name);
     if (*end != '\0' && *end != ';' && *end != '#')
@@ -258,6 +298,13 @@ static void check_shares(struct parse *p)
     for (size_t i = 0; i < files->share_count; i++)
         if (files->shares[i].path[0] == '\0')
             fail(p, "[share \"%s\"] has no 'path': the folder that is shared", files->shares[i].name);
+}
+
+static void check_tunnels(struct parse *p)
+{
+    for (size_t i = 0; i < p->config.tunnel_count; i++)
+        if (p->config.tunnels[i].target[0] == '\0')
+            fail(p, "[tunnel \"%s\"] has no 'target': where it leads to", p->config.tunnels[i].name);
 }
 
 static bool set_default_registry(struct parse *p)
@@ -392,6 +439,7 @@ static enum chv_err parse(const char *text, const char *file, bool data_only, st
     else
         check_server(p);
     check_shares(p);
+    check_tunnels(p);
 
     enum chv_err err = p->failed ? CHV_ERR_CONFIG : CHV_OK;
     if (err == CHV_OK)

@@ -3,6 +3,7 @@
 
 #include "base/encode.h"
 #include "core/credential.h"
+#include "net/connector.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -379,6 +380,8 @@ static bool set_value(struct chv_server_config *config, const struct chv_config_
     case KIND_SIZE:
     case KIND_SIZE64:
         return set_number(config, key, value);
+    case KIND_TUNNEL_TARGET:
+        return chv_connector_target_valid(value) && copy_text(member, CHV_TUNNEL_TARGET_LEN, value);
     case KIND_SHARE_PATH:
     case KIND_SHARE_ACCESS:
     case KIND_SHARE_SCOPE:

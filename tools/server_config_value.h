@@ -34,6 +34,7 @@ enum chv_config_kind {
     KIND_SHARE_PATH,
     KIND_SHARE_ACCESS,
     KIND_SHARE_SCOPE,
+    KIND_TUNNEL_TARGET,
     KIND_LEVEL,
     KIND_TARGET,
     KIND_MODULE,
@@ -44,7 +45,7 @@ enum chv_config_kind {
 struct chv_config_key {
     const char *section, *name;
     enum chv_config_kind kind;
-    size_t offset; /* in struct chv_server_config; of a share, in struct chv_server_share */
+    size_t offset; /* in struct chv_server_config; of a share or tunnel, in its struct */
     uint64_t min, max;
     const char *allowed;
 };
@@ -54,6 +55,14 @@ bool chv_config_share_name(const char *section, char out[CHV_SHARE_NAME_MAX + 1]
 
 enum { CHV_CONFIG_SHARE_KEYS = 3 };
 extern const struct chv_config_key chv_config_share_keys[CHV_CONFIG_SHARE_KEYS];
+
+/* NAME of a section `tunnel "NAME"`. False if it is none: the name is 1 to 25 of a-z 0-9 . _ -. */
+bool chv_config_tunnel_name(const char *section, char out[CHV_TUNNEL_NAME_MAX + 1]) CHV_MUST_CHECK;
+/* What a section without a key means; it has no target. */
+void chv_config_tunnel_defaults(struct chv_server_tunnel *tunnel, const char *name);
+
+enum { CHV_CONFIG_TUNNEL_KEYS = 4 };
+extern const struct chv_config_key chv_config_tunnel_keys[CHV_CONFIG_TUNNEL_KEYS];
 
 /* Where relative paths start from. */
 struct chv_config_place {
@@ -67,5 +76,8 @@ bool chv_config_value_set(struct chv_server_config *config, const struct chv_con
 /* The same of a share. */
 bool chv_config_share_set(struct chv_server_share *share, const struct chv_config_place *place,
                           const struct chv_config_key *key, const char *value) CHV_MUST_CHECK;
+/* And of a tunnel, by its number. */
+bool chv_config_tunnel_set(struct chv_server_config *config, size_t tunnel, const struct chv_config_place *place,
+                           const struct chv_config_key *key, const char *value) CHV_MUST_CHECK;
 
 #endif

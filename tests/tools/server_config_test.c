@@ -418,6 +418,64 @@ static void test_shares(void)
     bad(FILES "[share \"123456789012345678901234567890123\"]\npath = /a\n", 6, "", "\"NAME\"");
 }
 
+static void test_tunnels(void)
+{
+    CU_ASSERT_EQUAL(parse(HEAD "[tunnel \"db\"]\ntarget = 127.0.0.1:5432\n"), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(config.tunnel_count, 1);
+    CU_ASSERT_STRING_EQUAL(config.tunnels[0].name, "db");
+    CU_ASSERT_STRING_EQUAL(config.tunnels[0].target, "127.0.0.1:5432");
+    CU_ASSERT_EQUAL(config.tunnels[0].connect_seconds, 10);
+    CU_ASSERT_EQUAL(config.tunnels[0].idle_seconds, 0);
+    CU_ASSERT_EQUAL(config.tunnels[0].connections, 64);
+    CU_ASSERT_EQUAL(parse("[tunnel \"a.b-9_\"] ; first\nidle-timeout = 2h\nconnect-timeout = 1m\nconnections = 7\n"
+                          "target = unix:/run/x\n" HEAD
+                          "[tunnel \"v6\"]\ntarget = [::1]:1\n[tunnel \"1234567890123456789012345\"]\n"
+                          "target = host.example:65535\n"),
+                    CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(config.tunnel_count, 3);
+    CU_ASSERT_STRING_EQUAL(config.tunnels[0].target, "unix:/run/x");
+    CU_ASSERT_EQUAL(config.tunnels[0].connect_seconds, 60);
+    CU_ASSERT_EQUAL(config.tunnels[0].idle_seconds, 7200);
+    CU_ASSERT_EQUAL(config.tunnels[0].connections, 7);
+    CU_ASSERT_STRING_EQUAL(config.tunnels[1].target, "[::1]:1");
+    CU_ASSERT_EQUAL(config.tunnels[1].connections, 64);
+    CU_ASSERT_PTR_EQUAL(chv_server_tunnel_named(&config, "v6"), &config.tunnels[1]);
+    CU_ASSERT_PTR_NULL(chv_server_tunnel_named(&config, "v"));
+    bad(HEAD "[tunnel \"a\"]\n", 0, "[tunnel \"a\"]", "'target'");
+    bad(HEAD "[tunnel \"a\"]\ntarget = a:1\ntarget = b:1\n", 6, "'target'", "twice");
+    bad(HEAD "[tunnel \"a\"]\ntarget = a:1\n[tunnel \"a\"]\n", 6, "[tunnel \"a\"]", "twice");
+    bad(HEAD "[tunnel \"a\"]\nto = a:1\n", 5, "'to'", "target, connect-timeout, idle-timeout, connections");
+    bad(HEAD "[tunnel a]\ntarget = a:1\n", 4, "[tunnel a]", "\"NAME\"");
+    bad(HEAD "[tunnel]\ntarget = a:1\n", 4, "[tunnel]", "\"NAME\"");
+    bad(HEAD "[tunnel \"A\"]\ntarget = a:1\n", 4, "A", "a-z 0-9 . _ -");
+    bad(HEAD "[tunnel \"a/b\"]\ntarget = a:1\n", 4, "a/b", "\"NAME\"");
+    bad(HEAD "[tunnel \"12345678901234567890123456\"]\ntarget = a:1\n", 4, "", "1 to 25");
+}
+
+static void test_tunnel_values(void)
+{
+    static const char *const targets[] = {"127.0.0.1", ":80",    "a:0",     "a:65536",  "a:port", "::1:80",
+                                          "[::1]",     "[]:80",  "unix:",   "unix:run", "a:",     "a:80 b:80",
+                                          "unix:/",    "a b:80", "[::1:80", "a]:80"};
+    char text[8192], path[200];
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+        snprintf(text, sizeof text, "target = %s", targets[i]);
+        bad_value("[tunnel \"a\"]", text, "HOST:PORT");
+    }
+    memset(path, 'x', sizeof path);
+    path[108] = '\0'; /* one more than a unix socket's path may have */
+    snprintf(text, sizeof text, "target = unix:/%s", path);
+    bad_value("[tunnel \"a\"]", text, "unix:/PATH");
+    bad_value("[tunnel \"a\"]", "connect-timeout = 0", "1s to 1h");
+    bad_value("[tunnel \"a\"]", "idle-timeout = 366d", "365d");
+    bad_value("[tunnel \"a\"]", "connections = 0", "1 to");
+    len = (size_t)snprintf(text, sizeof text, HEAD);
+    for (int i = 0; i <= CHV_TUNNELS_MAX; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "[tunnel \"t%d\"]\ntarget = a:1\n", i);
+    bad(text, 4 + 2 * CHV_TUNNELS_MAX, "32", "tunnels");
+}
+
 /* "#key = value" lines of the template are its defaults. */
 static void test_template(void)
 {
@@ -514,5 +572,6 @@ TEST_MAIN("server_config", {"defaults", test_defaults}, {"names and paths", test
           {"profiles", test_profiles}, {"lists", test_lists}, {"[server]", test_server_keys}, {"[pkcs11]", test_module},
           {"[limits], [log]", test_limits_and_log}, {"bad values", test_bad_values}, {"bad form", test_bad_form},
           {"registry", test_registry_policy}, {"update", test_update}, {"files", test_files}, {"shares", test_shares},
-          {"tickets", test_tickets}, {"template", test_template}, {"template values", test_template_values},
-          {"command line", test_command_line}, {"load", test_load})
+          {"tunnels", test_tunnels}, {"tunnel values", test_tunnel_values}, {"tickets", test_tickets},
+          {"template", test_template}, {"template values", test_template_values}, {"command line", test_command_line},
+          {"load", test_load})
