@@ -91,6 +91,8 @@ static const char *misplaced(const struct chv_session *s, uint8_t type, size_t b
     const unsigned peer = BY_BOTH & ~own_bit(s);
     if (!(senders(type) & peer))
         return "record: a type that is unknown or not this peer's to send";
+    if (s->role == CHV_CLIENT && !c->open_done)
+        return "record: before OPEN was sent";
     if (s->role == CHV_SERVER && !c->open_done && type != CHV_RECORD_OPEN)
         return "record: the first one is not OPEN";
     if (s->role == CHV_SERVER && c->open_done && type == CHV_RECORD_OPEN)

@@ -271,8 +271,8 @@ enum chv_err chv_session_seal(struct chv_session *s, uint8_t type, uint8_t *fram
                               size_t *frame_len) CHV_MUST_CHECK;
 /*
  * Opens one whole frame in place (frame_len as chv_session_frame says); *body points into it.  Fatal on a wrong tag
- * (CHV_ERR_AUTH), a reserved type, a frame of impossible length, any first record but OPEN, OPEN again, a type that
- * the peer's role does not send, CLOSE with a body, anything after CLOSE (CHV_ERR_PROTOCOL).  After a failure the frame holds zeros or ciphertext, never plaintext.
+ * (CHV_ERR_AUTH), a reserved type, a frame of impossible length, any first record but OPEN, anything to a client that has
+ * not sent it, OPEN again, a type that the peer's role does not send, CLOSE with a body, anything after CLOSE (CHV_ERR_PROTOCOL).  After a failure the frame holds zeros or ciphertext, never plaintext.
  */
 enum chv_err chv_session_open(struct chv_session *s, uint8_t *frame, size_t frame_len, uint8_t *type,
                               const uint8_t **body, size_t *body_len) CHV_MUST_CHECK;

@@ -119,6 +119,18 @@ static void test_infos(void)
     CU_ASSERT_EQUAL(chv_info_check(info, &len), CHV_OK);
     check_info("chaveiro v1 check", fields, 0, info, len);
 
+    CU_ASSERT_EQUAL(chv_info_ticket("srv/data", 0x0102030405060708, info, &len), CHV_OK);
+    check_info("chaveiro v1 ticket", (const uint8_t *)"\10srv/data\1\2\3\4\5\6\7\10", 17, info, len);
+
+    CU_ASSERT_EQUAL(chv_info_ticket_seal(h, info, &len), CHV_OK);
+    check_info("chaveiro v1 ticket seal", h, 32, info, len);
+
+    CU_ASSERT_EQUAL(chv_info_resumption(h, 32, 0x01020304, info, &len), CHV_OK);
+    fields[0] = 32;
+    memset(fields + 1, 0xaa, 32);
+    memcpy(fields + 33, "\1\2\3\4", 4);
+    check_info("chaveiro v1 resumption", fields, 37, info, len);
+
     CU_ASSERT_EQUAL(chv_info_exporter(h, 64, "app", (const uint8_t *)"xy", 2, info, &len), CHV_OK);
     fields[0] = 64;
     memset(fields + 1, 0xaa, 64);
@@ -145,6 +157,16 @@ static void test_info_limits(void)
     CU_ASSERT_EQUAL(chv_info_session("srv", h, 65, info, &len), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(chv_info_exporter(h, 31, "app", NULL, 0, info, &len), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(chv_info_exporter(h, 32, "", NULL, 0, info, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_info_resumption(h, 31, 0, info, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_info_resumption(h, 65, 0, info, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_info_ticket("", 0, info, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(chv_info_ticket("a b", 0, info, &len), CHV_ERR_ARGUMENT);
+    name[CHV_AUDIENCE_MAX + 1] = '\0';
+    CU_ASSERT_EQUAL(chv_info_ticket(name, 0, info, &len), CHV_ERR_ARGUMENT);
+    CU_ASSERT_EQUAL(len, 77);
+    name[CHV_AUDIENCE_MAX] = '\0';
+    CU_ASSERT_EQUAL(chv_info_ticket(name, 0, info, &len), CHV_OK);
+    len = 77;
     name[65] = '\0';
     CU_ASSERT_EQUAL(chv_info_exporter(h, 32, name, NULL, 0, info, &len), CHV_ERR_ARGUMENT);
     CU_ASSERT_EQUAL(chv_info_exporter(h, 32, "app", large, sizeof large, info, &len), CHV_ERR_ARGUMENT);

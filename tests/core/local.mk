@@ -53,6 +53,8 @@ session_tests = \
 	tests/core/hostile_test \
 	tests/core/reply_test \
 	tests/core/residue_test \
+	tests/core/resume_test \
+	tests/core/ticket_test \
 	tests/core/update_test \
 	$(NULL)
 check_PROGRAMS += $(session_tests)
@@ -75,6 +77,10 @@ tests_core_update_test_CFLAGS = $(test_cflags)
 tests_core_update_test_LDADD = $(session_libs)
 tests_core_residue_test_CFLAGS = $(test_cflags)
 tests_core_residue_test_LDADD = $(session_libs)
+tests_core_resume_test_CFLAGS = $(test_cflags)
+tests_core_resume_test_LDADD = $(session_libs)
+tests_core_ticket_test_CFLAGS = $(test_cflags)
+tests_core_ticket_test_LDADD = tests/support/libsupport.la $(test_libs)
 
 # The worked vectors of doc/protocol.md: by the library, and by a program of its own.
 check_PROGRAMS += tests/core/doc_vectors_test

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "core/session.h"
+#include "core/ticket.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -50,6 +51,8 @@ static enum chv_err answer(struct chv_session *s)
         return err;
     if (question.kind == CHV_KEY_PEER)
         return chv_session_key_answer(s, NULL);
+    if (question.kind == CHV_KEY_TICKET)
+        return chv_session_ticket_answer(s, p.taken);
     uint8_t *secret = answers[answer_count++];
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, answer_elsewhere, secret), 0);
     CU_ASSERT_EQUAL_FATAL(pthread_join(thread, NULL), 0);
@@ -119,6 +122,70 @@ static void test_handshake(void)
         }
 }
 
+/* A ticket is sealed and opened, and a session resumed with it. */
+static uint8_t ticket_key[CHV_KEY_LEN], ticket[CHV_TICKET_MAX];
+static size_t ticket_len;
+static struct chv_ticket sealed, opened;
+
+static void *ticket_made_and_opened(void *unused)
+{
+    const struct chv_ticket_label label = {.epoch = 1, .period = 20771, .audience = "home"};
+    (void)unused;
+    ticket_len = sizeof ticket;
+    CU_ASSERT_EQUAL_FATAL(chv_session_resumption(p.client, 0, p.resumption), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_session_resumption(p.server, 0, sealed.secret), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_ticket_seal(&p.real, ticket_key, &label, &sealed, ticket, &ticket_len), CHV_OK);
+    CU_ASSERT_EQUAL_FATAL(chv_ticket_open(&p.real, ticket_key, ticket, ticket_len, &opened), CHV_OK);
+    ticket[ticket_len - 1] ^= 1;
+    struct chv_ticket none;
+    CU_ASSERT_EQUAL(chv_ticket_open(&p.real, ticket_key, ticket, ticket_len, &none), CHV_ERR_AUTH);
+    return NULL;
+}
+
+static void test_resumption(void)
+{
+    for (unsigned suite = 1; suite <= 3; suite++) {
+        uint8_t info[CHV_INFO_MAX], seal_key[CHV_KEY_LEN];
+        size_t info_len = 0;
+        pair_open(&p, CHV_PROFILE_PSK, (enum chv_suite)suite);
+        CU_ASSERT_EQUAL_FATAL(chv_crypto_random(&p.real, ticket_key, sizeof ticket_key), CHV_OK);
+        pair_connect(&p);
+        sealed = (struct chv_ticket){.profile = CHV_PROFILE_PSK,
+                                     .suite = p.suite,
+                                     .not_after = 1,
+                                     .credential_len = p.credential_len,
+                                     .rights = {.id = "1"}};
+        memcpy(sealed.credential, p.credential_bytes, p.credential_len);
+        run(ticket_made_and_opened);
+        CU_ASSERT(memcmp(p.resumption, opened.secret, CHV_KEY_LEN) == 0);
+        /* The key of this one ticket, made once more. */
+        CU_ASSERT_EQUAL(chv_info_ticket_seal(ticket + 1 + 4 + 1 + 4 + 8, info, &info_len), CHV_OK);
+        CU_ASSERT_EQUAL(
+            chv_hkdf_expand(&p.real, CHV_HASH_SHA256, ticket_key, CHV_KEY_LEN, info, info_len, seal_key, CHV_KEY_LEN),
+            CHV_OK);
+        CU_ASSERT_EQUAL(occurrences(ticket_key), 0);
+        CU_ASSERT_EQUAL(occurrences(seal_key), 0);
+        CU_ASSERT_EQUAL(occurrences(p.resumption), 0);
+
+        const struct chv_session_ticket taken = {.profile = p.profile,
+                                                 .suite = p.suite,
+                                                 .credential = opened.credential,
+                                                 .credential_len = opened.credential_len,
+                                                 .lineage = opened.lineage,
+                                                 .secret = opened.secret,
+                                                 .server = "home"};
+        p.ticket = ticket;
+        p.ticket_len = ticket_len;
+        p.taken = &taken;
+        run(handshake);
+        CU_ASSERT_EQUAL(chv_session_wants(p.client), CHV_WANT_OPEN);
+        CU_ASSERT_EQUAL(occurrences(p.resumption), 0);
+        CU_ASSERT_EQUAL(occurrences(p.client->channel.send.key), 0);
+        CU_ASSERT_EQUAL(occurrences(p.client->channel.exporter), 0);
+        pair_close(&p);
+    }
+}
+
 /* The search finds what is there. */
 static const uint8_t *left;
 static void *leave(void *unused)
@@ -141,7 +208,8 @@ static void test_search(void)
 
 int main(void)
 {
-    static const struct test_case cases[] = {{"the search itself", test_search}, {"handshake", test_handshake}};
+    static const struct test_case cases[] = {
+        {"the search itself", test_search}, {"handshake", test_handshake}, {"resumption", test_resumption}};
 #ifdef __SANITIZE_ADDRESS__
     puts("skipped: AddressSanitizer puts locals elsewhere");
     return 77;
