@@ -6,8 +6,10 @@
 #include "base/memory.h"
 #include "core/credential.h"
 #include "core/hkdf.h"
+#include "net/judge.h"
 #include "net/keeper_internal.h"
 #include "net/keeper_receipt.h"
+#include "net/keeper_ticket.h"
 #include "net/keycheck.h"
 #include "p11/observe.h"
 
@@ -63,6 +65,9 @@ enum chv_err chv_keeper_configure(struct chv_keeper *keeper, const struct chv_se
     keeper->update = config->update;
     keeper->update_to = config->update_to;
     keeper->successor = chv_server_successor(config);
+    keeper->tickets[CHV_TICKET_RESUMPTION] = config->tickets;
+    keeper->tickets[CHV_TICKET_DATA] = chv_server_has_two_ports(config);
+    memcpy(keeper->ticket_audience, config->ticket_audience, sizeof keeper->ticket_audience);
     return CHV_OK;
 }
 
@@ -153,17 +158,7 @@ void chv_keeper_close(struct chv_keeper *keeper)
 
 enum chv_keeper_verdict chv_keeper_judge(const struct chv_keeper *keeper, uint64_t now, const struct chv_credential *c)
 {
-    bool served = false;
-    for (size_t i = 0; i < keeper->epoch_count; i++)
-        served |= keeper->epochs[i] == c->epoch;
-    if (!served)
-        return CHV_KEEPER_EPOCH;
-    if (c->not_after != 0 && c->not_after <= now)
-        return CHV_KEEPER_EXPIRED;
-    uint64_t most = now + keeper->max_lifetime + CHV_LIFETIME_SLACK;
-    if (keeper->max_lifetime != 0 && (c->not_after == 0 || c->not_after > most))
-        return CHV_KEEPER_LIFETIME;
-    return CHV_KEEPER_ACCEPTED;
+    return chv_judge(keeper->epochs, keeper->epoch_count, keeper->max_lifetime, now, c);
 }
 
 static bool random_bytes(uint8_t *out, size_t len)

@@ -2,7 +2,8 @@
 /*
  * The keeper: the process that has the keystore open and answers these questions: the session PSK of a credential for one
  * handshake, the Diffie-Hellman of the server's identity key with a point of one (doc/architecture.md, section 4), the
- * next key of a credential (keeper_update.h), and a file's receipt (keeper_receipt.h).
+ * next key of a credential (keeper_update.h), a file's receipt (keeper_receipt.h), and the keys of tickets
+ * (keeper_ticket.h).
  * It trusts the net process with nothing: the credential is parsed here, server name, epochs, clock and lifetimes are
  * the keeper's own, and no request names a label.
  *
@@ -24,9 +25,10 @@ enum { CHV_KEEPER_BATCH = 32, CHV_H_PSK_MAX = 64 };
 enum chv_keeper_kind {
     CHV_KEEPER_PSK = 1,
     CHV_KEEPER_DH = 2,
-    CHV_KEEPER_UPDATE = 3, /* keeper_update.h */
-    CHV_KEEPER_AUDIT = 4,  /* keeper_audit.h: the registrar's */
-    CHV_KEEPER_RECEIPT = 5 /* keeper_receipt.h */
+    CHV_KEEPER_UPDATE = 3,  /* keeper_update.h */
+    CHV_KEEPER_AUDIT = 4,   /* keeper_audit.h: the registrar's */
+    CHV_KEEPER_RECEIPT = 5, /* keeper_receipt.h */
+    CHV_KEEPER_TICKET = 6   /* keeper_ticket.h */
 };
 
 enum chv_keeper_status {
@@ -83,8 +85,10 @@ struct chv_keeper {
     uint64_t max_lifetime;
     bool update;
     unsigned update_to;
-    uint32_t successor; /* epoch that older credentials are handed; 0: none */
-    bool lacks;         /* the last configuration was refused for want of a master */
+    uint32_t successor;                            /* epoch that older credentials are handed; 0: none */
+    bool tickets[2];                               /* which the configuration has: an enum chv_ticket_use */
+    char ticket_audience[CHV_SERVER_NAME_MAX + 1]; /* of a fleet; "": none */
+    bool lacks;                                    /* the last configuration was refused for want of a master */
     struct chv_crypto crypto;
     bool has_identity; /* the configuration serves profiles that use it */
     enum chv_curve identity_curve;

@@ -87,6 +87,12 @@ static void on_answers(uv_poll_t *poll, int status, int events)
         flush(client);
         return;
     }
+    if (n == (ssize_t)sizeof(struct chv_keeper_ticket_answer)) {
+        chv_keeper_client_ticket_answer(client, answers);
+        chv_wipe(answers, (size_t)n);
+        flush(client);
+        return;
+    }
     if (n <= 0 || (size_t)n % sizeof answers[0] != 0) {
         if (n > 0)
             chv_wipe(answers, (size_t)n);
@@ -186,6 +192,7 @@ static void flush(struct chv_keeper_client *client)
             (void)err; /* sticky: the answer will find it */
         }
     }
+    chv_keeper_client_ticket_flush(client);
     chv_keeper_client_receipt_flush(client);
     if (client->queue.count == 0)
         chv_keeper_client_update_flush(client);
@@ -212,6 +219,7 @@ static void expire_sent(struct chv_keeper_client *client, uint64_t now)
         ask->slot = 0;
         refuse(client, ask, CHV_REFUSE_UNAVAILABLE, "the keeper does not answer");
     }
+    silent |= client->tickets.out && now - client->tickets.since >= CHV_KEEPER_SILENT_MS;
     silent |= client->receipts.out && now - client->receipts.sent >= CHV_KEEPER_SILENT_MS;
     if (silent && now - client->told >= TELL_MS) {
         client->told = now;
@@ -229,10 +237,11 @@ static void on_timer(uv_timer_t *timer)
     expire_sent(client, uv_now(client->loop));
     chv_keeper_client_update_expire(client, uv_now(client->loop));
     chv_keeper_client_receipt_expire(client, uv_now(client->loop));
+    chv_keeper_client_ticket_expire(client, uv_now(client->loop));
     flush(client);
     if (client->queue.count == 0 && client->packet_count == 0 && client->outstanding == 0 &&
         client->updates.first == NULL && client->updates.sent == NULL && client->receipts.first == NULL &&
-        !client->receipts.out)
+        !client->receipts.out && client->tickets.ask == NULL && !client->tickets.out)
         (void)uv_timer_stop(timer);
 }
 
@@ -299,6 +308,7 @@ void chv_keeper_client_connect(struct chv_keeper_client *client, int fd)
     client->packet_count = 0;
     chv_keeper_client_update_drop(client);
     chv_keeper_client_receipt_drop(client);
+    chv_keeper_client_ticket_drop(client);
     client->poll = fd >= 0 ? chv_child_watch(client->loop, fd, on_answers, client) : NULL;
     client->fd = client->poll != NULL ? fd : -1;
     struct chv_keyqueue_entry *entry;

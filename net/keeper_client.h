@@ -8,14 +8,16 @@
 #define CHV_NET_KEEPER_CLIENT_H
 
 #include "net/keeper_receipt.h"
+#include "net/keeper_ticket.h"
 #include "net/keyqueue.h"
 
 enum {
     CHV_KEEPER_OUTSTANDING = 64, /* of one loop; a power of two */
     CHV_KEEPER_SILENT_MS = 2000,
-    CHV_KEEPER_UPDATES = 256,    /* key updates of one loop that wait; the others are asked for in another session */
-    CHV_KEEPER_UPDATE_MS = 1000, /* how long one may take */
-    CHV_KEEPER_RECEIPT_MS = 8000 /* how long a receipt may take: a keeper that died has time to come back */
+    CHV_KEEPER_UPDATES = 256,     /* key updates of one loop that wait; the others are asked for in another session */
+    CHV_KEEPER_UPDATE_MS = 1000,  /* how long one may take */
+    CHV_KEEPER_RECEIPT_MS = 8000, /* how long a receipt may take: a keeper that died has time to come back */
+    CHV_KEEPER_TICKET_MS = 3000   /* how long ticket keys may take */
 };
 
 struct chv_keeper_client;
@@ -95,6 +97,27 @@ struct chv_keeper_receipts {
     uint64_t tag;                                /* of the last one */
 };
 
+struct chv_keeper_ticket_ask;
+
+/* NULL: the keeper did not answer in time, or went. Whoever keeps the keys copies them. */
+typedef void (*chv_keeper_ticket_fn)(struct chv_keeper_ticket_ask *ask, const struct chv_keeper_ticket_answer *answer);
+
+/* A question for ticket keys; its memory is the asker's. */
+struct chv_keeper_ticket_ask {
+    enum chv_ticket_use use;
+    uint32_t epoch;
+    bool sent;
+    chv_keeper_ticket_fn done;
+    uint64_t deadline;
+};
+
+struct chv_keeper_tickets {
+    struct chv_keeper_ticket_ask *ask; /* that waits; NULL: none */
+    bool out;                          /* a question is at the keeper, perhaps of nobody any more */
+    uint64_t since;                    /* ms: when it left */
+    uint64_t tag;                      /* of the last one */
+};
+
 struct chv_keeper_client {
     uv_loop_t *loop;
     uv_poll_t *poll; /* NULL: there is no keeper */
@@ -113,6 +136,7 @@ struct chv_keeper_client {
     size_t packet_count;               /* requests in it that the socket has not taken yet */
     struct chv_keeper_updates updates;
     struct chv_keeper_receipts receipts;
+    struct chv_keeper_tickets tickets;
 };
 
 /* `capacity`: of the queue. The client's handles keep no loop alive. `events` must outlive it. */
@@ -153,6 +177,14 @@ void chv_keeper_client_receipt(struct chv_keeper_client *client, struct chv_keep
                                chv_keeper_receipt_fn done);
 void chv_keeper_client_receipt_cancel(struct chv_keeper_client *client, struct chv_keeper_receipt_ask *ask);
 
+/*
+ * Asks for ticket keys, one question at a time. False: there is no keeper, or one waits already; `done` will not be called.
+ * Else it is called, once, from the loop within CHV_KEEPER_TICKET_MS and a little, unless the question is cancelled.
+ */
+bool chv_keeper_client_ticket(struct chv_keeper_client *client, struct chv_keeper_ticket_ask *ask,
+                              enum chv_ticket_use use, uint32_t epoch, chv_keeper_ticket_fn done);
+void chv_keeper_client_ticket_cancel(struct chv_keeper_client *client);
+
 /* Between keeper_client.c and keeper_client_update.c: what waits leaves; an answer; deadlines; the socket is another. */
 void chv_keeper_client_update_flush(struct chv_keeper_client *client);
 void chv_keeper_client_update_answer(struct chv_keeper_client *client, const void *packet);
@@ -163,6 +195,11 @@ void chv_keeper_client_receipt_flush(struct chv_keeper_client *client);
 void chv_keeper_client_receipt_answer(struct chv_keeper_client *client, const void *packet);
 void chv_keeper_client_receipt_expire(struct chv_keeper_client *client, uint64_t now);
 void chv_keeper_client_receipt_drop(struct chv_keeper_client *client);
+/* And between keeper_client.c and keeper_client_ticket.c. */
+void chv_keeper_client_ticket_flush(struct chv_keeper_client *client);
+void chv_keeper_client_ticket_answer(struct chv_keeper_client *client, const void *packet);
+void chv_keeper_client_ticket_expire(struct chv_keeper_client *client, uint64_t now);
+void chv_keeper_client_ticket_drop(struct chv_keeper_client *client);
 void chv_keeper_client_start_timer(struct chv_keeper_client *client);
 
 #endif

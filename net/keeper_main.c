@@ -8,6 +8,7 @@
 #include "net/ipc.h"
 #include "net/keeper_audit.h"
 #include "net/keeper_receipt.h"
+#include "net/keeper_ticket.h"
 #include "net/keeper_update.h"
 #include "net/sandbox.h"
 
@@ -149,6 +150,16 @@ static bool serve_receipt(struct keeper_process *p, int net, const uint8_t *pack
     return send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
+static bool serve_ticket(struct keeper_process *p, int net, const uint8_t *packet)
+{
+    struct chv_keeper_ticket_answer answer;
+    chv_keeper_ticket(&p->keeper, chv_clock_time(), packet, &answer);
+    tell_refused(p);
+    ssize_t sent = send(net, &answer, sizeof answer, MSG_DONTWAIT | MSG_NOSIGNAL);
+    chv_wipe(&answer, sizeof answer);
+    return sent >= 0;
+}
+
 /* False: this loop of the net process is gone, or misbehaves; the socket is to be closed. */
 static bool serve(struct keeper_process *p, int net)
 {
@@ -165,6 +176,8 @@ static bool serve(struct keeper_process *p, int net)
         return serve_update(p, net, packet);
     if (chv_keeper_is_receipt(packet, (size_t)n))
         return serve_receipt(p, net, packet);
+    if (chv_keeper_is_ticket(packet, (size_t)n))
+        return serve_ticket(p, net, packet);
     if (chv_keeper_answer(&p->keeper, chv_clock_time(), packet, (size_t)n, answers, &count) != CHV_OK) {
         chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is none of requests: its socket is closed",
                 n);

@@ -38,6 +38,8 @@ net_libnet_la_SOURCES = \
 	net/ipc.h \
 	net/filemark.c \
 	net/filemark.h \
+	net/judge.c \
+	net/judge.h \
 	net/keeper.c \
 	net/keeper.h \
 	net/keeper_audit.c \
@@ -45,11 +47,14 @@ net_libnet_la_SOURCES = \
 	net/keeper_client.c \
 	net/keeper_client.h \
 	net/keeper_client_receipt.c \
+	net/keeper_client_ticket.c \
 	net/keeper_client_update.c \
 	net/keeper_internal.h \
 	net/keeper_main.c \
 	net/keeper_receipt.c \
 	net/keeper_receipt.h \
+	net/keeper_ticket.c \
+	net/keeper_ticket.h \
 	net/keeper_update.c \
 	net/keeper_update.h \
 	net/keycheck.c \
@@ -90,6 +95,7 @@ net_libnet_la_SOURCES = \
 	net/server_receipt.h \
 	net/server_registry.c \
 	net/server_rights.c \
+	net/server_tickets.c \
 	net/server_tunnel.c \
 	net/server_tunnel.h \
 	net/server_update.c \
@@ -109,6 +115,8 @@ net_libnet_la_SOURCES = \
 	net/ticket_list.h \
 	net/ticket_store.c \
 	net/ticket_store.h \
+	net/tickets.c \
+	net/tickets.h \
 	$(NULL)
 net_libnet_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(CBOR_CFLAGS) $(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
 net_libnet_la_LIBADD = $(UV_LIBS) $(CBOR_LIBS) $(SECCOMP_LIBS) $(SYSTEMD_LIBS)
