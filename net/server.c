@@ -100,9 +100,11 @@ static void stop_accepting(struct chv_worker *w)
     w->accepting = false;
 }
 
-static void start_accepting(struct chv_worker *w)
+void chv_server_accept(struct chv_worker *w)
 {
     struct chv_why why = {""};
+    if (w->accepting || w->draining)
+        return;
     w->accepting = true;
     for (size_t i = 0; i < w->acceptor_count; i++) {
         w->acceptors[i].listener = &w->server->listeners->list[i];
@@ -135,6 +137,7 @@ static void configure(struct chv_worker *w, const struct chv_server_config *conf
 {
     w->config = *config;
     w->loop.limits = config->limits.loop;
+    chv_tickets_configure(&w->tickets, config, w->server->suites);
     w->keeper.wait_ms = UINT64_C(500) * config->limits.loop.handshake_seconds;
 }
 
@@ -198,9 +201,9 @@ static void on_wake(uv_async_t *async)
     if (keeper) {
         w->keeper_generation = generation;
         chv_keeper_client_connect(&w->keeper, fd);
-        if (!w->accepting && !w->draining)
-            start_accepting(w);
     }
+    if (keeper || (config && w->accepting))
+        chv_server_tickets_renew(w); /* and accepts */
     if (drains)
         drain(w);
     if (stop)
@@ -294,6 +297,9 @@ static enum chv_err worker_init(struct chv_worker *w, struct chv_server *server,
     err = chv_keeper_client_init(&w->keeper, &w->loop.uv, config->limits.keeper_queue, seed, &keeper_events);
     if (err != CHV_OK)
         return chv_fail(why, err, "no memory for the keeper's queue");
+    err = chv_server_tickets_init(w);
+    if (err != CHV_OK)
+        return chv_fail(why, err, "no memory for ticket keys");
     configure(w, config);
     chv_server_registry_init(w);
     chv_server_tunnel_init(w);
@@ -327,11 +333,13 @@ static void worker_end(struct chv_worker *w)
     uv_close((uv_handle_t *)&w->health, NULL);
     chv_server_expiry_close(&w->expiry);
     uv_close((uv_handle_t *)&w->wake, NULL);
+    chv_server_tickets_close(w);
     chv_keeper_client_close(&w->keeper);
     chv_server_registry_close(w);
     w->draining = true;
     chv_connector_client_close(&w->connector);
     chv_loop_close(&w->loop);
+    chv_tickets_free(&w->tickets);
     chv_keeper_client_free(&w->keeper);
     chv_allowlist_unref(w->allowed);
     chv_allowlist_unref(w->mail.allowed);
@@ -446,6 +454,8 @@ static enum chv_err choose_suites(struct net_process *p, const struct chv_server
     enum chv_err err = chv_server_suites_check(&p->workers[0].loop.crypto, p->server.suites, why);
     if (err != CHV_OK)
         return err;
+    for (unsigned i = 0; i < p->worker_count; i++)
+        chv_tickets_configure(&p->workers[i].tickets, config, p->server.suites);
     if (p->server.suites == 0)
         return chv_fail(why, CHV_ERR_CONFIG, "backend %s can serve no suite", config->backend);
     return CHV_OK;

@@ -36,7 +36,7 @@ static void who(const struct chv_server_conn *c, char *out, size_t size)
 }
 
 /* Strangers cannot fill the disk: beyond so many warnings a second the rest is counted, and said at level debug. */
-static enum chv_log_level stranger_level(struct chv_server *server)
+static bool strangers_are_heard(struct chv_server *server)
 {
     uint64_t second = uv_hrtime() / 1000000000;
     unsigned left = 0;
@@ -54,7 +54,7 @@ static enum chv_log_level stranger_level(struct chv_server *server)
     pthread_mutex_unlock(&server->rate_lock);
     if (left > 0)
         chv_log(CHV_LOG_WARNING, "%u more refusals like these came in one second: level debug shows each", left);
-    return loud ? CHV_LOG_WARNING : CHV_LOG_DEBUG;
+    return loud;
 }
 
 void chv_server_say(const struct chv_server_conn *c, enum chv_log_level level, const char *format, ...)
@@ -65,8 +65,9 @@ void chv_server_say(const struct chv_server_conn *c, enum chv_log_level level, c
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     who(c, name, sizeof name);
-    if (level == CHV_LOG_WARNING && c->stage == CHV_STAGE_CLAIMED)
-        level = stranger_level(c->worker->server);
+    if ((level == CHV_LOG_WARNING || level == CHV_LOG_INFO) && c->stage == CHV_STAGE_CLAIMED &&
+        !strangers_are_heard(c->worker->server))
+        level = CHV_LOG_DEBUG;
     chv_log(level, "conn %" PRIu64 ": %s: %s%s", chv_conn_id(c->conn), chv_conn_peer(c->conn), name, text);
 }
 
@@ -80,12 +81,12 @@ void chv_server_proven(struct chv_server_conn *c)
 /* Profile key: who is not in the list gets a clear 403 and the end, before anything is served. */
 static void on_peer(struct chv_server_conn *c)
 {
-    struct chv_identity identity;
+    struct chv_identity identity = {.curve = CHV_CURVE_25519};
     enum chv_err err;
     if (chv_server_identity_of(c->conn, &identity) && chv_allowlist_find(c->worker->allowed, &identity) != NULL) {
         err = chv_conn_key_answer(c->conn, NULL);
     } else if (chv_server_has_registry(&c->worker->config)) {
-        chv_server_registry_peer(c);
+        chv_server_registry_peer(c, &identity);
         return;
     } else {
         c->refuse = CHV_REFUSE_UNKNOWN_KEY;
@@ -99,7 +100,7 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
     c->conn = conn; /* chv_conn_start may not have returned yet */
-    if (c->refuse == 0 && c->listener->kind == CHV_PORT_DATA) {
+    if (c->refuse == 0 && c->listener->kind == CHV_PORT_DATA && request->kind != CHV_KEY_TICKET) {
         c->refuse = CHV_REFUSE_VERSION;
         c->reason = "a data port takes data tickets only";
     }
@@ -107,9 +108,9 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
         on_peer(c);
         return;
     }
-    if (request->kind == CHV_KEY_TICKET && c->refuse == 0) {
-        c->refuse = CHV_REFUSE_TICKET;
-        c->reason = "this ticket is not taken";
+    if (c->refuse == 0 && request->kind == CHV_KEY_TICKET) {
+        chv_server_ticket(c, request);
+        return;
     }
     if (c->refuse != 0) {
         if (chv_conn_key_refuse(conn, c->refuse) != CHV_OK)
@@ -216,8 +217,9 @@ static void say_end(const struct chv_server_conn *c, enum chv_err err)
         chv_server_say(c, CHV_LOG_INFO, "closed");
     else if (c->stage == CHV_STAGE_REFUSED) /* was said when it happened */
         chv_server_say(c, CHV_LOG_DEBUG, "ended: %s", why);
-    else if (c->stage == CHV_STAGE_CLAIMED && c->refuse != 0)
-        chv_server_say(c, CHV_LOG_WARNING, "refused %u: %s", c->refuse, why);
+    else if (c->stage == CHV_STAGE_CLAIMED && c->refuse != 0) /* a ticket's end is nobody's fault */
+        chv_server_say(c, c->refuse == CHV_REFUSE_TICKET ? CHV_LOG_INFO : CHV_LOG_WARNING, "refused %u: %s", c->refuse,
+                       why);
     else if (c->stage == CHV_STAGE_CLAIMED && chv_session_refusal(chv_conn_session(c->conn)) != 0)
         chv_server_say(c, CHV_LOG_WARNING, "refused %u: %s", chv_session_refusal(chv_conn_session(c->conn)), why);
     else if (c->stage == CHV_STAGE_CLAIMED && err == CHV_ERR_AUTH && c->reason == NULL && chv_server_misbound(c->conn))

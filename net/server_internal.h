@@ -14,6 +14,7 @@
 #include "net/server.h"
 #include "net/server_expiry.h"
 #include "net/server_update.h"
+#include "net/tickets.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,6 +26,15 @@ enum {
     CHV_SERVER_IDS = 1024,             /* buckets of a loop's connections by client id */
     CHV_SERVER_CHECKS = 16,            /* sessions of a loop that are checked again at a time */
     CHV_SERVER_STRANGER_WARNINGS = 100 /* log lines per second about peers that have opened no service */
+};
+
+/* How a loop comes by its ticket keys (server_tickets.c). */
+struct chv_server_tickets {
+    struct chv_keeper_ticket_ask ask;
+    bool asking, again; /* a round of questions is under way; another is to follow it */
+    unsigned next;      /* question of the round */
+    unsigned failures;  /* rounds in a row that did not get all */
+    uv_timer_t timer;   /* of the next round */
 };
 
 /* What all loops share. */
@@ -54,6 +64,8 @@ struct chv_worker {
     struct chv_loop loop;
     struct chv_keeper_client keeper;
     unsigned keeper_generation; /* of its socket */
+    struct chv_tickets tickets;
+    struct chv_server_tickets ticket_keys;
     struct chv_registrar_client registrar;
     unsigned registrar_generation; /* likewise */
     struct chv_connector_client connector;
@@ -120,7 +132,12 @@ struct chv_server_conn {
     atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
     enum chv_server_stage stage;
     enum chv_keeper_verdict verdict;
-    unsigned refuse; /* code of a refusal at accept, 0: none */
+    unsigned refuse;     /* code of a refusal at accept, 0: none */
+    bool resumed;        /* came with a ticket */
+    const char *denied;  /* a ticket's client that the registry does not let in: why; NULL: it does */
+    uint8_t tickets;     /* that OPEN asked for */
+    uint8_t next_ticket; /* number of the session's next one */
+    uint64_t auth_time;  /* of the last full handshake, Unix seconds */
     const char *reason;
     const struct chv_service *service;
     void *state;
@@ -184,11 +201,28 @@ void chv_server_duplicate_forget(struct chv_server_conn *c);
 /* Takes the letters. */
 void chv_server_duplicate_letters(struct chv_worker *worker, struct chv_server_letter *letters);
 
+/* server.c */
+/* Takes connections from now on, unless it does already, or ends. */
+void chv_server_accept(struct chv_worker *worker);
+
+/* server_tickets.c */
+enum chv_err chv_server_tickets_init(struct chv_worker *worker) CHV_MUST_CHECK;
+/* Its handle; the keys go by chv_tickets_free once the loop has run. */
+void chv_server_tickets_close(struct chv_worker *worker);
+/* A keeper has come, or the configuration is another: asks for keys. Accepts afterwards, if that has not begun. */
+void chv_server_tickets_renew(struct chv_worker *worker);
+/* The session's question CHV_KEY_TICKET. */
+void chv_server_ticket(struct chv_server_conn *c, const struct chv_key_request *request);
+/* The same once the registry has said whose key it is; c->denied if nobody's that may come in. */
+void chv_server_ticket_known(struct chv_server_conn *c);
+/* Its service is open: TICKET records, as many as OPEN has asked for. */
+void chv_server_tickets_give(struct chv_server_conn *c);
+
 /* server_registry.c */
 void chv_server_registry_init(struct chv_worker *worker);
 void chv_server_registry_close(struct chv_worker *worker);
-/* Profile key: answers the session's question whose this key is, now or later. */
-void chv_server_registry_peer(struct chv_server_conn *c);
+/* Profile key: answers the session's question whose this key is, or its ticket's, now or later. */
+void chv_server_registry_peer(struct chv_server_conn *c, const struct chv_identity *identity);
 /* Asks for the rights of one that waits. CHV_ERR_UNAVAILABLE, CHV_ERR_BUSY, CHV_ERR_MEMORY. */
 enum chv_err chv_server_registry_ask(struct chv_server_conn *c) CHV_MUST_CHECK;
 /* It is to be found by its id from now on. */

@@ -2,6 +2,7 @@
 /* OPEN: the client is proven; its rights are what credential, allow-list and registry all give.  What ends a session later. */
 #include "config.h"
 
+#include "base/encode.h"
 #include "core/wire.h"
 #include "net/control.h"
 #include "net/server_internal.h"
@@ -96,6 +97,19 @@ uint64_t chv_server_expire(struct chv_server_expiry *expiry, uint64_t now)
     return earliest;
 }
 
+/* The same in all that goes back to one full handshake. */
+static void say_lineage(const struct chv_server_conn *c)
+{
+    struct chv_session_info info;
+    char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)], when[TIME_TEXT];
+    if (chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK)
+        return;
+    chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
+    time_text(c->auth_time, when);
+    chv_server_say(c, CHV_LOG_DEBUG, "%s: lineage %s, full handshake at %s",
+                   c->resumed ? "resumed a session" : "began a session", lineage, when);
+}
+
 static const struct chv_service *find_service(const struct chv_server *server, const char *name)
 {
     for (const struct chv_service *const *s = server->parts->services; *s != NULL; s++)
@@ -122,7 +136,9 @@ static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
     if (err != CHV_OK)
         return err;
     const uint64_t credential_end = parsed.not_after;
-    if (c->registered != NULL) /* and the registry is asked again */
+    if (c->denied != NULL)
+        *denied = c->denied;
+    else if (c->registered != NULL) /* and the registry is asked again */
         memcpy(&parsed, c->registered, credential_size(c->registered));
     else
         *denied = chv_server_rights(c->worker->allowed, c->conn, &info, &parsed);
@@ -148,7 +164,8 @@ static const char *source_of_rights(const struct chv_server_conn *c)
 /* STATUS 200 has left. */
 static void opened(struct chv_server_conn *c)
 {
-    chv_server_say(c, CHV_LOG_INFO, "opened service '%s'", c->service->name);
+    chv_server_say(c, CHV_LOG_INFO, "opened service '%s'%s", c->service->name, c->resumed ? " (resumed)" : "");
+    chv_server_tickets_give(c);
     const uint32_t successor = chv_server_successor(&c->worker->config);
     if (c->client->epoch != 0 && c->client->epoch < successor && !c->no_update && !c->worker->draining)
         chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
@@ -237,6 +254,9 @@ enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, siz
     enum chv_err err = keep_client(c, &denied);
     if (err != CHV_OK)
         return err;
+    if (!c->resumed)
+        c->auth_time = chv_clock_time();
+    say_lineage(c);
     if (c->worker->draining)
         return refuse(c, 503, "the server ends");
     if (denied != NULL)
@@ -259,6 +279,7 @@ enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, siz
         snprintf(text, sizeof text, "there is no service '%s' here", open.service);
         return refuse(c, 404, text);
     }
+    c->tickets = (uint8_t)(open.tickets < CHV_TICKETS_PER_SESSION ? open.tickets : CHV_TICKETS_PER_SESSION);
     c->member.has_instance = open.has_instance;
     memcpy(c->member.instance, open.instance, sizeof open.instance);
     return wait_for_answers(c, service, body, len);

@@ -30,6 +30,13 @@ static struct chv_server_conn **bucket_of(struct chv_worker *w, const char *id)
 
 /* --- questions ---------------------------------------------------------------------------------------------------- */
 
+static void take_identity(struct chv_registrar_request *q, const struct chv_identity *identity)
+{
+    q->has_identity = 1;
+    q->curve = (uint8_t)identity->curve;
+    memcpy(q->identity, identity->public_key, chv_dh_public_len(identity->curve));
+}
+
 static enum chv_err ask(struct chv_server_conn *c, enum chv_registrar_kind kind, chv_registrar_answer_fn answered)
 {
     struct chv_session_info info;
@@ -47,11 +54,8 @@ static enum chv_err ask(struct chv_server_conn *c, enum chv_registrar_kind kind,
         q.epoch = c->client->epoch;
         q.serial = c->client->serial;
     }
-    if (chv_server_identity_of(c->conn, &identity)) {
-        q.has_identity = 1;
-        q.curve = (uint8_t)identity.curve;
-        memcpy(q.identity, identity.public_key, chv_dh_public_len(identity.curve));
-    }
+    if (chv_server_identity_of(c->conn, &identity))
+        take_identity(&q, &identity);
     return chv_registrar_client_ask(&c->worker->registrar, &q, answered, c, &c->question);
 }
 
@@ -135,6 +139,27 @@ static void refuse_peer(struct chv_server_conn *c, unsigned code, const char *re
         chv_conn_abort(c->conn, CHV_ERR_STATE);
 }
 
+/* In clear; one that came with a ticket, as which it was let in before, is told in its channel. */
+static void deny_peer(struct chv_server_conn *c, const char *reason)
+{
+    if (!c->resumed) {
+        refuse_peer(c, CHV_REFUSE_UNKNOWN_KEY, reason);
+        return;
+    }
+    c->denied = reason;
+    chv_server_ticket_known(c);
+}
+
+static void let_peer_in(struct chv_server_conn *c)
+{
+    enum chv_err err = CHV_OK;
+    if (c->resumed)
+        chv_server_ticket_known(c);
+    else
+        err = chv_conn_key_answer(c->conn, NULL);
+    (void)err; /* a session that fails on it ends the connection, which says so */
+}
+
 static enum chv_err keep_registered(struct chv_server_conn *c, const struct chv_registrar_answer *answer)
 {
     size_t scopes = answer->scope_count * sizeof answer->scopes[0];
@@ -155,22 +180,25 @@ static void on_peer_answer(void *owner, const struct chv_registrar_answer *answe
     if (answer == NULL || answer->status != CHV_REGISTRAR_OK) {
         refuse_peer(c, CHV_REFUSE_UNAVAILABLE, "the registry cannot be reached");
     } else if (answer->verdict != CHV_VERDICT_OK || answer->known == 0) {
-        refuse_peer(c, CHV_REFUSE_UNKNOWN_KEY,
-                    answer->verdict == CHV_VERDICT_OK ? "this identity key is not in allowed-keys"
-                    : answer->verdict == CHV_VERDICT_UNKNOWN
-                        ? "this identity key is neither in allowed-keys nor in the registry"
-                        : chv_verdict_text((enum chv_verdict)answer->verdict));
+        deny_peer(c, answer->verdict == CHV_VERDICT_OK ? "this identity key is not in allowed-keys"
+                     : answer->verdict == CHV_VERDICT_UNKNOWN
+                         ? "this identity key is neither in allowed-keys nor in the registry"
+                         : chv_verdict_text((enum chv_verdict)answer->verdict));
     } else if (keep_registered(c, answer) != CHV_OK) {
         chv_conn_abort(c->conn, CHV_ERR_MEMORY);
     } else {
-        enum chv_err err = chv_conn_key_answer(c->conn, NULL);
-        (void)err; /* a session that fails on it ends the connection, which says so */
+        let_peer_in(c);
     }
 }
 
-void chv_server_registry_peer(struct chv_server_conn *c)
+void chv_server_registry_peer(struct chv_server_conn *c, const struct chv_identity *identity)
 {
-    enum chv_err err = ask(c, CHV_REGISTRAR_PEER, on_peer_answer);
+    struct chv_registrar_request q;
+    memset(&q, 0, sizeof q);
+    q.kind = CHV_REGISTRAR_PEER;
+    q.profile = CHV_PROFILE_KEY;
+    take_identity(&q, identity);
+    enum chv_err err = chv_registrar_client_ask(&c->worker->registrar, &q, on_peer_answer, c, &c->question);
     if (err == CHV_ERR_BUSY)
         refuse_peer(c, CHV_REFUSE_RATE, "too many keys that are not in allowed-keys are being looked up");
     else if (err != CHV_OK)
