@@ -8,7 +8,10 @@ bench_measures = \
 	$(NULL)
 bench_helpers = \
 	bench/blast \
+	bench/connect_load \
 	bench/relay \
+	bench/tls_load \
+	bench/tls_server \
 	$(NULL)
 bench_programs = $(bench_measures) $(bench_helpers)
 EXTRA_PROGRAMS += $(bench_programs)
@@ -22,6 +25,17 @@ bench_blast_SOURCES = \
 	bench/blast_sink.c \
 	$(NULL)
 bench_relay_SOURCES = bench/relay.c
+
+bench_connect_load_SOURCES = bench/connect_load.c
+bench_connect_load_CFLAGS = $(tool_cflags)
+bench_connect_load_LDADD = $(tool_libs)
+
+bench_tls_server_SOURCES = bench/tls_psk.c bench/tls_psk.h bench/tls_server.c
+bench_tls_server_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS)
+bench_tls_server_LDADD = $(SSL_LIBS) $(CRYPTO_LIBS)
+bench_tls_load_SOURCES = bench/tls_load.c bench/tls_psk.c bench/tls_psk.h
+bench_tls_load_CFLAGS = $(AM_CFLAGS) $(SSL_CFLAGS)
+bench_tls_load_LDADD = $(SSL_LIBS) $(CRYPTO_LIBS)
 
 bench_handshake_SOURCES = \
 	bench/handshake.c \
