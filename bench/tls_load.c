@@ -25,13 +25,13 @@ static int epoll;
 static void start(unsigned port)
 {
     struct call *c = calloc(1, sizeof *c);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    /* writable at once: go_on sends the ClientHello */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
     net_must(c != NULL, "memory");
     c->fd = net_connect(port, 0);
     net_must(fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0, "O_NONBLOCK");
     c->ssl = tls_psk_new(context, c->fd, 0);
     net_must(epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) == 0, "epoll_ctl");
-    net_must(SSL_get_error(c->ssl, SSL_do_handshake(c->ssl)) == SSL_ERROR_WANT_READ, "ClientHello");
 }
 
 /* True: as far as it is to go. */
