@@ -254,8 +254,12 @@ void chv_keeper_client_start_timer(struct chv_keeper_client *client)
 enum chv_err chv_keeper_client_init(struct chv_keeper_client *client, uv_loop_t *loop, size_t capacity, uint64_t seed,
                                     const struct chv_keeper_events *events)
 {
-    *client = (struct chv_keeper_client){
-        .loop = loop, .fd = -1, .wait_ms = 5000, .receipt_ms = CHV_KEEPER_RECEIPT_MS, .events = events};
+    *client = (struct chv_keeper_client){.loop = loop,
+                                         .fd = -1,
+                                         .wait_ms = 5000,
+                                         .receipt_ms = CHV_KEEPER_RECEIPT_MS,
+                                         .ticket_ms = CHV_KEEPER_TICKET_MS,
+                                         .events = events};
     client->packet = calloc(CHV_KEEPER_BATCH, sizeof *client->packet);
     if (client->packet == NULL || chv_keyqueue_init(&client->queue, capacity, seed) != CHV_OK) {
         free(client->packet);

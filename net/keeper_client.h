@@ -126,7 +126,7 @@ struct chv_keeper_client {
     uv_timer_t timer; /* of the questions' deadlines */
     struct chv_keyqueue queue;
     uint64_t wait_ms; /* how long a question may take, in the queue and at the keeper together */
-    uint64_t receipt_ms;
+    uint64_t receipt_ms, ticket_ms;
     uint64_t round; /* makes tags differ */
     uint64_t told;  /* ms: when `silent` was last told */
     size_t outstanding;

@@ -23,7 +23,7 @@ bool chv_keeper_client_ticket(struct chv_keeper_client *client, struct chv_keepe
     if (client->poll == NULL || t->ask != NULL)
         return false;
     *ask = (struct chv_keeper_ticket_ask){
-        .use = use, .epoch = epoch, .done = done, .deadline = uv_now(client->loop) + CHV_KEEPER_TICKET_MS};
+        .use = use, .epoch = epoch, .done = done, .deadline = uv_now(client->loop) + client->ticket_ms};
     t->ask = ask;
     chv_keeper_client_start_timer(client);
     return true;

@@ -17,6 +17,7 @@ net_tests = \
 	tests/net/keeper_process_test \
 	tests/net/keeper_receipt_test \
 	tests/net/keeper_test \
+	tests/net/keeper_ticket_test \
 	tests/net/keyqueue_test \
 	tests/net/listener_test \
 	tests/net/log_test \
@@ -26,6 +27,7 @@ net_tests = \
 	tests/net/registrar_process_test \
 	tests/net/registrar_test \
 	tests/net/server_expiry_test \
+	tests/net/tickets_test \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
 TESTS += $(net_tests)
@@ -92,6 +94,14 @@ tests_net_keeper_test_LDADD = $(net_test_libs)
 tests_net_keeper_receipt_test_SOURCES = tests/net/keeper_receipt_test.c $(keeper_support) $(conn_support)
 tests_net_keeper_receipt_test_CFLAGS = $(net_test_cflags)
 tests_net_keeper_receipt_test_LDADD = $(net_test_libs)
+
+tests_net_keeper_ticket_test_SOURCES = tests/net/keeper_ticket_test.c $(keeper_support) $(conn_support)
+tests_net_keeper_ticket_test_CFLAGS = $(net_test_cflags)
+tests_net_keeper_ticket_test_LDADD = $(net_test_libs)
+
+tests_net_tickets_test_SOURCES = tests/net/tickets_test.c
+tests_net_tickets_test_CFLAGS = $(net_test_cflags)
+tests_net_tickets_test_LDADD = tests/core/libpair.la tests/support/libsupport.la $(net_test_libs)
 
 tests_net_receipt_test_SOURCES = tests/net/receipt_test.c
 tests_net_receipt_test_CFLAGS = $(net_test_cflags)
