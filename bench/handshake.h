@@ -29,7 +29,11 @@ void noise_open(const struct chv_crypto *crypto, const char *arg);
 void noise_run(struct cost *cost);
 void noise_close(void);
 
+/* arg: the suite.  Profiles psk, key and key+psk; a session of profile psk that is resumed. */
 void session_open(const struct chv_crypto *crypto, const char *arg);
+void session_key_open(const struct chv_crypto *crypto, const char *arg);
+void session_key_psk_open(const struct chv_crypto *crypto, const char *arg);
+void session_resumed_open(const struct chv_crypto *crypto, const char *arg);
 void session_run(struct cost *cost);
 void session_close(void);
 /* Answers the server's questions, BATCH at once; its time counts as the server's.  NULL: a fixed PSK is used. */
