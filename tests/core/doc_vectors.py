@@ -38,6 +38,10 @@ SERVER_EPHEMERAL = pattern_bytes(0x60)
 CLIENT_IDENTITY = pattern_bytes(0x80)
 SERVER_IDENTITY = pattern_bytes(0xa0)
 LINEAGE = pattern_bytes(0xc0, 16)
+RESUMED_CLIENT_EPHEMERAL = pattern_bytes(0x48)
+RESUMED_SERVER_EPHEMERAL = pattern_bytes(0x68)
+TICKET_NONCE = pattern_bytes(0xd0)
+TICKET_SECONDS = 3600
 SERVER_TIME = 1767225600  # 2026-01-01 00:00:00 UTC
 IDLE_SECONDS = 300
 EXPORTER_LABEL = b"example"
@@ -235,6 +239,81 @@ def update_block():
     ]
 
 
+def ticket_block():
+    """Section 7: the ticket 0 of the session of psk-x25519-aesgcm-sha256, for coming back to the server itself."""
+    session = dict(handshake_block("psk", "x25519-aesgcm-sha256")[1])
+    audience, period, number = SERVER, SERVER_TIME // 86400, 0
+    ticket_info = info_of("chaveiro v1 ticket", u8(audience), struct.pack(">Q", period))
+    ticket_key = expand(MASTER, ticket_info)
+    seal_key = expand(ticket_key, info_of("chaveiro v1 ticket seal", TICKET_NONCE))
+    resumption_info = info_of("chaveiro v1 resumption", u8(session["h_fin"]), struct.pack(">I", number))
+    secret = expand(session["exporter_secret"], resumption_info)
+    scopes = sorted([b"message", b"files:ro"])
+    rights = struct.pack(">Q", NOT_AFTER) + u8(b"cam1") + bytes([len(scopes)]) + b"".join(u8(s) for s in scopes)
+    plain = (struct.pack(">BBQQ", 1, 1, SERVER_TIME + TICKET_SECONDS, SERVER_TIME) + LINEAGE + struct.pack(">I", number) +
+             secret + u16(session["credential"]) + bytes([0]) + u8(b"") + rights)
+    clear = struct.pack(">BI", 1, 1) + u8(audience) + struct.pack(">Q", period) + TICKET_NONCE
+    return "ticket", [
+        ("master", MASTER),
+        ("epoch", 1),
+        ("audience", text(audience)),
+        ("period", period),
+        ("ticket_info", ticket_info),
+        ("ticket_key", ticket_key),
+        ("nonce", TICKET_NONCE),
+        ("seal_key", seal_key),
+        ("h_fin", session["h_fin"]),
+        ("exporter_secret", session["exporter_secret"]),
+        ("number", number),
+        ("resumption_info", resumption_info),
+        ("resumption_secret", secret),
+        ("not_after", SERVER_TIME + TICKET_SECONDS),
+        ("auth_time", SERVER_TIME),
+        ("lineage", LINEAGE),
+        ("credential", session["credential"]),
+        ("rights", rights),
+        ("plaintext", plain),
+        ("ticket", clear + aead.AESGCM(seal_key).encrypt(bytes(12), plain, clear)),
+    ]
+
+
+def resumed_block():
+    """The session that comes back with that ticket."""
+    issued = dict(ticket_block()[1])
+    suite_number, curve, cipher = SUITES["x25519-aesgcm-sha256"]
+    name = f"Noise_NNpsk2_{curve}_{cipher}_SHA256".encode()
+    keys = {"client e": DH[curve](RESUMED_CLIENT_EPHEMERAL), "server e": DH[curve](RESUMED_SERVER_EPHEMERAL)}
+    prologue = b"CHV" + bytes([1, 1, suite_number, 2, 0]) + u16(issued["ticket"])
+    payload2 = LINEAGE + struct.pack(">QH", SERVER_TIME + 60, IDLE_SECONDS)
+
+    def psk_of(h):
+        return expand(issued["resumption_secret"], info_of("chaveiro v1 session", u8(SERVER), u8(h)))
+
+    (message1, message2), state, (h_psk,) = handshake(name, "NNpsk2", cipher, prologue, keys, psk_of, (b"", payload2))
+    to_server, to_client, exporter = state.hkdf(b"", 3)
+    return "resumed-x25519-aesgcm-sha256", [
+        ("protocol_name", text(name)),
+        ("server", text(SERVER)),
+        ("credential", issued["credential"]),
+        ("ticket", issued["ticket"]),
+        ("resumption_secret", issued["resumption_secret"]),
+        ("client_ephemeral_private", RESUMED_CLIENT_EPHEMERAL),
+        ("server_ephemeral_private", RESUMED_SERVER_EPHEMERAL),
+        ("lineage", LINEAGE),
+        ("server_time", SERVER_TIME + 60),
+        ("idle_seconds", IDLE_SECONDS),
+        ("hello", u16(prologue + message1)),
+        ("h_psk", h_psk),
+        ("session_psk", psk_of(h_psk)),
+        ("reply", u16(b"\x00" + message2)),
+        ("h_fin", state.h),
+        ("key_client_to_server", to_server),
+        ("key_server_to_client", to_client),
+        ("exporter_secret", exporter),
+        ("resumption_secret_0", expand(exporter, info_of("chaveiro v1 resumption", u8(state.h), bytes(4)))),
+    ]
+
+
 def handshake_block(profile, suite):
     profile_number, pattern = PROFILES[profile]
     suite_number, curve, cipher = SUITES[suite]
@@ -310,6 +389,8 @@ def blocks():
         yield handshake_block("psk", suite)
     yield handshake_block("key+psk", "x25519-aesgcm-sha256")
     yield update_block()
+    yield ticket_block()
+    yield resumed_block()
 
 
 def main():

@@ -4,6 +4,7 @@
 #include "core/credential.h"
 #include "core/hkdf.h"
 #include "core/session.h"
+#include "core/ticket.h"
 #include "core/update.h"
 #include "tests/harness.h"
 #include "tests/support/test_backend.h"
@@ -164,6 +165,72 @@ static void test_update(void)
     chv_backend_close(&crypto);
 }
 
+static enum chv_err give_nonce(void *ctx, uint8_t *out, size_t len)
+{
+    (void)ctx;
+    if (len != get("nonce")->len)
+        return CHV_ERR_CRYPTO;
+    memcpy(out, get("nonce")->bytes, len);
+    return CHV_OK;
+}
+
+static void read_ticket(struct chv_ticket *t, struct chv_ticket_label *label)
+{
+    const struct value *audience = get("audience"), *credential = get("credential");
+    *t = (struct chv_ticket){.profile = CHV_PROFILE_PSK,
+                             .suite = CHV_SUITE_X25519_AESGCM_SHA256,
+                             .not_after = number("not_after"),
+                             .auth_time = number("auth_time"),
+                             .number = (uint32_t)number("number"),
+                             .credential_len = credential->len,
+                             .rights = {.not_after = 1798761600, .id = "cam1"}};
+    *label = (struct chv_ticket_label){.epoch = (uint32_t)number("epoch"), .period = number("period")};
+    memcpy(label->audience, audience->bytes, audience->len);
+    memcpy(t->lineage, get("lineage")->bytes, sizeof t->lineage);
+    memcpy(t->secret, get("resumption_secret")->bytes, sizeof t->secret);
+    memcpy(t->credential, credential->bytes, credential->len);
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&t->rights, "message"), CHV_OK);
+    CU_ASSERT_EQUAL(chv_credential_add_scope(&t->rights, "files:ro"), CHV_OK);
+}
+
+static void test_ticket(void)
+{
+    struct chv_crypto crypto;
+    struct test_fixed fixed;
+    struct chv_ticket ticket, opened;
+    struct chv_ticket_label label, found;
+    uint8_t info[CHV_INFO_MAX], key[32], bytes[CHV_TICKET_MAX];
+    size_t len;
+    CU_ASSERT_EQUAL_FATAL(chv_backend_open("openssl", &crypto, NULL), CHV_OK);
+    test_fixed_init(&fixed, &crypto, NULL, 0);
+    fixed.vtable.random = give_nonce;
+    read_block("ticket");
+    read_ticket(&ticket, &label);
+
+    const struct value *h_fin = get("h_fin");
+    CU_ASSERT_EQUAL_FATAL(chv_info_resumption(h_fin->bytes, h_fin->len, ticket.number, info, &len), CHV_OK);
+    same("resumption_info", info, len);
+    expand(&crypto, get("exporter_secret")->bytes, info, len, key);
+    same("resumption_secret", key, sizeof key);
+    CU_ASSERT_EQUAL_FATAL(chv_info_ticket_seal(get("nonce")->bytes, info, &len), CHV_OK);
+    expand(&crypto, get("ticket_key")->bytes, info, len, key);
+    same("seal_key", key, sizeof key);
+    CU_ASSERT_EQUAL_FATAL(chv_info_ticket(label.audience, label.period, info, &len), CHV_OK);
+    same("ticket_info", info, len);
+    expand(&crypto, get("master")->bytes, info, len, key);
+    same("ticket_key", key, sizeof key);
+
+    len = sizeof bytes;
+    CU_ASSERT_EQUAL_FATAL(chv_ticket_seal(&fixed.crypto, key, &label, &ticket, bytes, &len), CHV_OK);
+    same("ticket", bytes, len);
+    CU_ASSERT_EQUAL_FATAL(chv_ticket_peek(bytes, len, &found), CHV_OK);
+    CU_ASSERT_EQUAL(found.period, label.period);
+    CU_ASSERT_EQUAL_FATAL(chv_ticket_open(&crypto, key, bytes, len, &opened), CHV_OK);
+    same("resumption_secret", opened.secret, sizeof opened.secret);
+    same("credential", opened.credential, opened.credential_len);
+    chv_backend_close(&crypto);
+}
+
 /* Two sessions with the document's ephemeral keys, and what they need to be answered. */
 struct run {
     struct chv_crypto real;
@@ -186,6 +253,19 @@ static enum chv_err give_lineage(void *ctx, uint8_t *out, size_t len)
     return CHV_OK;
 }
 
+static void take_ticket(struct chv_session *s, const struct chv_key_request *request)
+{
+    same("ticket", request->ticket, request->ticket_len);
+    const struct chv_session_ticket taken = {.profile = CHV_PROFILE_PSK,
+                                             .suite = CHV_SUITE_X25519_AESGCM_SHA256,
+                                             .credential = get("credential")->bytes,
+                                             .credential_len = get("credential")->len,
+                                             .lineage = get("lineage")->bytes,
+                                             .secret = get("resumption_secret")->bytes,
+                                             .server = "example-server"};
+    CU_ASSERT_EQUAL_FATAL(chv_session_ticket_answer(s, &taken), CHV_OK);
+}
+
 static void answer(struct run *r, struct chv_session *s)
 {
     while (chv_session_wants(s) & CHV_WANT_KEY) {
@@ -193,6 +273,10 @@ static void answer(struct run *r, struct chv_session *s)
         uint8_t secret[32], info[CHV_INFO_MAX];
         size_t len;
         CU_ASSERT_EQUAL_FATAL(chv_session_key_request(s, &request), CHV_OK);
+        if (request.kind == CHV_KEY_TICKET) {
+            take_ticket(s, &request);
+            continue;
+        }
         if (request.kind == CHV_KEY_DH) {
             struct chv_dh *own = s == r->client ? r->client_identity : r->server_identity;
             CU_ASSERT_EQUAL_FATAL(chv_crypto_dh_derive(&r->real, own, request.peer_public, secret), CHV_OK);
@@ -224,7 +308,7 @@ static void pass(struct run *r, struct chv_session *from, struct chv_session *to
     answer(r, to);
 }
 
-static void run_open(struct run *r, enum chv_profile profile, enum chv_suite suite)
+static void run_open(struct run *r, enum chv_profile profile, enum chv_suite suite, bool resumed)
 {
     memset(r, 0, sizeof *r);
     r->curve = chv_suite_parts(suite)->curve;
@@ -252,6 +336,12 @@ static void run_open(struct run *r, enum chv_profile profile, enum chv_suite sui
         .now = number("server_time"),
         .limits = {.idle_seconds = (uint16_t)number("idle_seconds")},
     };
+    if (resumed) {
+        client.ticket = get("ticket")->bytes;
+        client.ticket_len = get("ticket")->len;
+        client.resumption = get("resumption_secret")->bytes;
+        client.server = "example-server";
+    }
     if (profile == CHV_PROFILE_KEY_PSK) {
         CU_ASSERT_EQUAL_FATAL(chv_crypto_dh_import(&r->real, r->curve, get("client_identity_private")->bytes,
                                                    &r->client_identity, r->client_public),
@@ -349,11 +439,37 @@ static void check_handshake(enum chv_profile profile, enum chv_suite suite)
                    chv_curve_name(parts->curve), chv_aead_name(parts->aead), chv_hash_name(parts->hash));
     same("protocol_name", protocol, strlen(protocol));
 
-    run_open(&r, profile, suite);
+    run_open(&r, profile, suite, false);
     pass(&r, r.client, r.server, "hello");
     pass(&r, r.server, r.client, "reply");
     check_channel(&r);
     check_rekey(&r, suite);
+    run_close(&r);
+}
+
+static void test_resumed(void)
+{
+    static struct run r;
+    read_block("resumed-x25519-aesgcm-sha256");
+    run_open(&r, CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256, true);
+    pass(&r, r.client, r.server, "hello");
+    pass(&r, r.server, r.client, "reply");
+    struct chv_session *both[] = {r.client, r.server};
+    for (size_t i = 0; i < 2; i++) {
+        struct chv_session_info info;
+        uint8_t secret[CHV_KEY_LEN];
+        CU_ASSERT_EQUAL_FATAL(chv_session_wants(both[i]), CHV_WANT_OPEN);
+        CU_ASSERT_EQUAL_FATAL(chv_session_get_info(both[i], &info), CHV_OK);
+        CU_ASSERT(info.resumed);
+        same("h_fin", info.h_fin, 32);
+        same("lineage", info.lineage, CHV_LINEAGE_LEN);
+        CU_ASSERT_EQUAL(info.server_time, number("server_time"));
+        same("exporter_secret", both[i]->channel.exporter, CHV_KEY_LEN);
+        CU_ASSERT_EQUAL(chv_session_resumption(both[i], 0, secret), CHV_OK);
+        same("resumption_secret_0", secret, sizeof secret);
+    }
+    same("key_client_to_server", r.client->channel.send.key, CHV_KEY_LEN);
+    same("key_server_to_client", r.server->channel.send.key, CHV_KEY_LEN);
     run_close(&r);
 }
 
@@ -403,7 +519,8 @@ static void test_every_label_is_documented(void)
     CU_ASSERT_EQUAL(rows, chv_label_count);
 }
 
-TEST_MAIN("doc/protocol.md", {"keys", test_keys}, {"key update", test_update},
-          {"psk, x25519-aesgcm", test_psk_x25519_aesgcm}, {"psk, x25519-chachapoly", test_psk_x25519_chachapoly},
-          {"psk, p256-aesgcm", test_psk_p256_aesgcm}, {"key+psk, x25519-aesgcm", test_key_psk_x25519_aesgcm},
+TEST_MAIN("doc/protocol.md", {"keys", test_keys}, {"key update", test_update}, {"ticket", test_ticket},
+          {"resumed", test_resumed}, {"psk, x25519-aesgcm", test_psk_x25519_aesgcm},
+          {"psk, x25519-chachapoly", test_psk_x25519_chachapoly}, {"psk, p256-aesgcm", test_psk_p256_aesgcm},
+          {"key+psk, x25519-aesgcm", test_key_psk_x25519_aesgcm},
           {"every label is documented", test_every_label_is_documented})
