@@ -120,13 +120,19 @@ static bool set_value(struct parse *p, const struct key *key, const char *value)
 static int handle(void *arg, const char *section, const char *name, const char *value)
 {
     struct parse *p = arg;
+    char tunnel[CHV_TUNNEL_NAME_MAX + 1];
     size_t i = 0;
     if (p->failed)
         return 0;
     if (section[0] == '\0')
         return fail(p, "key '%.64s' stands before the line [client]", name);
+    if (chv_client_tunnel_section(section, tunnel)) {
+        struct chv_why why = {""};
+        return chv_client_tunnel_set(&p->config.tunnels, tunnel, name, value, &why) == CHV_OK ? 1
+                                                                                              : fail(p, "%s", why.text);
+    }
     if (strcmp(section, "client") != 0)
-        return fail(p, "key '%.64s' in section [%.64s]: there is only [client]", name, section);
+        return fail(p, "key '%.64s' in section [%.64s]: there are only [client] and [tunnel \"NAME\"]", name, section);
     while (i < KEY_COUNT && strcmp(keys[i].name, name) != 0)
         i++;
     if (i == KEY_COUNT)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chaveiro's configuration file: an INI file by libinih with one section, [client]. */
+/* chaveiro's configuration file: an INI file by libinih with the section [client], and [tunnel "NAME"] for
+ * each tunnel. */
 #ifndef CHV_TOOLS_CLIENT_CONFIG_H
 #define CHV_TOOLS_CLIENT_CONFIG_H
+
+#include "tools/client_config_tunnel.h"
 
 #include <chaveiro/session.h>
 
@@ -20,6 +23,7 @@ struct chv_client_config {
     char address[256];
     char suite[64];
     enum chv_profile profile;
+    struct chv_client_tunnels tunnels;
 };
 
 /*

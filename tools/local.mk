@@ -36,6 +36,8 @@ tools_libtools_la_LIBADD = $(CRYPTO_LIBS) $(JANSSON_LIBS)
 tools_libserverconfig_la_SOURCES = \
 	tools/client_config.c \
 	tools/client_config.h \
+	tools/client_config_tunnel.c \
+	tools/client_config_tunnel.h \
 	tools/server_config.c \
 	tools/server_config.h \
 	tools/server_config_load.c \

@@ -453,7 +453,7 @@ def test_the_users_own_configuration():
         for bad, said in (("[client]\nfrob = 1\n", "chaveiro.conf:2: unknown key 'frob'"),
                           ("[client]\nprofile = tls\n", "allowed: psk, key or key+psk"),
                           ("[client]\nprofile = key\nprofile = key\n", ":3: key 'profile' is given twice"),
-                          ("[server]\nname = x\n", "there is only [client]"),
+                          ("[server]\nname = x\n", "there are only [client]"),
                           ("keystore = x\n", "key 'keystore' stands before the line [client]"),
                           ("[client]\naddress = here\n", "allowed: HOST:PORT"),
                           ("[client]\nx25519\n", ":2: not a 'key = value' line")):
