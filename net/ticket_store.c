@@ -174,6 +174,17 @@ static bool write_disk(struct chv_ticket_store *store, bool *placed)
     return err == CHV_OK;
 }
 
+unsigned chv_ticket_store_count(struct chv_ticket_store *store, struct chv_ticket_now now)
+{
+    chv_ticket_list_expire(&store->memory, now.boot);
+    size_t has = store->memory.count;
+    if (has == 0 && enter(store, false, now)) {
+        has = store->disk.count;
+        leave(store);
+    }
+    return (unsigned)has;
+}
+
 unsigned chv_ticket_store_lacks(struct chv_ticket_store *store, struct chv_ticket_now now)
 {
     chv_ticket_list_expire(&store->memory, now.boot);

@@ -59,6 +59,8 @@ void chv_ticket_store_close(struct chv_ticket_store *store);
 void chv_ticket_store_bind(struct chv_ticket_store *store, const uint8_t binding[static CHV_KEY_LEN]);
 /* How many shall be in stock, at most CHV_TICKET_STORE_MAX: for a program with so many connections at a time. */
 void chv_ticket_store_want(struct chv_ticket_store *store, unsigned count);
+/* How many there are.  Blocks on the file, if none is in memory. */
+unsigned chv_ticket_store_count(struct chv_ticket_store *store, struct chv_ticket_now now);
 /* How many of those are missing, at most CHV_OPEN_TICKETS_MAX: what OPEN asks for.  Blocks on the file. */
 unsigned chv_ticket_store_lacks(struct chv_ticket_store *store, struct chv_ticket_now now);
 

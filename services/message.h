@@ -21,10 +21,11 @@ struct chv_message;
 struct chv_message_events {
     /*
      * NULL: the service is `message`. Else another one, and what it sends, DATA and END too, comes to `record`, whose error
-     * ends the connection; its owner sends by chv_message_conn, and goes on at `drained`, as chv_conn_events has it.
+     * ends the connection; its owner sends by chv_message_conn; `batch` and `drained` are as chv_conn_events has them.
      */
     const char *service;
     enum chv_err (*record)(struct chv_message *message, uint8_t type, const uint8_t *body, size_t len);
+    void (*batch)(struct chv_message *message); /* optional */
     void (*drained)(struct chv_message *message);
     /* The tunnel's name, with service "tunnel"; else NULL. Holds until `ready` or `closed`. */
     const char *tunnel;

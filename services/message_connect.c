@@ -68,6 +68,13 @@ static enum chv_err on_record(struct chv_conn *conn, uint8_t type, const uint8_t
     return m != NULL ? chv_message_record(m, type, body, len) : CHV_OK;
 }
 
+static void on_batch(struct chv_conn *conn)
+{
+    struct chv_message *m = chv_conn_owner(conn);
+    if (m != NULL && m->on->batch != NULL && m->ready)
+        m->on->batch(m);
+}
+
 static void on_drained(struct chv_conn *conn)
 {
     struct chv_message *m = chv_conn_owner(conn);
@@ -124,6 +131,7 @@ static const struct chv_conn_events conn_events = {
     .key = on_key,
     .established = on_established,
     .record = on_record,
+    .batch = on_batch,
     .drained = on_drained,
     .closed = on_closed,
 };

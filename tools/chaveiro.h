@@ -28,6 +28,8 @@ int chaveiro_watch(const struct chv_cli_args *args);
 int chaveiro_shell(const struct chv_cli_args *given);
 
 int chaveiro_ftp(const struct chv_cli_args *args);
+int chaveiro_tunnel(const struct chv_cli_args *args);
+int chaveiro_connect(const struct chv_cli_args *args);
 
 struct chaveiro_link;
 
@@ -42,7 +44,9 @@ struct chaveiro_job {
     /* Of another service than `message`: its name (NULL: files), its records, and room to send more. */
     const char *service;
     enum chv_err (*record)(struct chaveiro_link *link, uint8_t type, const uint8_t *body, size_t len);
+    void (*batch)(struct chaveiro_link *link); /* optional */
     void (*drained)(struct chaveiro_link *link);
+    const char *tunnel; /* of service "tunnel": its name */
     /* It was lost, or could not be made, for a reason that may pass: true if another one shall be, after a pause.
      * Optional. */
     bool (*again)(struct chaveiro_link *link);

@@ -363,9 +363,17 @@ static void link_on_drained(struct chv_message *message)
         link->job->drained(link);
 }
 
+static void link_on_batch(struct chv_message *message)
+{
+    struct chaveiro_link *link = chv_message_owner(message);
+    if (link->job->batch != NULL)
+        link->job->batch(link);
+}
+
 static const struct chv_message_events link_files_events = {
     .service = "files",
     .record = link_on_record,
+    .batch = link_on_batch,
     .drained = link_on_drained,
     .ready = link_on_ready,
     .pong = link_on_pong,
@@ -381,6 +389,7 @@ static void link_attempt(struct chaveiro_link *link)
     link->events = link->job->record != NULL ? link_files_events : link_events;
     if (link->job->service != NULL)
         link->events.service = link->job->service;
+    link->events.tunnel = link->job->tunnel;
     enum chv_err err =
         chv_message_connect(&link->loop, link->address, &link->key, &link->events, link, &link->message, &why);
     if (err != CHV_OK)
