@@ -28,6 +28,7 @@ net_tests = \
 	tests/net/registrar_test \
 	tests/net/server_expiry_test \
 	tests/net/tickets_test \
+	tests/net/ticket_keys_test \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
 TESTS += $(net_tests)
@@ -130,3 +131,7 @@ tests_net_registrar_process_test_LDADD = $(net_test_libs)
 tests_net_registrar_test_SOURCES = tests/net/registrar_test.c
 tests_net_registrar_test_CFLAGS = $(net_test_cflags)
 tests_net_registrar_test_LDADD = $(net_test_libs)
+
+tests_net_ticket_keys_test_SOURCES = tests/net/ticket_keys_test.c
+tests_net_ticket_keys_test_CFLAGS = $(net_test_cflags)
+tests_net_ticket_keys_test_LDADD = $(net_test_libs)
