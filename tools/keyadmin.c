@@ -16,6 +16,7 @@ enum { RECEIPT_NEW = 1 << 28, RECEIPT_KEY = 1 << 29, RECEIPT_VERIFY = 1 << 30 };
 #define PUSH (UINT64_C(1) << 33)
 #define REGISTRY_NEW (UINT64_C(1) << 34)
 #define SET_KEY (UINT64_C(1) << 35)
+#define TICKET_KEYS (UINT64_C(1) << 36)
 #define PUSHES (PUSH_STATUS | PUSH_CANCEL | PUSH)
 enum {
     TOKEN_MADE = INIT | TOKEN_INIT,
@@ -353,26 +354,41 @@ static const struct chv_cli_command keyadmin_commands[] = {
      "Example:\n"
      "  keyadmin client set-key cam4 --identity cam4.new.pub\n",
      1, 1, keyadmin_client_set_key},
+    {"ticket-keys", "--days N --out FILE", "make the ticket keys of a data side that has no keystore",
+     "For chaveirod --data-only: the keys of tickets with which the server sends its clients on to a data\n"
+     "port, for N days from today (or --from), of the newest epoch that is served.  Whoever has them can\n"
+     "come in on the data side in those days with any rights, and read what clients do there; nothing else\n"
+     "follows from them, neither the master nor the handshake port's tickets.  The audit trail has a row.\n"
+     "\n"
+     "Examples:\n"
+     "  keyadmin ticket-keys --days 30 --out ticket.keys\n"
+     "  keyadmin ticket-keys --days 30 --out ticket.keys --force && systemctl reload chaveirod-data\n"
+     "  keyadmin ticket-keys --days 7 --from 2027-01-25 --keystore pkcs11:token=chaveiro --out week4.keys\n",
+     0, 0, keyadmin_ticket_keys},
 };
 
 static const struct chv_cli_option keyadmin_options[] = {
     {"dir", 0, "DIR", "folder to make the server in; made if missing (default: .)", INIT, false},
-    {"name", 0, "SERVER", "server name: whom clients mean to talk to (default: host name)", INIT, false},
+    {"name", 0, "SERVER",
+     "server name: whom clients mean to talk to (default: host name;\nof ticket keys: the server's)",
+     INIT | TICKET_KEYS, false},
     {"listen", 0, "ADDR", "where the server listens (default: " CHV_DEFAULT_LISTEN ")", INIT, false},
     {"address", 0, "ADDR",
      "what clients connect to: HOST:PORT, [IPv6]:PORT, unix:/PATH\n(default: where the server listens)", INIT | GIVEN,
      false},
     {"config", 'c', "FILE",
      "the server's configuration\n(default: ./chaveirod.conf, then " SYSCONFDIR "/chaveiro/chaveirod.conf)",
-     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES | REGISTRY_NEW | SET_KEY, false},
-    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME", INIT | SERVER | EPOCH_NEW,
-     false},
+     SERVER | REGISTRY | EPOCHS | RECEIPT_VERIFY | PUSHES | REGISTRY_NEW | SET_KEY | TICKET_KEYS, false},
+    {"keystore", 0, "URI", "the server's keystore: a path, file:PATH or pkcs11:token=NAME",
+     INIT | SERVER | EPOCH_NEW | TICKET_KEYS, false},
+    {"days", 0, "N", "for how many days, 1 to 92", TICKET_KEYS, false},
     {"module", 0, "PATH", "the token's PKCS #11 module (default: all that p11-kit knows;\nto make a token: SoftHSM)",
-     INIT | SHOW | CHECK | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_READ | SERVER | EPOCHS | UNPACK, false},
+     INIT | SHOW | CHECK | TOKEN_LIST | TOKEN_INIT | TOKEN_CHECK | ID_READ | SERVER | EPOCHS | UNPACK | TICKET_KEYS,
+     false},
     {"pin-file", 0, "FILE",
      "the token's PIN, in a file that nobody else can read;\na new token's is made there if it is missing",
-     PIN_GIVEN | TOKEN_INIT, false},
-    {"pin-fd", 0, "N", "the token's PIN is the first line of descriptor N", PIN_GIVEN, false},
+     PIN_GIVEN | TOKEN_INIT | TICKET_KEYS, false},
+    {"pin-fd", 0, "N", "the token's PIN is the first line of descriptor N", PIN_GIVEN | TICKET_KEYS, false},
     {"so-pin-file", 0, "FILE", "likewise the PIN of a new token's security officer", TOKEN_MADE, false},
     {"ask-pin", 0, NULL, "ask for the PINs of a new token; nothing is written", TOKEN_MADE, false},
     {"scope", 0, "S", "a right, may be given again: message, files:ro, files:rw, push,\ntunnel:NAME (default: message)",
@@ -381,10 +397,10 @@ static const struct chv_cli_option keyadmin_options[] = {
      "90d, 12h, 2w, 2027-01-31, 2027-01-31T12:00:00Z, never\n(default: 90d; of an identity key: never)",
      ADD | DERIVE | ID_SHOW | REISSUE | SCOPES, false},
     {"serial", 0, "N", "which credential of this id it is, from 1 (default: 1, or the next)", ADD | DERIVE, false},
-    {"epoch", 0, "N", "which master secret (default: the newest; of a list: all)", ADD | DERIVE | REISSUE | LIST,
-     false},
-    {"out", 'o', "FILE", "the client's keystore, or the private key, to write; must not exist",
-     GIVEN | UNPACK | ID_NEW | RECEIPT_NEW, false},
+    {"epoch", 0, "N", "which master secret (default: the newest; of a list: all)",
+     ADD | DERIVE | REISSUE | LIST | TICKET_KEYS, false},
+    {"out", 'o', "FILE", "the client's keystore, the private key, or the ticket keys, to write;\nmust not exist",
+     GIVEN | UNPACK | ID_NEW | RECEIPT_NEW | TICKET_KEYS, false},
     {"to", 0, "URI|ID",
      "the client's token to write to: pkcs11:token=NAME; of a push:\nwhom it is for, may be given again",
      GIVEN | UNPACK | ID_NEW | PUSH | PUSH_CANCEL, PUSH | PUSH_CANCEL},
@@ -402,7 +418,9 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"backup-to", 0, "CERT", "certificate (PEM or DER) to which a backup of the master is encrypted", INIT | EPOCH_NEW,
      false},
     {"backup-out", 0, "FILE", "where the backup goes (default: master-N.cms; init: in DIR)", INIT | EPOCH_NEW, false},
-    {"from", 0, "FILE", "the backup, the list of clients, the bundle", RESTORE | ADD | UNPACK, false},
+    {"from", 0, "FILE",
+     "the backup, the list of clients, the bundle; of ticket keys: the\nfirst day, 2027-01-31 (default: today)",
+     RESTORE | ADD | UNPACK | TICKET_KEYS, false},
     {"recipient", 0, "CERT", "certificate (PEM or DER) to which a bundle is encrypted, instead of a passphrase", ADD,
      false},
     {"key", 0, "KEY",
@@ -415,14 +433,16 @@ static const struct chv_cli_option keyadmin_options[] = {
     {"key-passphrase-file", 0, "FILE", "passphrase of that key, if it has one, from FILE or '-'\n(default: asked for)",
      RESTORE | UNPACK | BUNDLE_LIST, false},
     {"compromised", 0, NULL, "old masters leaked: serve the new epoch only", EPOCH_NEW, false},
-    {"force", 0, NULL, "also where clients are cut off, or nobody knows", EPOCH_RETIRE, false},
+    {"force", 0, NULL,
+     "also where clients are cut off, or nobody knows; of ticket keys:\nin place of a file that is there",
+     EPOCH_RETIRE | TICKET_KEYS, false},
     {"destroy", 0, NULL, "destroy the master too", EPOCH_RETIRE, false},
     {"yes", 0, NULL, "--destroy without asking", EPOCH_RETIRE, false},
     {"explain", 0, NULL, "print the derivation (the only thing 'derive' does)", DERIVE, false},
     {"passphrase-file", 0, "FILE",
      "passphrase from FILE, '-': a line of standard input\n(default: systemd credential " CHV_SECRET_CREDENTIAL
      ", for a PIN\n" CHV_SECRET_PIN_CREDENTIAL ", else asked for)",
-     PIN_GIVEN | UNPACK | BUNDLE_LIST, false},
+     PIN_GIVEN | UNPACK | BUNDLE_LIST | TICKET_KEYS, false},
     {"client-passphrase-file", 0, "FILE",
      "the same for the client's new keystore, or the PIN of its\ntoken (default: asked for)", GIVEN | UNPACK, false},
     {"scrypt-cost", 0, "N",
@@ -430,7 +450,7 @@ static const struct chv_cli_option keyadmin_options[] = {
      INIT | GIVEN | UNPACK | RESTORE, false},
     {"registry", 0, "URI",
      "the registry: sqlite:FILE, postgresql://..., revoked:FILE, none\n(default: the configuration's)",
-     REGISTRY | PUSH | REGISTRY_NEW | SET_KEY, false},
+     REGISTRY | PUSH | REGISTRY_NEW | SET_KEY | TICKET_KEYS, false},
     {"status", 0, "STATUS", "only those that are active, suspended, revoked or removed; all", LIST, false},
     {"expiring", 0, "WHEN", "only those that expire by then: 30d, 2027-01-31", LIST, false},
     {"stranded", 0, NULL, "only those that have no key of an epoch that is served", LIST, false},

@@ -44,6 +44,7 @@ int keyadmin_push(const struct chv_cli_args *args);
 int keyadmin_push_status(const struct chv_cli_args *args);
 int keyadmin_push_cancel(const struct chv_cli_args *args);
 int keyadmin_restore(const struct chv_cli_args *args);
+int keyadmin_ticket_keys(const struct chv_cli_args *args);
 int keyadmin_token_list(const struct chv_cli_args *args);
 int keyadmin_token_init(const struct chv_cli_args *args);
 int keyadmin_token_check(const struct chv_cli_args *args);

@@ -85,6 +85,7 @@ tools_keyadmin_SOURCES = \
 	tools/keyadmin_registry_new.c \
 	tools/keyadmin_restore.c \
 	tools/keyadmin_server.c \
+	tools/keyadmin_ticket_keys.c \
 	tools/keyadmin_token.c \
 	tools/keyadmin_token_check.c \
 	$(NULL)

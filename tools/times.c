@@ -131,6 +131,15 @@ enum chv_err chv_time_expiry(const char *text, uint64_t now, uint64_t *out, stru
     return CHV_OK;
 }
 
+enum chv_err chv_time_date(const char *text, uint64_t *out, struct chv_why *why)
+{
+    uint64_t end;
+    if (strlen(text) != strlen("2027-01-31") || !time_absolute(text, &end))
+        return chv_fail(why, CHV_ERR_ARGUMENT, "'%.40s' is no date: write 2027-01-31", text);
+    *out = end - end % TIME_DAY;
+    return CHV_OK;
+}
+
 enum chv_err chv_time_span(const char *text, uint64_t *milliseconds, struct chv_why *why)
 {
     static const struct {

@@ -18,6 +18,8 @@ void chv_time_format(uint64_t seconds, char out[CHV_TIME_TEXT]);
  * for a time that is not after `now`.
  */
 enum chv_err chv_time_expiry(const char *text, uint64_t now, uint64_t *out, struct chv_why *why) CHV_MUST_CHECK;
+/* The beginning of the UTC day "2027-01-31", in Unix seconds.  CHV_ERR_ARGUMENT. */
+enum chv_err chv_time_date(const char *text, uint64_t *out, struct chv_why *why) CHV_MUST_CHECK;
 /* A span in milliseconds from "10" or "10s", "500ms", "2m", "1h"; at least 1 ms, at most a day. CHV_ERR_ARGUMENT. */
 enum chv_err chv_time_span(const char *text, uint64_t *milliseconds, struct chv_why *why) CHV_MUST_CHECK;
 /* Unix time by CLOCK_REALTIME. */
