@@ -22,8 +22,11 @@ enum chv_err chv_ipc_pair(int ends[2], struct chv_why *why)
 
 static size_t message_size(enum chv_ipc_kind kind)
 {
-    bool long_one = kind == CHV_IPC_CONFIG || kind == CHV_IPC_SERVES;
-    return long_one ? sizeof(struct chv_ipc_message) : offsetof(struct chv_ipc_message, config);
+    const size_t head = offsetof(struct chv_ipc_message, config);
+    _Static_assert(offsetof(struct chv_ipc_message, keys) == offsetof(struct chv_ipc_message, config), "one head");
+    if (kind == CHV_IPC_TICKET_KEYS)
+        return head + sizeof(struct chv_ticket_keys);
+    return kind == CHV_IPC_CONFIG || kind == CHV_IPC_SERVES ? sizeof(struct chv_ipc_message) : head;
 }
 
 enum chv_err chv_ipc_send(int fd, const struct chv_ipc_message *message, const int *fds, size_t fd_count)

@@ -5,6 +5,7 @@
 #define CHV_NET_IPC_H
 
 #include "net/server.h"
+#include "net/ticket_keys.h"
 
 enum chv_ipc_kind {
     CHV_IPC_READY = 1, /* child -> supervisor: it serves */
@@ -14,8 +15,9 @@ enum chv_ipc_kind {
     CHV_IPC_CONNECTORS, /* the same for net and connector */
     CHV_IPC_AUDIT,  /* supervisor -> keeper and registrar: an end of the socket between them; replaces the one before */
     CHV_IPC_CONFIG, /* supervisor -> all: take over what can change while running */
-    CHV_IPC_ALLOWED, /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
-    CHV_IPC_LOST,    /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
+    CHV_IPC_ALLOWED,     /* supervisor -> net: the allow-list as a sealed memory file; without a descriptor: none */
+    CHV_IPC_TICKET_KEYS, /* supervisor -> net: the keys of a data side; replace those before */
+    CHV_IPC_LOST, /* net -> supervisor: a loop has lost its socket to the keeper or registrar, of this generation */
     CHV_IPC_SILENT, /* net -> supervisor: the keeper or registrar of this generation lets a loop wait long for an answer */
     CHV_IPC_PING, /* supervisor -> keeper, registrar: answer with CHV_IPC_PONG and this generation, between two packets */
     CHV_IPC_PONG,    /* keeper, registrar -> supervisor */
@@ -29,8 +31,11 @@ struct chv_ipc_message {
     unsigned
         generation; /* KEEPERS, REGISTRARS, LOST, SILENT: counts the sets of sockets; PING, PONG: pings; CONFIG to the
                                         keeper: 0 if another keeper may be started for it; SERVES: 1 if it should */
-    struct chv_server_config
-        config; /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs, update, max_lifetime and identity */
+    union {
+        struct chv_ticket_keys keys; /* CHV_IPC_TICKET_KEYS: who sent or received it wipes it */
+        /* CHV_IPC_CONFIG; of CHV_IPC_SERVES only epochs, update, max_lifetime and identity */
+        struct chv_server_config config;
+    };
 };
 
 /* Two ends, close-on-exec. */

@@ -109,6 +109,7 @@ net_libnet_la_SOURCES = \
 	net/supervisor_child.c \
 	net/supervisor_config.c \
 	net/supervisor_internal.h \
+	net/supervisor_tickets.c \
 	net/ticket_keys.c \
 	net/ticket_keys.h \
 	net/text.c \

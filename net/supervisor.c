@@ -139,7 +139,9 @@ static void child_ready(struct supervisor *s, struct child *child)
     const bool again = child == net || child->generation != 0;
     child->ready = true;
     if (child == net)
-        chv_supervisor_send_allowed(s); /* before it accepts */
+        chv_supervisor_send_allowed(s); /* before it accepts, as the next */
+    if (child == net)
+        chv_supervisor_send_ticket_keys(s);
     child->start_by = 0;
     if (child != net)
         introduce_auditor(s);
@@ -338,6 +340,8 @@ static int timeout_ms(const struct supervisor *s)
         uint64_t wanted = chv_child_next(&s->children[i]);
         next = wanted < next ? wanted : next;
     }
+    if (s->ticket_keys_look != 0 && s->ticket_keys_look < next)
+        next = s->ticket_keys_look;
     if (s->drain_until != 0)
         next = s->drain_until; /* nobody is started again */
     if (next == UINT64_MAX)
@@ -365,6 +369,8 @@ static void loop(struct supervisor *s)
             chv_child_due(s, &s->children[i]);
         for (size_t i = 0; i < CHILDREN; i++)
             introduce_due(s, &s->children[i]);
+        if (s->ticket_keys_look != 0 && chv_clock_ms() >= s->ticket_keys_look)
+            chv_supervisor_look_at_ticket_keys(s);
         if (s->drain_until != 0 && chv_clock_ms() >= s->drain_until && !s->over) {
             chv_log(CHV_LOG_WARNING, "the net process does not end: it is killed");
             s->over = true;
@@ -432,12 +438,17 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     enum chv_err err = hold_pin(s, &why);
     if (err == CHV_OK && chv_supervisor_load_allowed(s, &s->config, &why) != CHV_OK)
         err = CHV_ERR_CONFIG;
+    if (err == CHV_OK && chv_supervisor_load_ticket_keys(s, config, &why) != CHV_OK)
+        err = CHV_ERR_CONFIG;
     if (err == CHV_OK)
         err = chv_listeners_open(&s->listeners, config, s->workers, &why);
     if (err == CHV_OK && !open_signals(s))
         err = chv_fail(&why, CHV_ERR_IO, "signalfd: %s", strerror(errno));
     if (err == CHV_OK) {
-        chv_child_start(s, &s->children[CHILD_KEEPER]);
+        struct child *first = s->children;
+        while (!first->wanted) /* the net process always is */
+            first++;
+        chv_child_start(s, first);
         loop(s);
     } else {
         chv_log(CHV_LOG_ERROR, "%s", why.text);
@@ -455,6 +466,7 @@ int chv_supervisor_run(const struct chv_server_config *config, const struct chv_
     if (s->allowed_keys >= 0)
         close(s->allowed_keys);
     chv_supervisor_forget_pin(s);
+    chv_supervisor_forget_ticket_keys(s);
     int code = s->exit_code;
     free(s);
     return code;

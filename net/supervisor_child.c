@@ -103,7 +103,7 @@ void chv_children_init(struct supervisor *s)
     *keeper = (struct child){.name = "keeper",
                              .process = "chv-keeper",
                              .what = c->keystore,
-                             .wanted = true,
+                             .wanted = !c->data_only,
                              .run = run_keeper,
                              .sockets = CHV_IPC_KEEPERS,
                              .module = chv_keeper_has_token(c),
@@ -152,6 +152,7 @@ static void in_child(struct supervisor *s, struct child *child, int control)
         if (s->children[i].control >= 0)
             close(s->children[i].control);
     child->control = control;
+    chv_supervisor_forget_ticket_keys(s); /* the net process is sent its own */
     if (!chv_sandbox_child(child->process, (int)s->self))
         _exit(EX_OK);
     chv_log_open(child->name, s->config.log_target, s->config.log_level);

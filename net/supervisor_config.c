@@ -225,6 +225,10 @@ void chv_supervisor_reload(struct supervisor *s)
         chv_supervisor_send_allowed(s);
     else
         chv_log(CHV_LOG_ERROR, "allowed-keys stay as they were: %s", why.text);
+    if (chv_supervisor_load_ticket_keys(s, loaded, &why) == CHV_OK)
+        chv_supervisor_send_ticket_keys(s);
+    else
+        chv_log(CHV_LOG_ERROR, "ticket keys stay as they were: %s", why.text);
     take_epochs(&s->wanted, loaded);
     if (s->children[CHILD_KEEPER].control >= 0)
         ask_epochs(s, !chv_child_restartable(s, &s->children[CHILD_KEEPER]));

@@ -71,7 +71,11 @@ struct supervisor {
     struct chv_server_config wanted; /* its epochs, as the file last said them */
     /* The keeper makes way; another one is being started, and will be asked for `wanted` when it serves. */
     enum { RENEW_NOT, RENEW_ENDS, RENEW_STARTS } renewing;
-    int allowed_keys; /* the allow-list in a sealed memory file; -1: none */
+    struct chv_ticket_keys *ticket_keys; /* chv_secure_alloc, of a data side; NULL: none */
+    char ticket_keys_file[PATH_MAX];
+    uint64_t ticket_keys_look; /* ms: whether they run out; 0: never */
+    uint64_t ticket_keys_day;  /* on which that was said */
+    int allowed_keys;          /* the allow-list in a sealed memory file; -1: none */
     int signals;
     bool announced, draining, over;
     unsigned generations; /* of sockets between children, so far */
@@ -125,5 +129,15 @@ void chv_supervisor_send_allowed(const struct supervisor *s);
 void chv_supervisor_serves(struct supervisor *s, const struct chv_server_config *config, bool lacks);
 /* A keeper that was started again serves. */
 void chv_supervisor_keeper_ready(struct supervisor *s);
+
+/* supervisor_tickets.c */
+/* Reads the ticket keys that `config` names, if it is a data side's; on failure nothing changes. */
+enum chv_err chv_supervisor_load_ticket_keys(struct supervisor *s, const struct chv_server_config *config,
+                                             struct chv_why *why) CHV_MUST_CHECK;
+/* To the net process, if it runs. */
+void chv_supervisor_send_ticket_keys(const struct supervisor *s);
+/* Once a day, when ticket_keys_look is due: says it if they run out. */
+void chv_supervisor_look_at_ticket_keys(struct supervisor *s);
+void chv_supervisor_forget_ticket_keys(struct supervisor *s);
 
 #endif

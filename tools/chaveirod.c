@@ -37,7 +37,8 @@ static enum chv_err load(void *arg, struct chv_server_config *config, struct chv
 {
     const struct chv_cli_args *args = arg;
     const char *backend = chv_cli_value(args, "backend");
-    enum chv_err err = chv_server_config_load(config_file(args), config, why);
+    enum chv_err err = chv_cli_given(args, "data-only") ? chv_server_config_load_data(config_file(args), config, why)
+                                                        : chv_server_config_load(config_file(args), config, why);
     if (err == CHV_OK && backend != NULL)
         err = chv_server_config_backend(config, backend, why);
     if (err == CHV_OK)
@@ -47,6 +48,17 @@ static enum chv_err load(void *arg, struct chv_server_config *config, struct chv
     if (err == CHV_OK && chv_cli_given(args, "verbose"))
         config->log_level = CHV_LOG_DEBUG;
     return err;
+}
+
+/* A data side has no keystore: nothing that opens one. */
+static enum chv_err check_data_only(const struct chv_cli_args *args, struct chv_why *why)
+{
+    static const char *const none[] = {"listen", "passphrase-file", "pin-file", "pin-fd"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0] && chv_cli_given(args, "data-only"); i++)
+        if (chv_cli_given(args, none[i]))
+            return chv_fail(why, CHV_ERR_ARGUMENT, "--%s does not go with --data-only: %s", none[i],
+                            i == 0 ? "clients come in by 'data' of the file" : "there is no keystore to open");
+    return CHV_OK;
 }
 
 /* Of the passphrase or PIN: the command line, else the file, else a systemd credential or a person. */
@@ -79,7 +91,12 @@ static int serve(const struct chv_cli_args *args)
     /* A copy: the load callback wants an argument that it may not change. */
     struct chv_cli_args ours = *args;
     struct chv_server_config *config = malloc(sizeof *config);
-    enum chv_err err = config != NULL ? load(&ours, config, &why) : CHV_ERR_MEMORY;
+    enum chv_err err = check_data_only(args, &why);
+    if (err != CHV_OK) {
+        code = chv_cli_why(err, &why);
+        goto out;
+    }
+    err = config != NULL ? load(&ours, config, &why) : CHV_ERR_MEMORY;
     if (err != CHV_OK) {
         (void)chv_cli_why(err, &why);
         code = err == CHV_ERR_MEMORY ? EX_OSERR : EX_CONFIG;
@@ -91,14 +108,15 @@ static int serve(const struct chv_cli_args *args)
         code = chv_chaveirod_check(config, config_file(args), given) ? EX_OK : EX_CONFIG;
         goto out;
     }
-    struct chv_secret_source secret;
-    err = secret_source(args, config, &secret, &why);
+    struct chv_secret_source secret = {.kind = CHV_SECRET_DEFAULT};
+    if (!config->data_only)
+        err = secret_source(args, config, &secret, &why);
     if (err != CHV_OK) {
         code = chv_cli_why(err, &why);
         goto out;
     }
     char secret_file[PATH_MAX];
-    bool in_file = chv_secret_path(&secret, secret_file);
+    bool in_file = !config->data_only && chv_secret_path(&secret, secret_file);
     const struct chv_supervisor_setup setup = {.parts = {.services = services},
                                                .load = load,
                                                .load_arg = &ours,
@@ -119,10 +137,14 @@ static const struct chv_cli_command commands[] = {
      "a file, a systemd credential, or asked for), and serves until a signal ends it.  Stays in the\n"
      "foreground and logs to standard error: a line 'listening on ADDRESS' says that clients may come.\n"
      "\n"
+     "With --data-only it is the data side of a server with two ports: no keystore, no keeper process, and\n"
+     "clients come with tickets that the other side gave them; the file has data, and keys under [tickets].\n"
+     "\n"
      "Examples:\n"
      "  chaveirod -c server/chaveirod.conf\n"
      "  chaveirod -c server/chaveirod.conf --listen 127.0.0.1:0 --listen unix:/run/chaveiro/socket\n"
      "  chaveirod -c server/chaveirod.conf --passphrase-file server.pass\n"
+     "  chaveirod --data-only -c data/chaveirod.conf\n"
      "  chaveirod -t -c server/chaveirod.conf && kill -HUP \"$(pidof -s chaveirod)\"\n"
      "\n"
      "Files:\n"
@@ -153,6 +175,7 @@ static const struct chv_cli_option options[] = {
      "the PIN of the token that the keystore is in, likewise (systemd\ncredential " CHV_SECRET_PIN_CREDENTIAL ")",
      CHV_CLI_ALL, false},
     {"pin-fd", 0, "N", "the PIN is the first line of descriptor N", CHV_CLI_ALL, false},
+    {"data-only", 0, NULL, "serve data tickets only, by the keys of a file: no keystore", CHV_CLI_ALL, false},
     {"check", 't', NULL, "check configuration, keystore, registry, keys and folders, and end: 0 or 78", CHV_CLI_ALL,
      false},
     {"verbose", 'v', NULL, "log level debug", CHV_CLI_ALL, false},

@@ -3,6 +3,7 @@
 
 #include "tools/chaveirod_check.h"
 
+#include "base/memory.h"
 #include "net/allowlist.h"
 #include "net/clockmark.h"
 #include "net/connector.h"
@@ -10,8 +11,10 @@
 #include "net/registrar.h"
 #include "net/sandbox.h"
 #include "net/source.h"
+#include "net/ticket_keys.h"
 #include "tools/cli.h"
 #include "tools/identity.h"
+#include "tools/times.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -243,7 +246,8 @@ static bool check_as_user(const struct chv_server_config *config, bool absent)
     if (strncmp(config->keystore, "pkcs11", strlen("pkcs11")) == 0)
         good = tell(check_keystore(config, &why), &why);
     why = (struct chv_why){""};
-    good = tell(check_registry(config, absent, &why), &why) && good;
+    if (chv_server_has_registry(config))
+        good = tell(check_registry(config, absent, &why), &why) && good;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         why = (struct chv_why){""};
         good = tell(checks[i](config, &why), &why) && good;
@@ -271,12 +275,40 @@ static bool check_in_child(const struct chv_server_config *config, bool absent)
     return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
 }
 
+static bool check_ticket_keys(const struct chv_server_config *config)
+{
+    struct chv_why why = {""};
+    struct chv_ticket_keys *keys = chv_secure_alloc(sizeof *keys);
+    bool good = keys != NULL;
+    if (good)
+        good = tell(chv_ticket_keys_load(config->ticket_keys, config->name, keys, &why), &why);
+    else
+        (void)chv_cli_fail(EX_OSERR, "no locked memory for ticket keys");
+    if (good && chv_ticket_keys_end(keys, chv_time_now()) == 0)
+        warn("[tickets] keys: there is none for today, no client would come in");
+    else if (good && chv_ticket_keys_end(keys, chv_time_now()) - chv_time_now() <= CHV_TICKET_KEYS_WARN)
+        warn("[tickets] keys: they run out within three days");
+    chv_secure_free(keys, sizeof *keys);
+    return good;
+}
+
+static bool check_data_side(const struct chv_server_config *config, bool absent)
+{
+    bool good = check_ticket_keys(config);
+    good = check_in_child(config, absent) && good;
+    if (chv_server_has_registry(config) && !denies_only(config) && config->state[0] == '\0')
+        warn(CHV_REGISTRAR_UNMARKED);
+    return good;
+}
+
 bool chv_chaveirod_check(const struct chv_server_config *config, const char *file, bool secret_given)
 {
     struct chv_why why = {""};
     bool good = true;
     const bool absent =
         denies_only(config) && access(config->registry + strlen(deny_scheme), F_OK) != 0 && errno == ENOENT;
+    if (config->data_only)
+        return check_data_side(config, absent);
     if (strncmp(config->keystore, "pkcs11", strlen("pkcs11")) != 0)
         good = tell(check_keystore(config, &why), &why);
     why = (struct chv_why){""};

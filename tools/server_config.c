@@ -371,7 +371,10 @@ static void check_data_side(struct parse *p)
     if (p->config.ticket_keys[0] == '\0')
         fail(p, "[tickets] has no 'keys': the file that 'keyadmin ticket-keys' makes");
     p->config.data_only = true;
-    p->config.listen_count = 0;
+    p->config.listen_count = p->config.epoch_count = 0;
+    p->config.update = p->config.tickets = false;
+    p->config.profiles = CHV_PROFILE_BIT(CHV_PROFILE_PSK) | CHV_PROFILE_BIT(CHV_PROFILE_KEY) |
+                         CHV_PROFILE_BIT(CHV_PROFILE_KEY_PSK); /* of the handshakes behind the tickets */
 }
 
 static void check_server(struct parse *p)
