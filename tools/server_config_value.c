@@ -222,7 +222,8 @@ static bool add_redirect(struct chv_server_config *config, char *item)
         if (!listen_valid(item))
             return false;
         colon[v6 ? -1 : 0] = '\0';
-        if (!copy_text(r->host, sizeof r->host, v6 ? item + 1 : item))
+        if (item[strspn(item, "[ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-")] != '\0' ||
+            !copy_text(r->host, sizeof r->host, v6 ? item + 1 : item))
             return false;
     }
     for (size_t i = 0; i < config->redirect_count; i++)

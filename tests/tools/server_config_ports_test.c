@@ -96,6 +96,7 @@ static void test_bad_values(void)
         "redirect = ::1:80",
         "redirect = []:80",
         "redirect = 1, 1",
+        "redirect = a/b:80",
         "redirect = a:1, a:1",
         "redirect = unix:/s",
         "redirect =",
