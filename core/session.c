@@ -102,8 +102,8 @@ static enum chv_err init_server(struct chv_session *s, const struct chv_session_
     s->handshake.served = (struct chv_served){.profiles = config->profiles, .suites = config->suites};
     s->server_time = config->now;
     s->idle_seconds = config->limits.idle_seconds;
-    if (config->profiles == 0 || config->suites == 0)
-        return chv_fail(why, CHV_ERR_ARGUMENT, "nothing to serve: no profile or no suite");
+    if (config->suites == 0)
+        return chv_fail(why, CHV_ERR_ARGUMENT, "nothing to serve: no suite");
     bool lacks_identity = (config->profiles & ~CHV_PROFILE_BIT(CHV_PROFILE_PSK)) != 0;
     for (unsigned suite = 0; suite < 8 * sizeof config->suites; suite++) {
         if (!(config->suites & CHV_SUITE_BIT(suite)))

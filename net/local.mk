@@ -92,6 +92,7 @@ net_libnet_la_SOURCES = \
 	net/server_internal.h \
 	net/server_open.c \
 	net/server_receipt.c \
+	net/server_redirect.c \
 	net/server_receipt.h \
 	net/server_registry.c \
 	net/server_rights.c \

@@ -4,6 +4,7 @@
 
 #include "net/server_internal.h"
 
+#include "base/memory.h"
 #include "core/wire.h"
 #include "net/ipc.h"
 #include "net/sandbox.h"
@@ -174,6 +175,8 @@ static void on_wake(uv_async_t *async)
     unsigned generation = w->mail.keeper_generation, registrar_generation = w->mail.registrar_generation,
              connector_generation = w->mail.connector_generation;
     bool allow = w->mail.allow;
+    struct chv_ticket_keys *ticket_keys = w->mail.ticket_keys;
+    w->mail.ticket_keys = NULL;
     if (config)
         configure(w, &w->mail.new_config);
     if (allow) {
@@ -188,6 +191,9 @@ static void on_wake(uv_async_t *async)
     w->mail.config = w->mail.drain = w->mail.stop = w->mail.allow = false;
     pthread_mutex_unlock(&w->mail.lock);
     chv_server_duplicate_letters(w, letters);
+    if (ticket_keys != NULL)
+        chv_server_tickets_set(w, ticket_keys);
+    chv_secure_free(ticket_keys, sizeof *ticket_keys);
     if (allow)
         chv_server_recheck(w);
     if (registrar) { /* before it accepts */
@@ -344,6 +350,8 @@ static void worker_end(struct chv_worker *w)
     chv_allowlist_unref(w->allowed);
     chv_allowlist_unref(w->mail.allowed);
     w->allowed = w->mail.allowed = NULL;
+    chv_secure_free(w->mail.ticket_keys, sizeof *w->mail.ticket_keys);
+    w->mail.ticket_keys = NULL;
     while (w->mail.letters != NULL) {
         struct chv_server_letter *letter = w->mail.letters;
         w->mail.letters = letter->next;
@@ -419,6 +427,25 @@ static void take_allowed(struct net_process *p, const int *fds, size_t fd_count)
     chv_allowlist_unref(list);
 }
 
+/* Each loop has a copy of its own until it has taken them over. */
+static void take_ticket_keys(struct net_process *p, const struct chv_ticket_keys *keys)
+{
+    for (unsigned i = 0; i < p->worker_count; i++) {
+        struct chv_worker *w = &p->workers[i];
+        struct chv_ticket_keys *copy = chv_secure_alloc(sizeof *copy);
+        if (copy == NULL) {
+            chv_log(CHV_LOG_ERROR, "no locked memory for ticket keys: SIGHUP again, or restart");
+            return;
+        }
+        memcpy(copy, keys, sizeof *copy);
+        pthread_mutex_lock(&w->mail.lock);
+        chv_secure_free(w->mail.ticket_keys, sizeof *copy);
+        w->mail.ticket_keys = copy;
+        pthread_mutex_unlock(&w->mail.lock);
+        (void)uv_async_send(&w->wake);
+    }
+}
+
 static void on_control(uv_poll_t *poll, int status, int events)
 {
     struct net_process *p = poll->data;
@@ -437,6 +464,11 @@ static void on_control(uv_poll_t *poll, int status, int events)
     }
     if (message.kind == CHV_IPC_ALLOWED) {
         take_allowed(p, fds, fd_count);
+        return;
+    }
+    if (message.kind == CHV_IPC_TICKET_KEYS) {
+        take_ticket_keys(p, &message.keys);
+        chv_wipe(&message.keys, sizeof message.keys);
         return;
     }
     if (message.kind == CHV_IPC_CONFIG)

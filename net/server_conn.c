@@ -100,10 +100,6 @@ static void on_key(struct chv_conn *conn, const struct chv_key_request *request)
 {
     struct chv_server_conn *c = chv_conn_owner(conn);
     c->conn = conn; /* chv_conn_start may not have returned yet */
-    if (c->refuse == 0 && c->listener->kind == CHV_PORT_DATA && request->kind != CHV_KEY_TICKET) {
-        c->refuse = CHV_REFUSE_VERSION;
-        c->reason = "a data port takes data tickets only";
-    }
     if (c->refuse == 0 && request->kind == CHV_KEY_PEER) {
         on_peer(c);
         return;
@@ -251,6 +247,7 @@ static void on_closed(struct chv_conn *conn, enum chv_err err)
     chv_server_proven(c);
     free(c->client);
     free(c->registered);
+    free(c->granted);
     free(c->opening);
     free(c);
     atomic_fetch_sub(&w->server->connections, 1);
@@ -295,10 +292,11 @@ static bool admit(struct chv_server_conn *c, bool tcp)
 static enum chv_err start(struct chv_server_conn *c, int fd, const char *peer, struct chv_why *why)
 {
     const struct chv_worker *w = c->worker;
+    const bool data = c->listener->kind == CHV_PORT_DATA;
     unsigned idle = w->config.limits.loop.idle_seconds;
     const struct chv_server_identity *own = &w->config.identity;
     struct chv_session_config config = {.role = CHV_SERVER,
-                                        .profiles = chv_server_profiles(&w->config),
+                                        .profiles = data ? 0 : chv_server_profiles(&w->config),
                                         .suites = w->server->suites,
                                         .now = chv_clock_time(),
                                         .limits = {.idle_seconds = (uint16_t)idle}};

@@ -14,6 +14,7 @@
 #include "net/server.h"
 #include "net/server_expiry.h"
 #include "net/server_update.h"
+#include "net/ticket_keys.h"
 #include "net/tickets.h"
 
 #include <pthread.h>
@@ -92,15 +93,17 @@ struct chv_worker {
         unsigned keeper_generation, registrar_generation, connector_generation;
         struct chv_server_config new_config;
         struct chv_allowlist *allowed;             /* an owner's */
+        struct chv_ticket_keys *ticket_keys;       /* chv_secure_alloc; NULL: none have come */
         struct chv_server_letter *letters, **last; /* in order */
     } mail;
 };
 
 enum chv_server_stage {
-    CHV_STAGE_CLAIMED, /* nobody has proven anything */
-    CHV_STAGE_WAITING, /* proven; OPEN waits for an answer, and nothing is read */
-    CHV_STAGE_REFUSED, /* told why not; waits for the end */
-    CHV_STAGE_OPEN     /* proven, its service is open */
+    CHV_STAGE_CLAIMED,    /* nobody has proven anything */
+    CHV_STAGE_WAITING,    /* proven; OPEN waits for an answer, and nothing is read */
+    CHV_STAGE_REFUSED,    /* told why not; waits for the end */
+    CHV_STAGE_REDIRECTED, /* proven, and sent on to a data port; waits for the end */
+    CHV_STAGE_OPEN        /* proven, its service is open */
 };
 
 /* From one loop to another, about a client of two runs (server_duplicate.c). */
@@ -128,6 +131,9 @@ struct chv_server_conn {
     struct chv_conn *conn;
     const struct chv_listener *listener; /* by which it came */
     uint32_t reachable;                  /* of a handshake port: chv_listeners_reachable */
+    uint16_t came_by;                    /* of a data port: the port of its handshake; 0: not known */
+    bool limited;                        /* it ends by session-limit */
+    struct chv_credential *granted;      /* of a data port: the rights in the ticket; else NULL */
     uint64_t source;
     atomic_uint *unproven; /* the server's counter that this one is in; NULL: proven */
     enum chv_server_stage stage;
@@ -179,6 +185,11 @@ void chv_server_proven(struct chv_server_conn *c);
 enum chv_err chv_server_open(struct chv_server_conn *c, const uint8_t *body, size_t len) CHV_MUST_CHECK;
 /* The registry, if there is one, lets in the one that waits: goes on, unless its rights are too few. */
 void chv_server_admit(struct chv_server_conn *c);
+/*
+ * Asks for its next key, if it is to be handed one, and calls `then` (or NULL) once KEY_UPDATE has gone out, or will not.
+ * False: there is none, and nobody calls.
+ */
+bool chv_server_offer_update(struct chv_server_conn *c, void (*then)(struct chv_conn *conn));
 /* No other run stands against it: opens the service that waits, and reads on. Whether it is open. */
 bool chv_server_open_waiting(struct chv_server_conn *c);
 /* STATUS in the channel, which only the key's holder reads, and the end; of one that waits or is open. */
@@ -211,12 +222,24 @@ enum chv_err chv_server_tickets_init(struct chv_worker *worker) CHV_MUST_CHECK;
 void chv_server_tickets_close(struct chv_worker *worker);
 /* A keeper has come, or the configuration is another: asks for keys. Accepts afterwards, if that has not begun. */
 void chv_server_tickets_renew(struct chv_worker *worker);
+/* Of a data side without a keeper: these keys, in place of all that it had. */
+void chv_server_tickets_set(struct chv_worker *worker, const struct chv_ticket_keys *keys);
 /* The session's question CHV_KEY_TICKET. */
 void chv_server_ticket(struct chv_server_conn *c, const struct chv_key_request *request);
 /* The same once the registry has said whose key it is; c->denied if nobody's that may come in. */
 void chv_server_ticket_known(struct chv_server_conn *c);
 /* Its service is open: TICKET records, as many as OPEN has asked for. */
 void chv_server_tickets_give(struct chv_server_conn *c);
+
+/* server_redirect.c */
+/* It waits, and may come in by the handshake port: key update if one is due, tickets, REDIRECT, and the end. */
+void chv_server_redirect(struct chv_server_conn *c);
+/* A data ticket was opened: its rights are kept; `registered`: they came from the registry. CHV_ERR_MEMORY. */
+enum chv_err chv_server_granted(struct chv_server_conn *c, const struct chv_ticket *ticket,
+                                bool registered) CHV_MUST_CHECK;
+/* " on port D (came by port H, lineage X)" of a data port, else "". */
+enum { CHV_SERVER_PORT_TEXT = 128 };
+void chv_server_port_text(const struct chv_server_conn *c, char out[CHV_SERVER_PORT_TEXT]);
 
 /* server_registry.c */
 void chv_server_registry_init(struct chv_worker *worker);

@@ -78,7 +78,10 @@ static enum chv_err refuse_verdict(struct chv_server_conn *c)
 static void expire(struct chv_server_conn *c)
 {
     char text[160];
-    expired_text(c, "the session ends, it must be issued again", text, sizeof text);
+    if (c->limited)
+        snprintf(text, sizeof text, "the session has reached its limit on this data side: come by the handshake port");
+    else
+        expired_text(c, "the session ends, it must be issued again", text, sizeof text);
     chv_server_cut(c, 403, text);
 }
 
@@ -124,6 +127,15 @@ static size_t credential_size(const struct chv_credential *credential)
     return offsetof(struct chv_credential, scopes) + credential->scope_count * sizeof credential->scopes[0];
 }
 
+/* Epoch and serial stay: the registry, if there is one, is asked about them. */
+static void take_granted(struct chv_credential *rights, const struct chv_credential *granted)
+{
+    const uint32_t epoch = rights->epoch, serial = rights->serial;
+    memcpy(rights, granted, credential_size(granted));
+    rights->epoch = epoch;
+    rights->serial = serial;
+}
+
 /* The session's credential, or its static key, is proven now. *denied: why the allow-list does not let it in, else NULL. */
 static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
 {
@@ -138,6 +150,8 @@ static enum chv_err keep_client(struct chv_server_conn *c, const char **denied)
     const uint64_t credential_end = parsed.not_after;
     if (c->denied != NULL)
         *denied = c->denied;
+    else if (c->granted != NULL) /* what credential, allow-list and registry gave it on the handshake port */
+        take_granted(&parsed, c->granted);
     else if (c->registered != NULL) /* and the registry is asked again */
         memcpy(&parsed, c->registered, credential_size(c->registered));
     else
@@ -158,17 +172,41 @@ static const char *source_of_rights(const struct chv_server_conn *c)
 {
     if (c->narrowed || c->registered != NULL)
         return "in the registry this client";
+    if (c->granted != NULL)
+        return "the ticket";
     return c->client->epoch == 0 ? "the allow-list's entry" : "the credential";
+}
+
+bool chv_server_offer_update(struct chv_server_conn *c, void (*then)(struct chv_conn *conn))
+{
+    const uint32_t successor = chv_server_successor(&c->worker->config);
+    if (c->client->epoch == 0 || c->client->epoch >= successor || c->no_update || c->worker->draining)
+        return false;
+    c->update.then = then;
+    return chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
+}
+
+/* A data side ends sessions of its own accord. */
+static void limit_session(struct chv_server_conn *c)
+{
+    const struct chv_server_config *config = &c->worker->config;
+    const uint64_t end = chv_clock_time() + config->session_limit;
+    if (config->session_limit == 0 || (c->client->not_after != 0 && c->client->not_after <= end))
+        return;
+    c->client->not_after = end;
+    c->limited = true;
 }
 
 /* STATUS 200 has left. */
 static void opened(struct chv_server_conn *c)
 {
-    chv_server_say(c, CHV_LOG_INFO, "opened service '%s'%s", c->service->name, c->resumed ? " (resumed)" : "");
+    char port[CHV_SERVER_PORT_TEXT];
+    chv_server_port_text(c, port);
+    chv_server_say(c, CHV_LOG_INFO, "opened service '%s'%s%s", c->service->name, c->resumed ? " (resumed)" : "", port);
+    if (c->listener->kind == CHV_PORT_DATA)
+        return; /* tickets and keys are given where the handshake is */
     chv_server_tickets_give(c);
-    const uint32_t successor = chv_server_successor(&c->worker->config);
-    if (c->client->epoch != 0 && c->client->epoch < successor && !c->no_update && !c->worker->draining)
-        chv_server_update_begin(&c->update, &c->worker->keeper, c->conn, successor);
+    (void)chv_server_offer_update(c, NULL);
 }
 
 static enum chv_err open_service(struct chv_server_conn *c, const struct chv_service *service, const uint8_t *map,
@@ -184,6 +222,7 @@ static enum chv_err open_service(struct chv_server_conn *c, const struct chv_ser
     }
     c->service = service;
     c->stage = CHV_STAGE_OPEN;
+    limit_session(c);
     chv_server_expiry_add(&c->worker->expiry, c->client->not_after);
     if (!service->late)
         opened(c);
@@ -202,7 +241,10 @@ void chv_server_admit(struct chv_server_conn *c)
     char text[160];
     const struct chv_service *service = c->opening->service;
     if (service->scope == NULL || chv_credential_has_scope(c->client, service->scope)) {
-        chv_server_duplicate_check(c);
+        if (c->listener->kind == CHV_PORT_HANDSHAKE)
+            chv_server_redirect(c);
+        else
+            chv_server_duplicate_check(c);
         return;
     }
     snprintf(text, sizeof text, "%s has no scope '%s'", source_of_rights(c), service->scope);
@@ -290,7 +332,7 @@ void chv_server_recheck(struct chv_worker *w)
     struct chv_server_conn *next;
     for (struct chv_server_conn *c = w->conns; c != NULL; c = next) {
         next = c->next; /* an end comes later, from the loop */
-        const bool in = c->stage == CHV_STAGE_OPEN || c->stage == CHV_STAGE_WAITING;
+        const bool in = (c->stage == CHV_STAGE_OPEN || c->stage == CHV_STAGE_WAITING) && !w->config.data_only;
         const char *denied = in && c->registered == NULL ? chv_server_rights_now(w->allowed, c->conn, c->client) : NULL;
         if (denied != NULL)
             chv_server_cut(c, 403, denied);

@@ -109,6 +109,18 @@ void chv_server_tickets_renew(struct chv_worker *w)
     ask_on(w);
 }
 
+void chv_server_tickets_set(struct chv_worker *w, const struct chv_ticket_keys *keys)
+{
+    chv_tickets_drop(&w->tickets, CHV_TICKET_DATA);
+    for (size_t i = 0; i < keys->count; i++) {
+        const struct chv_ticket_key *k = &keys->list[i];
+        if (chv_tickets_put(&w->tickets, CHV_TICKET_DATA, k->epoch, k->period, k->key) != CHV_OK) {
+            chv_log(CHV_LOG_ERROR, "no room for all ticket keys");
+            return;
+        }
+    }
+}
+
 enum chv_err chv_server_tickets_init(struct chv_worker *w)
 {
     (void)uv_timer_init(&w->loop.uv, &w->ticket_keys.timer);
@@ -133,18 +145,41 @@ static void refuse(struct chv_server_conn *c, const char *reason)
         chv_conn_abort(c->conn, CHV_ERR_STATE);
 }
 
+/* Profile key, and the allow-list does not have it: the registry says who has this key. */
+static bool is_registrys(const struct chv_server_conn *c, const struct chv_ticket *ticket,
+                         struct chv_identity *identity)
+{
+    if (ticket->profile != CHV_PROFILE_KEY || !chv_server_has_registry(&c->worker->config))
+        return false;
+    memset(identity, 0, sizeof *identity);
+    identity->curve = ticket->curve;
+    memcpy(identity->public_key, ticket->peer_public, ticket->peer_public_len);
+    return chv_allowlist_find(c->worker->allowed, identity) == NULL;
+}
+
+/* On a data port: what the handshake port has granted holds, whoever said so there. */
+static const char *take_rights(struct chv_server_conn *c, const struct chv_ticket *ticket)
+{
+    struct chv_identity identity;
+    const bool registrys = !c->worker->config.data_only && is_registrys(c, ticket, &identity);
+    return chv_server_granted(c, ticket, registrys) == CHV_OK ? NULL : "out of memory";
+}
+
 static const char *open_ticket(struct chv_server_conn *c, const struct chv_key_request *request,
                                struct chv_ticket *ticket)
 {
     struct chv_worker *w = c->worker;
     struct chv_credential credential;
     const uint64_t now = chv_clock_time();
+    const bool data = c->listener->kind == CHV_PORT_DATA;
+    const enum chv_ticket_use use = data ? CHV_TICKET_DATA : CHV_TICKET_RESUMPTION;
     const char *why;
-    if (!uses(w, CHV_TICKET_RESUMPTION))
+    if (!uses(w, use))
         return "tickets are off";
-    if (chv_tickets_open(&w->tickets, CHV_TICKET_RESUMPTION, request->ticket, request->ticket_len, now, ticket, &why) !=
-        CHV_OK)
+    if (chv_tickets_open(&w->tickets, use, request->ticket, request->ticket_len, now, ticket, &why) != CHV_OK)
         return why;
+    if (data) /* judged a moment ago, on the handshake port */
+        return take_rights(c, ticket);
     if (ticket->profile == CHV_PROFILE_KEY)
         return NULL; /* who has the key says until when */
     if (chv_credential_parse(ticket->credential, ticket->credential_len, &credential, NULL) != CHV_OK)
@@ -171,16 +206,11 @@ static void answer(struct chv_server_conn *c, const struct chv_ticket *ticket)
         chv_conn_abort(c->conn, CHV_ERR_ARGUMENT);
 }
 
-/* Profile key, and the allow-list does not have it: the registry says who has this key, as in a full handshake. */
+/* As in a full handshake. */
 static bool asks_registry(struct chv_server_conn *c, const struct chv_ticket *ticket)
 {
     struct chv_identity identity;
-    if (ticket->profile != CHV_PROFILE_KEY || !chv_server_has_registry(&c->worker->config))
-        return false;
-    memset(&identity, 0, sizeof identity);
-    identity.curve = ticket->curve;
-    memcpy(identity.public_key, ticket->peer_public, ticket->peer_public_len);
-    if (chv_allowlist_find(c->worker->allowed, &identity) != NULL)
+    if (c->granted != NULL || !is_registrys(c, ticket, &identity))
         return false;
     c->resumed = true;
     chv_server_registry_peer(c, &identity);

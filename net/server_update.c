@@ -31,6 +31,7 @@ static void on_answer(struct chv_keeper_update_ask *ask, const uint8_t *body, si
     struct chv_server_update_ask *a = (struct chv_server_update_ask *)(void *)ask;
     struct chv_conn *conn = ask->conn;
     const bool close_due = a->close_due;
+    void (*then)(struct chv_conn * conn) = a->update->then;
     a->update->ask = NULL;
     /* A direction that is closed by now takes no record: the next session will. */
     if (body != NULL && chv_conn_send(conn, CHV_RECORD_KEY_UPDATE, body, len) == CHV_OK) {
@@ -40,21 +41,24 @@ static void on_answer(struct chv_keeper_update_ask *ask, const uint8_t *body, si
     free(a);
     if (close_due)
         chv_conn_shutdown(conn);
+    if (then != NULL)
+        then(conn);
 }
 
-void chv_server_update_begin(struct chv_server_update *update, struct chv_keeper_client *keeper, struct chv_conn *conn,
+bool chv_server_update_begin(struct chv_server_update *update, struct chv_keeper_client *keeper, struct chv_conn *conn,
                              uint32_t successor)
 {
     struct chv_server_update_ask *a = calloc(1, sizeof *a);
     if (a == NULL)
-        return;
+        return false;
     if (!chv_keeper_client_update(keeper, &a->ask, conn, on_answer)) {
         free(a);
-        return;
+        return false;
     }
     a->update = update;
     a->successor = successor;
     update->ask = a;
+    return true;
 }
 
 bool chv_server_update_holds_close(struct chv_server_update *update)

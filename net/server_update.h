@@ -10,13 +10,17 @@
 
 /* Part of the connection, zeroed. The question has memory of its own: it is gone again a moment later. */
 struct chv_server_update {
-    struct chv_server_update_ask *ask; /* NULL: no question is out */
-    uint32_t epoch;                    /* that the client was handed; 0: none */
-    bool stored;                       /* as the client says */
+    struct chv_server_update_ask *ask;   /* NULL: no question is out */
+    uint32_t epoch;                      /* that the client was handed; 0: none */
+    bool stored;                         /* as the client says */
+    void (*then)(struct chv_conn *conn); /* the answer has come and left; NULL: nobody waits */
 };
 
-/* After STATUS 200, for a session whose credential is of an epoch older than `successor`. At most once. */
-void chv_server_update_begin(struct chv_server_update *update, struct chv_keeper_client *keeper, struct chv_conn *conn,
+/*
+ * After STATUS 200, or before REDIRECT, for a session whose credential is of an epoch older than `successor`. At most once.
+ * False: nothing was asked, and `then` is not called.
+ */
+bool chv_server_update_begin(struct chv_server_update *update, struct chv_keeper_client *keeper, struct chv_conn *conn,
                              uint32_t successor);
 /* The client's CLOSE has come. True: it is answered when the keeper has, within CHV_KEEPER_UPDATE_MS. */
 bool chv_server_update_holds_close(struct chv_server_update *update);

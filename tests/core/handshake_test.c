@@ -345,8 +345,9 @@ static void test_config_that_contradicts_itself(void)
     struct chv_session_config server = {.role = CHV_SERVER, .crypto = &p.real, .profiles = 2, .suites = 2};
     CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &server, &s, &why), CHV_OK);
     chv_session_wipe(s);
-    server.profiles = 0;
+    server.suites = 0;
     CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &server, &s, &why), CHV_ERR_ARGUMENT);
+    server.suites = 2;
     server.profiles = CHV_PROFILE_BIT(CHV_PROFILE_KEY);
     CU_ASSERT_EQUAL(chv_session_init(p.client_memory, &server, &s, &why), CHV_ERR_ARGUMENT);
     server.profiles = 2;

@@ -193,6 +193,33 @@ static void test_without_identity_keys(void)
     pair_close(&p);
 }
 
+/* A server that serves no profile takes tickets, and no full handshake of any kind. */
+static void test_tickets_only(void)
+{
+    const struct chv_session_config config = {.role = CHV_SERVER, .crypto = &p.real, .suites = 0xe};
+    for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY_PSK; profile++) {
+        size_t used = 0;
+        pair_open(&p, (enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+        chv_session_wipe(p.server);
+        CU_ASSERT_EQUAL_FATAL(chv_session_init(p.server_memory, &config, &p.server, NULL), CHV_OK);
+        CU_ASSERT_EQUAL(pair_answer_all(&p, p.client), CHV_OK);
+        size_t len = pair_take(p.client, hello, sizeof hello);
+        CU_ASSERT_EQUAL(chv_session_recv(p.server, hello, len, &used), CHV_OK);
+        CU_ASSERT_EQUAL(chv_session_wants(p.server), CHV_WANT_WRITE); /* nothing is asked */
+        len = pair_take(p.server, reply, sizeof reply);
+        CU_ASSERT_EQUAL(chv_session_recv(p.client, reply, len, &used), CHV_ERR_REFUSED);
+        CU_ASSERT_EQUAL(chv_session_refusal(p.client), CHV_REFUSE_VERSION);
+        pair_close(&p);
+
+        open_with_ticket((enum chv_profile)profile, CHV_SUITE_X25519_AESGCM_SHA256);
+        chv_session_wipe(p.server);
+        CU_ASSERT_EQUAL_FATAL(chv_session_init(p.server_memory, &config, &p.server, NULL), CHV_OK);
+        pair_connect(&p);
+        CU_ASSERT_EQUAL(p.questions, 1);
+        pair_close(&p);
+    }
+}
+
 static void test_refused(void)
 {
     for (unsigned profile = CHV_PROFILE_PSK; profile <= CHV_PROFILE_KEY_PSK; profile++) {
@@ -569,8 +596,8 @@ static void test_records_before_open(void)
 TEST_MAIN("core/resume", {"every profile and suite", test_every_profile_and_suite},
           {"resumption secret", test_resumption_secret},
           {"sessions of one ticket differ", test_sessions_of_one_ticket_differ},
-          {"without identity keys", test_without_identity_keys}, {"refused", test_refused},
-          {"codes of a refusal", test_refusal_codes}, {"wrong secret", test_wrong_secret},
+          {"without identity keys", test_without_identity_keys}, {"tickets only", test_tickets_only},
+          {"refused", test_refused}, {"codes of a refusal", test_refusal_codes}, {"wrong secret", test_wrong_secret},
           {"another suite or profile", test_other_suite_or_profile},
           {"answer that contradicts itself", test_answer_that_contradicts_itself},
           {"wrong order changes nothing", test_wrong_order_changes_nothing},
