@@ -398,7 +398,8 @@ enum chv_err chv_session_ticket_answer(struct chv_session *s, const struct chv_s
         return CHV_ERR_STATE;
     if (!ticket_consistent(ticket))
         return CHV_ERR_ARGUMENT;
-    if (ticket->suite != s->suite || !(s->handshake.served.profiles & CHV_PROFILE_BIT(ticket->profile)))
+    const unsigned served = s->handshake.served.profiles;
+    if (ticket->suite != s->suite || (served != 0 && !(served & CHV_PROFILE_BIT(ticket->profile))))
         return chv_handshake_refuse(s, CHV_REFUSE_TICKET, CHV_ERR_AUTH,
                                     "hello: ticket of another suite, or of a profile that is not served");
 

@@ -156,7 +156,7 @@ struct chv_session_config {
     const char *server;        /* the server's name, for the session PSK; copied */
 
     /* server */
-    unsigned profiles; /* CHV_PROFILE_BIT mask of those served; 0: none, only tickets are taken */
+    unsigned profiles; /* CHV_PROFILE_BIT mask of those served; 0: none, only tickets are taken, of any profile */
     unsigned suites;   /* CHV_SUITE_BIT mask of those served */
     uint64_t now;      /* Unix seconds, told to the client in the reply */
     struct chv_session_limits limits;
