@@ -408,7 +408,10 @@ void chv_conn_hold_back(struct chv_conn *conn)
 
 void chv_conn_duplex(struct chv_conn *conn, bool on)
 {
+    const int one = 1;
     conn->duplex = on;
+    if (on && conn->fd >= 0)
+        (void)setsockopt(conn->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one); /* a dead peer says nothing */
     chv_conn_settle(conn);
 }
 

@@ -25,12 +25,6 @@ enum chv_conn_state {
 /* What a connection in the list `stalled` waits for. */
 enum chv_conn_stall { CHV_STALL_NONE, CHV_STALL_UNSENT, CHV_STALL_PARTIAL, CHV_STALL_CLOSING };
 
-/* Memory out of the loop's pool. */
-struct chv_held {
-    uint8_t *buf;
-    size_t start, len, cap;
-};
-
 _Static_assert(CHV_LOOP_SLOTS *(CHV_RECORD_BULK_BODY + CHV_RECORD_HEAD + CHV_RECORD_TAIL) <= CHV_LOOP_BUFFER,
                "the slots fit the buffer");
 
@@ -95,13 +89,6 @@ static inline bool chv_conn_backed_up(const struct chv_conn *conn)
 {
     return conn->duplex ? conn->unsent.len > CHV_CONN_UNSENT_MAX : conn->unsent.len > 0 && conn->role == CHV_SERVER;
 }
-
-/* pool (loop.c) */
-/* Appends; on CHV_ERR_MEMORY nothing changed and the pool's limit (or the heap's) is reached. */
-enum chv_err chv_held_append(struct chv_held *held, struct chv_pool *pool, const uint8_t *data,
-                             size_t len) CHV_MUST_CHECK;
-/* Wipes, frees, gives back to the pool. */
-void chv_held_free(struct chv_held *held, struct chv_pool *pool);
 
 /* deadline.c */
 /* Puts the connection into the list that its state asks for; cheap, call after anything that may have changed it. */

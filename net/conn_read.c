@@ -271,6 +271,8 @@ static bool may_read(const struct chv_conn *conn)
 static size_t read_size(const struct chv_conn *conn, size_t have)
 {
     size_t size = conn->first_record ? conn->read_size : CHV_FIRST_FRAME_MAX;
+    if (conn->duplex)
+        size = chv_pool_share(conn->loop->pool, size);
     return size < CHV_LOOP_BUFFER - have ? size : CHV_LOOP_BUFFER - have;
 }
 

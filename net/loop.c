@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "net/conn_internal.h"
 
-enum { HELD_GRAIN = 512 };
+enum { HELD_GRAIN = 512, SHARES = 32 };
 
 static bool pool_take(struct chv_pool *pool, size_t n)
 {
@@ -24,6 +24,15 @@ static bool pool_take(struct chv_pool *pool, size_t n)
 static void pool_give(struct chv_pool *pool, size_t n)
 {
     atomic_fetch_sub_explicit(&pool->used, n, memory_order_relaxed);
+}
+
+size_t chv_pool_share(const struct chv_pool *pool, size_t wanted)
+{
+    const size_t used = atomic_load_explicit(&pool->used, memory_order_relaxed);
+    size_t share = used < pool->limit ? (pool->limit - used) / SHARES : 0;
+    if (share < CHV_POOL_SHARE_MIN)
+        share = CHV_POOL_SHARE_MIN;
+    return wanted < share ? wanted : share;
 }
 
 /* Room for `need` bytes from the start. Doubling, so that a peer that sends byte by byte costs no copy per byte. */

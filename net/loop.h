@@ -17,6 +17,7 @@ struct chv_conn;
 
 enum {
     CHV_LOOP_BUFFER = 512 * 1024, /* bulk buffer per direction */
+    CHV_POOL_SHARE_MIN = 4096,
     CHV_LOOP_READS = 8,           /* reads per wake-up of one connection */
     CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
     CHV_LOOP_SLOTS = 8,           /* of such records that a buffer has room for */
@@ -28,6 +29,22 @@ struct chv_pool {
     atomic_size_t used;
     size_t limit;
 };
+
+/* Memory out of the pool. */
+struct chv_held {
+    uint8_t *buf;
+    size_t start, len, cap; /* `len` bytes from buf + start */
+};
+/* Appends; on CHV_ERR_MEMORY nothing changed and the pool's limit (or the heap's) is reached. */
+enum chv_err chv_held_append(struct chv_held *held, struct chv_pool *pool, const uint8_t *data,
+                             size_t len) CHV_MUST_CHECK;
+/* Wipes, frees, gives back to the pool. */
+void chv_held_free(struct chv_held *held, struct chv_pool *pool);
+/*
+ * What is to be read at a time at most, if it may have to be held: `wanted` while the pool has plenty, less and less as it
+ * fills, so that many stuck streams use up no more than it has; at least CHV_POOL_SHARE_MIN.
+ */
+size_t chv_pool_share(const struct chv_pool *pool, size_t wanted);
 
 struct chv_loop_limits {
     unsigned handshake_seconds; /* from accept or connect to the first record */

@@ -10,6 +10,7 @@ services_tests = \
 	tests/services/push_outbox_test \
 	tests/services/push_session_test \
 	tests/services/push_wire_test \
+	tests/services/tunnel_pipe_test \
 	$(NULL)
 check_PROGRAMS += $(services_tests)
 TESTS += $(services_tests)
@@ -43,3 +44,7 @@ tests_services_push_session_test_CFLAGS = $(net_test_cflags)
 tests_services_push_session_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_push_wire_test_CFLAGS = $(net_test_cflags)
 tests_services_push_wire_test_LDADD = services/libservices.la $(net_test_libs)
+
+tests_services_tunnel_pipe_test_SOURCES = tests/services/tunnel_pipe_test.c $(conn_support)
+tests_services_tunnel_pipe_test_CFLAGS = $(net_test_cflags)
+tests_services_tunnel_pipe_test_LDADD = services/libservices.la $(net_test_libs)
