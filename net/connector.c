@@ -139,13 +139,15 @@ static void lose_peer(struct peer *peer)
     close(fd);
 }
 
-enum chv_err chv_connector_new(uv_loop_t *loop, chv_connector_resolve_fn resolve_with, struct chv_connector **connector)
+enum chv_err chv_connector_new(uv_loop_t *loop, chv_connector_resolve_fn resolve, uint64_t fresh_ms,
+                               struct chv_connector **connector)
 {
     struct chv_connector *c = calloc(1, sizeof *c);
     if (c == NULL)
         return CHV_ERR_MEMORY;
     c->loop = loop;
-    c->resolve = resolve_with != NULL ? resolve_with : uv_getaddrinfo;
+    c->resolve = resolve != NULL ? resolve : uv_getaddrinfo;
+    c->fresh_ms = fresh_ms;
     *connector = c;
     return CHV_OK;
 }

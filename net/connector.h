@@ -59,8 +59,11 @@ enum { CHV_CONNECTOR_FRESH_MS = 5000 /* a resolved name is not asked for again *
 
 struct chv_connector;
 
-/* `resolve`: NULL for uv_getaddrinfo. The loop must outlive it; its handles keep the loop alive. */
-enum chv_err chv_connector_new(uv_loop_t *loop, chv_connector_resolve_fn resolve,
+/*
+ * `resolve`: NULL for uv_getaddrinfo; `fresh_ms`: how long its answer holds. The loop must outlive it; its handles keep the
+ * loop alive.
+ */
+enum chv_err chv_connector_new(uv_loop_t *loop, chv_connector_resolve_fn resolve, uint64_t fresh_ms,
                                struct chv_connector **connector) CHV_MUST_CHECK;
 /* The tunnels from now on (copied); connections that are being made are not touched. */
 void chv_connector_configure(struct chv_connector *connector, const struct chv_server_config *config);

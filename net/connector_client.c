@@ -6,6 +6,7 @@
 #include "net/child_watch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@ enum { TIMER_MS = 200, TELL_MS = 1000 };
 
 union control {
     struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))]; /* the kernel drops what does not fit */
+    char bytes[CMSG_SPACE(sizeof(int))];
 };
 
 static void append(struct chv_connector_client *client, struct chv_connector_ask *ask)
@@ -98,8 +99,7 @@ static void flush(struct chv_connector_client *client)
         ask->state = CHV_CONNECTOR_OUT;
         ask->slot = slot;
         client->slots[slot].tag = request.tag;
-        client->slots[slot].deadline =
-            uv_now(client->loop) + UINT64_C(1000) * ask->connect_seconds + CHV_CONNECTOR_GRACE_MS;
+        client->slots[slot].deadline = uv_now(client->loop) + UINT64_C(1000) * ask->connect_seconds + client->grace_ms;
         client->slots[slot].ask = ask;
         memcpy(client->slots[slot].tunnel, ask->tunnel, sizeof ask->tunnel);
         client->outstanding++;
@@ -107,10 +107,11 @@ static void flush(struct chv_connector_client *client)
 }
 
 /* A whole answer, with a socket where there must be one and none elsewhere. */
-static bool valid(struct chv_connector_answer *answer, size_t len, const struct msghdr *header, int fd)
+static bool valid(const struct chv_connector_answer *answer, size_t len, const struct msghdr *header, int fd)
 {
     static const uint8_t zero[sizeof answer->zero] = {0};
-    if (len != sizeof *answer || (header->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    if (len != sizeof *answer || (header->msg_flags & MSG_TRUNC) != 0 ||
+        (fd >= 0 && (header->msg_flags & MSG_CTRUNC) != 0))
         return false;
     switch (answer->status) {
     case CHV_CONNECTOR_OK:
@@ -155,15 +156,21 @@ static void take_answer(struct chv_connector_client *client, const struct chv_co
 /* False: nothing more is to be read now. */
 static bool receive(struct chv_connector_client *client, int status)
 {
-    struct chv_connector_answer answer;
+    struct chv_connector_answer answer = {0};
     union control control = {0};
     struct iovec iov = {.iov_base = &answer, .iov_len = sizeof answer};
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr header = {.msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = CMSG_LEN(sizeof(int))}; /* room for one: the kernel closes others */
     ssize_t n = status == 0 ? recvmsg(client->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) : 0;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     const int fd = n >= 0 ? take_descriptor(&header) : -1;
+    if (n > 0 && fd < 0 && (header.msg_flags & MSG_CTRUNC) != 0 && answer.status == CHV_CONNECTOR_OK) {
+        answer.status = CHV_CONNECTOR_UNAVAILABLE; /* the kernel has closed it */
+        (void)snprintf(answer.text, sizeof answer.text, "the net process has no descriptor left for it");
+    }
     if (n <= 0 || !valid(&answer, (size_t)n, &header, fd)) {
         if (fd >= 0)
             close(fd);
@@ -228,7 +235,8 @@ static void on_timer(uv_timer_t *timer)
 void chv_connector_client_init(struct chv_connector_client *client, uv_loop_t *loop,
                                const struct chv_connector_events *events)
 {
-    *client = (struct chv_connector_client){.loop = loop, .fd = -1, .events = events};
+    *client = (struct chv_connector_client){
+        .loop = loop, .fd = -1, .wait_ms = CHV_CONNECTOR_WAIT_MS, .grace_ms = CHV_CONNECTOR_GRACE_MS, .events = events};
     (void)uv_timer_init(loop, &client->timer); /* cannot fail */
     client->timer.data = client;
     uv_unref((uv_handle_t *)&client->timer);
@@ -289,7 +297,7 @@ enum chv_err chv_connector_client_ask(struct chv_connector_client *client, struc
     memcpy(ask->tunnel, tunnel->name, strnlen(tunnel->name, sizeof ask->tunnel - 1));
     ask->connect_seconds = tunnel->connect_seconds;
     ask->done = done;
-    ask->deadline = uv_now(client->loop) + CHV_CONNECTOR_WAIT_MS;
+    ask->deadline = uv_now(client->loop) + client->wait_ms;
     append(client, ask);
     if (!uv_is_active((uv_handle_t *)&client->timer))
         (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);

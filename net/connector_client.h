@@ -49,9 +49,10 @@ struct chv_connector_client {
     uv_loop_t *loop;
     uv_poll_t *poll; /* NULL: there is no connector */
     int fd;
-    uv_timer_t timer; /* of the deadlines */
-    uint64_t round;   /* makes tags differ */
-    uint64_t told;    /* ms: when `silent` was last told */
+    uv_timer_t timer;           /* of the deadlines */
+    uint64_t round;             /* makes tags differ */
+    uint64_t told;              /* ms: when `silent` was last told */
+    uint64_t wait_ms, grace_ms; /* CHV_CONNECTOR_WAIT_MS, CHV_CONNECTOR_GRACE_MS */
     size_t waiting, outstanding;
     struct chv_connector_ask *first, *last; /* that wait */
     struct {

@@ -76,6 +76,7 @@ struct peer {
 struct chv_connector {
     uv_loop_t *loop;
     chv_connector_resolve_fn resolve;
+    uint64_t fresh_ms;
     struct peer *peers;
     struct lookup *lookups;
     size_t tunnel_count;

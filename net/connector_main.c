@@ -88,7 +88,7 @@ static enum chv_err start_resolvers(struct connector_process *p, struct chv_why 
 static enum chv_err serve(struct connector_process *p, const struct chv_server_config *config, struct chv_why *why)
 {
     const struct chv_ipc_message ready = {.kind = CHV_IPC_READY};
-    if (chv_connector_new(&p->loop, NULL, &p->connector) != CHV_OK)
+    if (chv_connector_new(&p->loop, NULL, CHV_CONNECTOR_FRESH_MS, &p->connector) != CHV_OK)
         return chv_fail(why, CHV_ERR_MEMORY, "no memory for the connector");
     chv_connector_configure(p->connector, config);
     int rc = uv_poll_init(&p->loop, &p->poll, p->control);

@@ -179,7 +179,7 @@ void chv_connector_find(struct attempt *a)
         return;
     }
     struct lookup *l = find_lookup(c, host, port);
-    if (l != NULL && l->resolved != 0 && uv_now(c->loop) - l->resolved < CHV_CONNECTOR_FRESH_MS) {
+    if (l != NULL && l->resolved != 0 && uv_now(c->loop) - l->resolved < c->fresh_ms) {
         chv_connector_dial(a, &l->addresses);
         return;
     }
