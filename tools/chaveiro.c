@@ -11,7 +11,8 @@ enum {
     GET = 16,
     PUT = 32,
     WATCH = 1 << 14,
-    SHELL = 1 << 15
+    SHELL = 1 << 15,
+    TUNNEL = 1 << 16
 }; /* bits of commands, in the order of the table */
 
 static const struct chv_cli_command chaveiro_commands[] = {
@@ -128,6 +129,26 @@ static const struct chv_cli_command chaveiro_commands[] = {
      "  chaveiro -k cam1.key shell -b nightly.txt\n"
      "  printf 'cd reports\\nget *.pdf\\n' | chaveiro -k cam1.key shell\n",
      0, 0, chaveiro_shell},
+    {"tunnel", "[NAME]", "let programs of this machine through to what the server can reach",
+     "Listens on the loopback interface or a unix socket.  Each connection that comes in goes over a session of its\n"
+     "own to the target that the server has for NAME, byte by byte, both directions by themselves.  Without NAME all\n"
+     "that the configuration has sections [tunnel \"NAME\"] for.  While the server is away, connections wait for up\n"
+     "to --timeout.  Ends by SIGTERM or Control-C: what is under way may end within --timeout; the second ends it "
+     "now.\n"
+     "\n"
+     "Examples:\n"
+     "  chaveiro -k cam1.key tunnel db --listen 127.0.0.1:15432\n"
+     "  chaveiro -k cam1.key tunnel db --listen '[::1]:15432' --listen unix:/run/user/1000/db\n"
+     "  chaveiro --config /etc/cam1/chaveiro.conf tunnel\n",
+     0, 1, chaveiro_tunnel},
+    {"connect", "NAME", "a tunnel on standard input and output",
+     "What comes on standard input goes to the target that the server has for NAME, what the target sends goes to\n"
+     "standard output; each direction ends by itself.  An ssh ProxyCommand, for instance.\n"
+     "\n"
+     "Examples:\n"
+     "  ssh -o ProxyCommand='chaveiro -k cam1.key connect ssh' gate.example\n"
+     "  printf 'PING\\r\\n' | chaveiro -k cam1.key connect redis\n",
+     1, 1, chaveiro_connect},
 };
 
 static const struct chv_cli_option chaveiro_options[] = {
@@ -185,13 +206,16 @@ static const struct chv_cli_option chaveiro_options[] = {
     {"batch", 'b', "FILE", "commands from FILE, one a line; '-': standard input", SHELL, 0},
     {"count", 'c', "N", "round trips to measure (default: 3)", PING, false},
     {"listen", 0, "ADDR",
-     "where FTP clients come in: 127.0.0.1:PORT (0: a free one),\n[::1]:PORT or unix:/PATH; may be given up to 16 "
-     "times",
-     FTP, FTP},
+     "where programs come in: 127.0.0.1:PORT (0: a free one),\n[::1]:PORT or unix:/PATH; may be given up to 16 times",
+     FTP | TUNNEL, FTP | TUNNEL},
     {"password-file", 0, "FILE",
      "their password from FILE, '-': a line of standard input\n(default: one is made and printed)", FTP, 0},
     {"max-clients", 0, "N", "FTP connections at a time (default: 32)", FTP, 0},
-    {"unsafe-listen", 0, NULL, "let --listen be any address, though FTP is in clear", FTP, 0},
+    {"connections", 0, "N", "connections through tunnels at a time (default: 512); what comes\nabove waits to be taken",
+     TUNNEL, 0},
+    {"idle-timeout", 0, "SPAN", "end a connection through which nothing went for so long\n(default: 0, never)", TUNNEL,
+     0},
+    {"unsafe-listen", 0, NULL, "let --listen be any address, though what is said there is in clear", FTP | TUNNEL, 0},
     {"json", 0, NULL, "print the result as JSON", CHV_CLI_ALL, false},
     {"verbose", 'v', NULL, "tell about the handshake on standard error", CHV_CLI_ALL, false},
 };

@@ -98,6 +98,7 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro.c \
 	tools/chaveiro.h \
 	tools/chaveiro_chat.c \
+	tools/chaveiro_connect.c \
 	tools/chaveiro_files.c \
 	tools/chaveiro_files.h \
 	tools/chaveiro_files_ask.c \
@@ -134,6 +135,11 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_shell_complete.c \
 	tools/chaveiro_shell_edit.c \
 	tools/chaveiro_shell_run.c \
+	tools/chaveiro_tunnel.c \
+	tools/chaveiro_tunnel.h \
+	tools/chaveiro_tunnel_local.c \
+	tools/chaveiro_tunnel_session.c \
+	tools/chaveiro_tunnel_text.c \
 	tools/chaveiro_update.c \
 	tools/chaveiro_watch.c \
 	tools/chaveiro_watch_journal.c \
@@ -141,8 +147,8 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_watch_state.c \
 	tools/chaveiro_watch_state.h \
 	$(NULL)
-tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS)
-tools_chaveiro_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs) $(EDIT_LIBS)
+tools_chaveiro_CFLAGS = $(tool_cflags) $(EDIT_CFLAGS) $(SYSTEMD_CFLAGS)
+tools_chaveiro_LDADD = tools/libserverconfig.la services/libservices.la $(tool_libs) $(EDIT_LIBS) $(SYSTEMD_LIBS)
 
 sbin_PROGRAMS += tools/chaveirod
 tools_chaveirod_SOURCES = \

@@ -15,7 +15,7 @@ COMMANDS = {"keyadmin": [[], ["init"], ["client", "add"], ["client", "show"], ["
                          ["audit", "seal"], ["receipt", "new-key"],
                          ["receipt", "public-key"], ["receipt", "verify"], ["bundle", "unpack"], ["bundle", "list"], ["epoch", "new"], ["epoch", "list"], ["epoch", "status"],
                          ["epoch", "retire"], ["push", "status"], ["push", "cancel"], ["push"], ["registry", "new"], ["ticket-keys"]],
-            "chaveiro": [[], *([c] for c in "send chat ping ftp get put ls stat checksum df mkdir rmdir rm mv watch shell".split())], "chaveirod": [[]]}
+            "chaveiro": [[], *([c] for c in "send chat ping ftp get put ls stat checksum df mkdir rmdir rm mv watch shell tunnel connect".split())], "chaveirod": [[]]}
 SECTIONS = {"chaveirod": 8}
 COMPLETION = "/usr/share/bash-completion/bash_completion"
 
