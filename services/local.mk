@@ -48,7 +48,9 @@ services_libservices_la_SOURCES = \
 	services/push_wire.h \
 	services/scopes.c \
 	services/scopes.h \
+	services/tunnel.h \
 	services/tunnel_pipe.c \
 	services/tunnel_pipe.h \
+	services/tunnel_server.c \
 	$(NULL)
 services_libservices_la_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(CRYPTO_CFLAGS)

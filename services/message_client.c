@@ -172,6 +172,8 @@ enum chv_err chv_message_ping(struct chv_message *message)
 
 static enum chv_err got_pong(struct chv_message *m, const uint8_t *body, size_t len)
 {
+    if (len == 0 && m->on->service != NULL)
+        return CHV_OK; /* of a ping of its own, which nobody waits for */
     if (m->ping_time == 0 || len != CHV_MESSAGE_PING || memcmp(body, m->ping_body, CHV_MESSAGE_PING) != 0) {
         chv_conn_explain(m->conn, "the server answered a ping that was not sent");
         return CHV_ERR_PROTOCOL;

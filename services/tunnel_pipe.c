@@ -40,6 +40,7 @@ struct chv_tunnel_pipe {
     struct chv_conn *conn;
     void *owner;
     void (*finished)(void *owner);
+    void (*idle)(void *owner);
     struct watch in, out; /* `out` only where the descriptors differ */
     bool apart;           /* they do */
     bool socket;          /* the plain side that is written to */
@@ -456,6 +457,8 @@ static void on_tick(uv_timer_t *timer)
     p->moved = moved;
     if (p->idle_ms != 0 && p->quiet_ms >= p->idle_ms) {
         chv_conn_explain(p->conn, "no byte through the tunnel in %u s", (unsigned)(p->idle_ms / SECOND_MS));
+        if (p->idle != NULL)
+            p->idle(p->owner);
         end(p, CHV_ERR_TIMEOUT);
     } else {
         ping_when_silent(p, period);
@@ -533,6 +536,7 @@ enum chv_err chv_tunnel_pipe_start(struct chv_conn *conn, const struct chv_tunne
     p->conn = conn;
     p->owner = owner;
     p->finished = config->finished;
+    p->idle = config->idle;
     p->slots = 1;
     p->in.fd = p->out.fd = -1;
     start_timer(p, config);

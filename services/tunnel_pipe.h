@@ -17,9 +17,10 @@
 struct chv_tunnel_pipe;
 
 struct chv_tunnel_pipe_config {
-    int read_fd, write_fd; /* socket: the same twice. Anything that can be polled, or a regular file */
-    unsigned idle_seconds; /* without a byte in either direction the connection ends; 0: for ever */
-    bool pings;            /* client: the server's limit for silent connections is kept from coming */
+    int read_fd, write_fd;     /* socket: the same twice. Anything that can be polled, or a regular file */
+    unsigned idle_seconds;     /* without a byte in either direction the connection ends; 0: for ever */
+    void (*idle)(void *owner); /* comes before that end, and may still say something to the peer. Optional */
+    bool pings;                /* client: the server's limit for silent connections is kept from coming */
     /*
      * Both directions have ended and all is handed over: the client closes the connection; a server waits for CLOSE.
      * At most once, from within any call or from the loop; everything but chv_tunnel_pipe_free is allowed.

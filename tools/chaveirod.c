@@ -4,6 +4,7 @@
 #include "services/files.h"
 #include "services/push.h"
 #include "services/message.h"
+#include "services/tunnel.h"
 #include "tools/chaveirod_check.h"
 #include "tools/cli.h"
 #include "tools/secret.h"
@@ -15,7 +16,8 @@
 
 static const char default_config[] = SYSCONFDIR "/chaveiro/chaveirod.conf";
 
-static const struct chv_service *const services[] = {&chv_service_message, &chv_service_files, &chv_service_push, NULL};
+static const struct chv_service *const services[] = {&chv_service_message, &chv_service_files, &chv_service_push,
+                                                     &chv_service_tunnel, NULL};
 
 static const char *config_file(const struct chv_cli_args *args)
 {

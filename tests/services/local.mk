@@ -11,6 +11,7 @@ services_tests = \
 	tests/services/push_session_test \
 	tests/services/push_wire_test \
 	tests/services/tunnel_pipe_test \
+	tests/services/tunnel_server_test \
 	$(NULL)
 check_PROGRAMS += $(services_tests)
 TESTS += $(services_tests)
@@ -48,3 +49,7 @@ tests_services_push_wire_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_tunnel_pipe_test_SOURCES = tests/services/tunnel_pipe_test.c $(conn_support)
 tests_services_tunnel_pipe_test_CFLAGS = $(net_test_cflags)
 tests_services_tunnel_pipe_test_LDADD = services/libservices.la $(net_test_libs)
+
+tests_services_tunnel_server_test_SOURCES = tests/services/tunnel_server_test.c $(conn_support)
+tests_services_tunnel_server_test_CFLAGS = $(net_test_cflags)
+tests_services_tunnel_server_test_LDADD = services/libservices.la $(net_test_libs)
