@@ -34,6 +34,7 @@ struct chv_server_tickets {
     struct chv_keeper_ticket_ask ask;
     bool asking, again; /* a round of questions is under way; another is to follow it */
     unsigned next;      /* question of the round */
+    uint64_t period;    /* in which the last round began */
     unsigned failures;  /* rounds in a row that did not get all */
     uv_timer_t timer;   /* of the next round */
 };

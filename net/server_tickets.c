@@ -100,10 +100,11 @@ void chv_server_tickets_renew(struct chv_worker *w)
         if (!uses(w, (enum chv_ticket_use)use))
             chv_tickets_drop(&w->tickets, (enum chv_ticket_use)use);
     t->again = t->asking;
-    if (t->asking)
+    if (t->asking || w->config.data_only) /* which has keys from a file */
         return;
     t->asking = true;
     t->next = 0;
+    t->period = chv_clock_time() / CHV_TICKET_PERIOD_SECONDS;
     if (!w->accepting)
         (void)uv_timer_start(&t->timer, on_timer, ACCEPT_MS, 0);
     ask_on(w);
@@ -119,6 +120,15 @@ void chv_server_tickets_set(struct chv_worker *w, const struct chv_ticket_keys *
             return;
         }
     }
+}
+
+/* A machine that slept, or whose clock was set, is in another period before its timer is due. */
+static void look_at_period(struct chv_worker *w)
+{
+    const struct chv_server_tickets *t = &w->ticket_keys;
+    const uint64_t period = chv_clock_time() / CHV_TICKET_PERIOD_SECONDS;
+    if (period != t->period && !t->asking && t->failures == 0)
+        chv_server_tickets_renew(w);
 }
 
 enum chv_err chv_server_tickets_init(struct chv_worker *w)
@@ -176,6 +186,7 @@ static const char *open_ticket(struct chv_server_conn *c, const struct chv_key_r
     const char *why;
     if (!uses(w, use))
         return "tickets are off";
+    look_at_period(w);
     if (chv_tickets_open(&w->tickets, use, request->ticket, request->ticket_len, now, ticket, &why) != CHV_OK)
         return why;
     if (data) /* judged a moment ago, on the handshake port */
@@ -261,7 +272,9 @@ void chv_server_tickets_give(struct chv_server_conn *c)
 {
     struct chv_tickets_wish wish = {
         .now = chv_clock_time(), .auth_time = c->auth_time, .lifetime = CHV_TICKET_LIFE, .rights = c->client};
-    enum chv_err err = uses(c->worker, CHV_TICKET_RESUMPTION) ? CHV_OK : CHV_ERR_UNAVAILABLE;
+    enum chv_err err = c->tickets > 0 && uses(c->worker, CHV_TICKET_RESUMPTION) ? CHV_OK : CHV_ERR_UNAVAILABLE;
+    if (err == CHV_OK)
+        look_at_period(c->worker);
     for (unsigned i = 0; i < c->tickets && err == CHV_OK; i++) {
         wish.number = c->next_ticket++;
         err = give(c, &wish);
