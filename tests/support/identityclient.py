@@ -88,6 +88,7 @@ class IdentityClient(rawclient.RawClient):
             self.ck, temp, self.key = _hkdf(self.ck, store.expand(self.access, info), 3)
             self.mix(temp)
             self.n = 0
-        AESGCM(self.key).decrypt(_nonce(self.n), body[33:], self.h)
-        self.keys = _hkdf(self.ck, b"", 2)
+        self.payload = AESGCM(self.key).decrypt(_nonce(self.n), body[33:], self.h)
+        self.mix(body[33:])
+        self.keys = _hkdf(self.ck, b"", 3)
         return None

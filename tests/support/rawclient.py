@@ -69,8 +69,11 @@ class RawClient:
     def read_frame(self):
         return self._exactly(struct.unpack(">H", self._exactly(2))[0])
 
+    def prologue(self):
+        return head(self.cred)
+
     def hello(self):
-        prologue = head(self.cred)
+        prologue = self.prologue()
         self.h = self.ck = b"Noise_NNpsk2_25519_AESGCM_SHA256"
         self.mix(prologue)
         self.private = X25519PrivateKey.generate()
@@ -100,8 +103,9 @@ class RawClient:
         psk = store.expand(self.access, info)
         self.ck, temp, key = _hkdf(self.ck, psk, 3)
         self.mix(temp)
-        AESGCM(key).decrypt(_nonce(0), body[33:], self.h)
-        self.keys = _hkdf(self.ck, b"", 2)
+        self.payload = AESGCM(key).decrypt(_nonce(0), body[33:], self.h)
+        self.mix(body[33:])
+        self.keys = _hkdf(self.ck, b"", 3)
         return None
 
     def handshake(self):
@@ -149,12 +153,18 @@ class RawClient:
 
 def status_of(body):
     """(code, text) of a STATUS map, whose keys may stand in any order."""
-    chv.check_equal(body[0] & 0xe0, 0xa0, "STATUS is a map")
+    found = map_of(body)
+    return found["code"], found.get("text", "")
+
+
+def map_of(body):
+    """A CBOR map of numbers, texts and bytes."""
+    chv.check_equal(body[0] & 0xe0, 0xa0, "it is a map")
     at, found = 1, {}
     for _ in range(body[0] & 0x1f):
         key, at = _item(body, at)
         found[key], at = _item(body, at)
-    return found["code"], found.get("text", "")
+    return found
 
 
 def _item(body, at):
@@ -166,7 +176,8 @@ def _item(body, at):
         at += size
     if major == 0:
         return small, at
-    return body[at:at + small].decode(), at + small
+    item = body[at:at + small]
+    return item if major == 2 else item.decode(), at + small
 
 
 class Keys:

@@ -94,6 +94,7 @@ tools_test_scripts = \
 	tests/tools/registry_postgresql.py \
 	tests/tools/registry_site.py \
 	tests/tools/server_expiry.py \
+	tests/tools/tickets.py \
 	tests/tools/keyadmin_epoch.py \
 	tests/tools/rotation.py \
 	tests/tools/rotation_faults.py \
@@ -112,4 +113,4 @@ tools_test_scripts += \
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/pushes.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/pushes.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py tests/support/ticketclient.py
