@@ -19,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -208,8 +209,6 @@ static const int common_calls[] = {
     CALL(read),
     CALL(write),
     CALL(writev),
-    CALL(sendto),
-    CALL(sendmsg),
     CALL(recvmsg),
     CALL(recvfrom),
     CALL(poll),
@@ -367,6 +366,19 @@ static int allow_reading(scmp_filter_ctx filter)
                             SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
 }
 
+/*
+ * The net process connects to nobody: it has no socket(2) and no connect(2), and sends to no address, for MSG_FASTOPEN
+ * connects, too, if only a listening socket that was shut down (tcp(7)).
+ */
+static int allow_sending(scmp_filter_ctx filter)
+{
+    int err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(sendto), 2, SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0),
+                               SCMP_A4(SCMP_CMP_EQ, 0));
+    if (err == 0)
+        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(sendmsg), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0));
+    return err;
+}
+
 static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -379,11 +391,16 @@ static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 
 enum chv_err chv_sandbox_enter(enum chv_sandbox kind, bool module, struct chv_why *why)
 {
+    static const int sending_calls[] = {CALL(sendto), CALL(sendmsg)};
+    const bool net = kind == CHV_SANDBOX_NET || kind == CHV_SANDBOX_NET_FILES;
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (filter == NULL)
         return chv_fail(why, CHV_ERR_MEMORY, "seccomp: out of memory");
     int err = allow(filter, common_calls, sizeof common_calls / sizeof common_calls[0]);
-    if (err == 0 && (kind == CHV_SANDBOX_NET || kind == CHV_SANDBOX_NET_FILES))
+    if (err == 0)
+        err = net && !module ? allow_sending(filter)
+                             : allow(filter, sending_calls, sizeof sending_calls / sizeof sending_calls[0]);
+    if (err == 0 && net)
         err = allow(filter, net_calls, sizeof net_calls / sizeof net_calls[0]);
     if (err == 0 && kind == CHV_SANDBOX_NET_FILES)
         err = allow(filter, files_calls, sizeof files_calls / sizeof files_calls[0]);

@@ -28,6 +28,7 @@ net_tests = \
 	tests/net/registrar_client_test \
 	tests/net/registrar_process_test \
 	tests/net/registrar_test \
+	tests/net/sandbox_test \
 	tests/net/server_expiry_test \
 	tests/net/tickets_test \
 	tests/net/ticket_keys_test \
@@ -125,6 +126,10 @@ tests_net_keyqueue_test_LDADD = $(net_test_libs)
 tests_net_ratelimit_test_SOURCES = tests/net/ratelimit_test.c
 tests_net_ratelimit_test_CFLAGS = $(net_test_cflags)
 tests_net_ratelimit_test_LDADD = $(net_test_libs)
+
+tests_net_sandbox_test_SOURCES = tests/net/sandbox_test.c
+tests_net_sandbox_test_CFLAGS = $(net_test_cflags)
+tests_net_sandbox_test_LDADD = $(net_test_libs)
 
 tests_net_server_expiry_test_SOURCES = tests/net/server_expiry_test.c
 tests_net_server_expiry_test_CFLAGS = $(net_test_cflags)
