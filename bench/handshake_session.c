@@ -18,7 +18,7 @@ struct identity {
     uint8_t public_key[CHV_DH_PUBLIC_MAX];
 };
 
-static const struct chv_crypto *crypto;
+static const struct chv_crypto *backend;
 static struct chv_session_config config[2];
 static void *memory[2][BATCH];
 static struct chv_session *session[2][BATCH];
@@ -40,27 +40,27 @@ static void make_identities(enum chv_suite suite, struct chv_credential *c)
 {
     const enum chv_curve curve = chv_suite_parts(suite)->curve;
     for (int side = CLIENT; side <= SERVER; side++) {
-        require(chv_crypto_dh_generate(crypto, curve, &identity[side].key, identity[side].public_key) == CHV_OK,
+        require(chv_crypto_dh_generate(backend, curve, &identity[side].key, identity[side].public_key) == CHV_OK,
                 "identity key");
         config[side].identity_public[curve] = identity[side].public_key;
     }
     config[CLIENT].peer_public = identity[SERVER].public_key;
     c->has_identity = true;
-    require(chv_identity_hash(crypto, curve, identity[CLIENT].public_key, c->identity_hash) == CHV_OK, "identity");
+    require(chv_identity_hash(backend, curve, identity[CLIENT].public_key, c->identity_hash) == CHV_OK, "identity");
 }
 
-static void open_profile(const struct chv_crypto *with, enum chv_profile profile, const char *arg)
+static void open_profile(const struct chv_crypto *crypto, enum chv_profile profile, const char *arg)
 {
     struct chv_credential c = {.profile = profile, .epoch = 1, .serial = 1, .id = "camera-1"};
     enum chv_suite suite = CHV_SUITE_X25519_AESGCM_SHA256;
     size_t len = sizeof credential;
 
-    crypto = with;
+    backend = crypto;
     require(chv_suite_find(arg, &suite) == CHV_OK, arg);
     config[CLIENT] =
-        (struct chv_session_config){.role = CHV_CLIENT, .crypto = crypto, .profile = profile, .suite = suite};
+        (struct chv_session_config){.role = CHV_CLIENT, .crypto = backend, .profile = profile, .suite = suite};
     config[SERVER] = (struct chv_session_config){.role = CHV_SERVER,
-                                                 .crypto = crypto,
+                                                 .crypto = backend,
                                                  .profiles = CHV_PROFILE_BIT(profile),
                                                  .suites = CHV_SUITE_BIT(suite),
                                                  .now = 1800000000};
@@ -79,19 +79,19 @@ static void open_profile(const struct chv_crypto *with, enum chv_profile profile
     }
 }
 
-void session_open(const struct chv_crypto *with, const char *arg)
+void session_open(const struct chv_crypto *crypto, const char *arg)
 {
-    open_profile(with, CHV_PROFILE_PSK, arg);
+    open_profile(crypto, CHV_PROFILE_PSK, arg);
 }
 
-void session_key_open(const struct chv_crypto *with, const char *arg)
+void session_key_open(const struct chv_crypto *crypto, const char *arg)
 {
-    open_profile(with, CHV_PROFILE_KEY, arg);
+    open_profile(crypto, CHV_PROFILE_KEY, arg);
 }
 
-void session_key_psk_open(const struct chv_crypto *with, const char *arg)
+void session_key_psk_open(const struct chv_crypto *crypto, const char *arg)
 {
-    open_profile(with, CHV_PROFILE_KEY_PSK, arg);
+    open_profile(crypto, CHV_PROFILE_KEY_PSK, arg);
 }
 
 void session_close(void)
@@ -99,7 +99,7 @@ void session_close(void)
     for (int i = 0; i < 2 * BATCH; i++)
         free(memory[i / BATCH][i % BATCH]);
     for (int side = CLIENT; side <= SERVER; side++) {
-        chv_crypto_dh_free(crypto, identity[side].key);
+        chv_crypto_dh_free(backend, identity[side].key);
         identity[side].key = NULL;
     }
 }
@@ -126,7 +126,7 @@ static void receive_all(int side)
 static void take_ticket(struct chv_session *s, const struct chv_key_request *request)
 {
     struct chv_ticket t;
-    require(chv_ticket_open(crypto, ticket_key, request->ticket, request->ticket_len, &t) == CHV_OK, "ticket");
+    require(chv_ticket_open(backend, ticket_key, request->ticket, request->ticket_len, &t) == CHV_OK, "ticket");
     const struct chv_session_ticket taken = {.profile = t.profile,
                                              .suite = t.suite,
                                              .credential = t.credential,
@@ -153,7 +153,7 @@ static void answer_others(int side)
             } else if (request.kind == CHV_KEY_PEER) {
                 require(chv_session_key_answer(s, NULL) == CHV_OK, "answer");
             } else {
-                require(chv_crypto_dh_derive(crypto, identity[side].key, request.peer_public, shared) == CHV_OK &&
+                require(chv_crypto_dh_derive(backend, identity[side].key, request.peer_public, shared) == CHV_OK &&
                             chv_session_key_answer(s, shared) == CHV_OK,
                         "answer");
             }
@@ -231,14 +231,14 @@ static void wipe_all(struct cost *cost)
 }
 
 /* The ticket of a first, full session. */
-void session_resumed_open(const struct chv_crypto *with, const char *arg)
+void session_resumed_open(const struct chv_crypto *crypto, const char *arg)
 {
     static const struct chv_ticket_label label = {.epoch = 1, .period = 20771, .audience = "home"};
     struct cost unused = {{0}, {0}};
     struct chv_session_info info;
     size_t len = sizeof ticket;
 
-    open_profile(with, CHV_PROFILE_PSK, arg);
+    open_profile(crypto, CHV_PROFILE_PSK, arg);
     handshakes(&unused);
     require(chv_session_get_info(session[SERVER][0], &info) == CHV_OK, "info");
     struct chv_ticket t = {.profile = info.profile,
@@ -251,7 +251,7 @@ void session_resumed_open(const struct chv_crypto *with, const char *arg)
     memcpy(t.lineage, info.lineage, sizeof t.lineage);
     require(chv_session_resumption(session[SERVER][0], 0, t.secret) == CHV_OK &&
                 chv_session_resumption(session[CLIENT][0], 0, resumption) == CHV_OK &&
-                chv_ticket_seal(crypto, ticket_key, &label, &t, ticket, &len) == CHV_OK,
+                chv_ticket_seal(backend, ticket_key, &label, &t, ticket, &len) == CHV_OK,
             "ticket");
     wipe_all(&unused);
     config[CLIENT].ticket = ticket;

@@ -134,8 +134,8 @@ unsigned chv_hello_parse(uint8_t *body, size_t len, const struct chv_served *ser
         return CHV_REFUSE_MALFORMED;
     }
     /* Every resumption says psk: whether its own profile is served is seen when its ticket is opened. */
-    const bool served_profile = kind == CHV_HELLO_TICKET || (served->profiles & CHV_PROFILE_BIT(profile)) != 0;
-    if (find_profile((enum chv_profile)profile) == NULL || !served_profile) {
+    if (find_profile((enum chv_profile)profile) == NULL ||
+        (kind != CHV_HELLO_TICKET && !(served->profiles & CHV_PROFILE_BIT(profile)))) {
         *note = served->profiles != 0 ? "hello: profile not served"
                                       : "hello: a full handshake, and only tickets are taken here";
         return CHV_REFUSE_VERSION;
