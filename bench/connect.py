@@ -26,8 +26,7 @@ class Chaveiro:
         self.site = self.make_site()
         self.site.configure(workers="1", rate="0", connections="30000", client_connections="30000")
         self.key = self.site.add_client("bench", scopes=["message"])
-        self.site.start()
-        self.port = int(self.site.address.rpartition(":")[2])
+        self.port = tunnels.start_quiet(self.site)
         self.load = self.new_load()
 
     def new_load(self):

@@ -11,6 +11,16 @@ import common
 SECRET = "benchmark:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 
+def start_quiet(site):
+    """chaveirod as the peers are started: no line in the log for each connection. Its port."""
+    port = common.free_port()
+    site.configure(level="warning", listen=f"127.0.0.1:{port}")
+    secret = [] if hasattr(site, "tokens") else ["--passphrase-file", site.passphrase_file]
+    site.server = site.spawn("chaveirod", "-c", site.config, *secret, env=getattr(site, "env", None))
+    common.wait_port(port, site.server.process)
+    return port
+
+
 class Tunnel:
     """`port` is where it begins; `pids`: the processes of both ends; `server_pids`: those of the far one."""
 
@@ -81,8 +91,8 @@ class Chaveiro(Tunnel):
         chv.write(site.config, chv.read(site.config) +
                   f'[tunnel "bench"]\ntarget = 127.0.0.1:{self.target}\nconnections = 10000\n'.encode())
         key = site.add_client("bench", scopes=["tunnel:bench"])
-        site.start()
-        client = site.client_start(key, "tunnel", "bench", "--listen", "127.0.0.1:0")
+        self.server_port = start_quiet(site)
+        client = site.client_start(key, "tunnel", "bench", "--listen", "127.0.0.1:0", to=f"127.0.0.1:{self.server_port}")
         self.ends = [site.server, client]
         self.port = int(re.search(rb":(\d+)", client.wait_for(r"listen\S* \S*:\d+")[0].group(0)).group(1))
 
