@@ -199,12 +199,15 @@ unsigned chv_ticket_store_lacks(struct chv_ticket_store *store, struct chv_ticke
     return lacks < CHV_OPEN_TICKETS_MAX ? (unsigned)lacks : CHV_OPEN_TICKETS_MAX;
 }
 
-void chv_ticket_store_add(struct chv_ticket_store *store, struct chv_ticket_now now, const struct chv_grant *grant,
+void chv_ticket_store_add(struct chv_ticket_store *store, const uint8_t binding[static CHV_KEY_LEN],
+                          struct chv_ticket_now now, const struct chv_grant *grant,
                           const uint8_t secret[static CHV_KEY_LEN])
 {
     const uint32_t lifetime = grant->lifetime < CHV_TICKET_LIFETIME_MAX ? grant->lifetime : CHV_TICKET_LIFETIME_MAX;
     struct chv_ticket_entry entry = {.from = now.wall, .until = now.wall + lifetime};
     bool placed = false;
+    if (memcmp(store->memory.binding, binding, CHV_KEY_LEN) != 0)
+        return;
     entry.ticket_len = (uint16_t)grant->ticket_len;
     memcpy(entry.ticket, grant->ticket, grant->ticket_len);
     memcpy(entry.secret, secret, sizeof entry.secret);

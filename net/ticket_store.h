@@ -65,10 +65,11 @@ unsigned chv_ticket_store_count(struct chv_ticket_store *store, struct chv_ticke
 unsigned chv_ticket_store_lacks(struct chv_ticket_store *store, struct chv_ticket_now now);
 
 /*
- * Keeps a ticket that has just come.  If there are too many, the one that ends first goes.  If the file cannot be written,
- * it is kept in memory.  Blocks on the file.
+ * Keeps a ticket that has just come, if `binding` is still what the store is bound to.  If there are too many, the one that
+ * ends first goes.  If the file cannot be written, it is kept in memory.  Blocks on the file.
  */
-void chv_ticket_store_add(struct chv_ticket_store *store, struct chv_ticket_now now, const struct chv_grant *grant,
+void chv_ticket_store_add(struct chv_ticket_store *store, const uint8_t binding[static CHV_KEY_LEN],
+                          struct chv_ticket_now now, const struct chv_grant *grant,
                           const uint8_t secret[static CHV_KEY_LEN]);
 /*
  * Takes the ticket that lives longest out of the store; false if there is none, and then `use` is zeros.  Never the same

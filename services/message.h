@@ -76,6 +76,13 @@ struct chv_conn *chv_message_conn(struct chv_message *message);
 const char *chv_message_greeting(const struct chv_message *message);
 /* The code of the server's last STATUS (403: refused in the channel, with the reason), 0 before one has come. */
 unsigned chv_message_status(const struct chv_message *message);
+/*
+ * For `closed`. The code of a refusal in clear, 0: none. A data side that does not take its ticket is one that cannot
+ * serve now (503).
+ */
+unsigned chv_message_refusal(struct chv_message *message);
+/* For `closed`, with its error: the server could not prove that it knows the key. */
+bool chv_message_unproven(struct chv_message *message, enum chv_err err);
 /* Whether the session was resumed with a ticket out of the key's store; the answer is final at `ready` and in `closed`. */
 bool chv_message_resumed(const struct chv_message *message);
 /* The port that a REDIRECT led to, 0 if there was none: an error is then about that data side, not about the key. */

@@ -176,10 +176,9 @@ static bool start_again(struct chv_message *m, enum chv_err err)
 /* false: there is none. */
 static bool take_ticket(struct chv_message *m, struct chv_ticket_use *use)
 {
-    uint8_t binding[CHV_KEY_LEN];
-    if (!has_store(m) || chv_client_key_binding(m->key, &m->loop->crypto, binding) != CHV_OK)
+    if (!has_store(m) || chv_client_key_binding(m->key, &m->loop->crypto, m->binding) != CHV_OK)
         return false;
-    chv_ticket_store_bind(m->key->tickets, binding);
+    chv_ticket_store_bind(m->key->tickets, m->binding);
     return chv_ticket_store_take(m->key->tickets, chv_ticket_now(), use);
 }
 
@@ -231,7 +230,7 @@ enum chv_err chv_message_got_ticket(struct chv_message *m, const uint8_t *body, 
     }
     err = chv_session_resumption(session_of(m), grant.number, secret);
     if (err == CHV_OK)
-        chv_ticket_store_add(m->key->tickets, chv_ticket_now(), &grant, secret);
+        chv_ticket_store_add(m->key->tickets, m->binding, chv_ticket_now(), &grant, secret);
     chv_wipe(secret, sizeof secret);
     return err;
 }
@@ -325,6 +324,17 @@ enum chv_err chv_message_got_redirect(struct chv_message *m, const uint8_t *body
     }
     err = find_data_side(m, &grant, address, sizeof address);
     return err == CHV_OK ? follow(m, &grant, address) : err;
+}
+
+bool chv_message_unproven(struct chv_message *message, enum chv_err err)
+{
+    return err == CHV_ERR_AUTH && !message->data_side && !proven(message);
+}
+
+unsigned chv_message_refusal(struct chv_message *message)
+{
+    const unsigned code = chv_session_refusal(session_of(message));
+    return code == CHV_REFUSE_TICKET && message->data_side ? CHV_REFUSE_UNAVAILABLE : code;
 }
 
 bool chv_message_resumed(const struct chv_message *message)

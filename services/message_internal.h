@@ -18,11 +18,12 @@ struct chv_message {
     char *address;            /* as given */
     struct chv_status status; /* the last one */
     bool ready, closing, updated;
-    bool aborted;            /* by its owner: nothing follows any more */
-    bool resumed;            /* the connection in use came with a ticket out of the store */
-    bool data_side;          /* the connection in use is where a REDIRECT led */
-    uint16_t port;           /* of that REDIRECT; 0: none */
-    unsigned asked, tickets; /* that OPEN asked for, that have come */
+    bool aborted;                 /* by its owner: nothing follows any more */
+    bool resumed;                 /* the connection in use came with a ticket out of the store */
+    bool data_side;               /* the connection in use is where a REDIRECT led */
+    uint16_t port;                /* of that REDIRECT; 0: none */
+    uint8_t binding[CHV_KEY_LEN]; /* of tickets that come, with a store */
+    unsigned asked, tickets;      /* that OPEN asked for, that have come */
 
     /* the message being sent */
     chv_message_read_fn read; /* NULL: none */

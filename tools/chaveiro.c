@@ -188,6 +188,10 @@ static const struct chv_cli_option chaveiro_options[] = {
      false},
     {"timeout", 0, "SPAN", "give up on a connection or an answer after 10s, 500ms, 2m\n(default: 30s)", CHV_CLI_ALL,
      false},
+    {"tickets", 0, "FILE",
+     "keep tickets in FILE, for connections that come back without the\nkey; whoever can read it can be this client "
+     "until they end",
+     CHV_CLI_ALL, false},
     {"retries", 0, "N", "attempts more when the server is too busy (429, 503), with\na growing pause (default: 4)",
      CHV_CLI_ALL, false},
     {"receipt", 0, "FILE", "ask for a signed receipt; must not exist.  A folder: each file's\nis in it, PATH.receipt",

@@ -125,6 +125,17 @@ void chaveiro_fail(struct chaveiro_link *link, int code, const char *format, ...
 void chaveiro_interrupt(struct chaveiro_link *link, int number);
 void chaveiro_fail_why(struct chaveiro_link *link, enum chv_err err, const struct chv_why *why);
 
+/* --- tickets (chaveiro_tickets.c) ----------------------------------------------------------------------------------
+ */
+
+/* What --tickets or the configuration says; where a REDIRECT may lead. */
+enum chv_err chaveiro_open_tickets(struct chaveiro_link *link, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * For a program that connects more than once: so many tickets shall be in stock, in memory if there is no file. Without
+ * the memory for them handshakes are full ones.
+ */
+void chaveiro_keep_tickets(struct chaveiro_link *link, unsigned count);
+
 /* --- key update (chaveiro_update.c) --------------------------------------------------------------------------------
  */
 

@@ -317,6 +317,8 @@ bool chaveiro_files_connect(struct chaveiro_files *files)
             files->code = chv_cli_why(err, &why);
             return false;
         }
+        if (files->shell)
+            chaveiro_keep_tickets(files->link, CHV_TICKET_STORE_WANTED);
         files->link->job = &files_job;
         files->link->state = files;
         open_handles(files);

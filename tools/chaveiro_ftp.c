@@ -269,6 +269,8 @@ int chaveiro_ftp(const struct chv_cli_args *args)
     if (err == CHV_OK) {
         door->client_max = (unsigned)most;
         door->link->pool.limit += most * MEMORY_EACH;
+        chaveiro_keep_tickets(door->link,
+                              (unsigned)most < CHV_OPEN_TICKETS_MAX ? (unsigned)most : CHV_OPEN_TICKETS_MAX);
         err = set_password(door, &why);
         if (err == CHV_OK)
             err = run(door, &why);

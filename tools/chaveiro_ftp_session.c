@@ -186,12 +186,8 @@ static void on_closed(struct chv_message *message, enum chv_err err, const char 
 {
     struct ftp_session *s = chv_message_owner(message);
     struct ftp_door *door = s->door;
-    struct chv_session *session = chv_conn_session(chv_message_conn(message));
-    const unsigned refusal = session != NULL ? chv_session_refusal(session) : 0;
-    const unsigned status = chv_message_status(message);
-    struct chv_session_info info = {.h_fin = NULL};
-    const bool unproven = err == CHV_ERR_AUTH && session != NULL &&
-                          (chv_session_get_info(session, &info) != CHV_OK || info.h_fin == NULL);
+    const unsigned refusal = chv_message_refusal(message), status = chv_message_status(message);
+    const bool unproven = chv_message_unproven(message, err);
     s->message = NULL;
     if (s->ready) {
         if (s->client != NULL) {

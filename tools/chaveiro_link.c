@@ -23,6 +23,7 @@ enum {
     LINK_AGAIN_MORE = 14,       /* then longer by the last one each time, so often */
     LINK_POOL = 16 << 20,
     LINK_TEXT_MAX = 1024,
+    LINK_WHERE_MAX = 600,  /* two addresses */
     LINK_SIGNAL_EXIT = 128 /* as a shell tells of a signal */
 };
 
@@ -230,13 +231,8 @@ static void link_again(struct chaveiro_link *link, enum chv_err err, const char 
 static void link_on_closed(struct chv_message *message, enum chv_err err, const char *text)
 {
     struct chaveiro_link *link = chv_message_owner(message);
-    struct chv_session *session = chv_conn_session(chv_message_conn(message));
-    unsigned refusal = session != NULL ? chv_session_refusal(session) : 0;
-    unsigned status = chv_message_status(message);
-    struct chv_session_info info = {.h_fin = NULL};
-    bool unproven = err == CHV_ERR_AUTH && session != NULL &&
-                    (chv_session_get_info(session, &info) != CHV_OK || info.h_fin == NULL);
-
+    const unsigned refusal = chv_message_refusal(message), status = chv_message_status(message);
+    const bool unproven = chv_message_unproven(message, err);
     link->message = NULL;
     (void)uv_timer_stop(&link->timer);
     if (err != CHV_OK && link_retries(link, refusal != 0 ? refusal : status))
@@ -261,31 +257,39 @@ static void link_on_closed(struct chv_message *message, enum chv_err err, const 
     uv_stop(&link->loop.uv);
 }
 
+/* "ADDR", "ADDR (resumed)", "ADDR, redirected by ADDR", "ADDR, redirected by ADDR (resumed)" */
+static void link_where(const struct chaveiro_link *link, char out[LINK_WHERE_MAX])
+{
+    const bool redirected = chv_message_redirected(link->message) != 0;
+    (void)snprintf(out, LINK_WHERE_MAX, "%s%s%s%s", chv_conn_peer(chv_message_conn(link->message)),
+                   redirected ? ", redirected by " : "", redirected ? link->address : "",
+                   chv_message_resumed(link->message) ? " (resumed)" : "");
+}
+
 static void link_tell(struct chaveiro_link *link)
 {
-    char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)] = "-", when[CHV_TIME_TEXT];
+    char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)] = "-", when[CHV_TIME_TEXT], where[LINK_WHERE_MAX];
     struct chv_session_info info;
     if (chv_session_get_info(chv_conn_session(chv_message_conn(link->message)), &info) != CHV_OK)
         return;
     if (info.lineage != NULL)
         chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
     chv_time_format(info.server_time, when);
+    link_where(link, where);
     if (info.profile == CHV_PROFILE_KEY) {
         char own[CHV_FINGERPRINT_MAX], server[CHV_FINGERPRINT_MAX];
         (void)chv_cli_fail(EX_OK,
                            "connected to %s as %s: profile key, suite %s, lineage %s, server's key %s, "
                            "server time %s, idle limit %u s",
-                           chv_conn_peer(chv_message_conn(link->message)),
-                           chaveiro_fingerprint(link, &link->key.identity, own), chv_suite_name(info.suite), lineage,
-                           chaveiro_fingerprint(link, &link->key.server_key, server), when, info.idle_seconds);
+                           where, chaveiro_fingerprint(link, &link->key.identity, own), chv_suite_name(info.suite),
+                           lineage, chaveiro_fingerprint(link, &link->key.server_key, server), when, info.idle_seconds);
         return;
     }
     (void)chv_cli_fail(EX_OK,
                        "connected to %s as %s: profile %s, suite %s, lineage %s, credential %" PRIu32 ".%" PRIu32
                        ", server %s, server time %s, idle limit %u s",
-                       chv_conn_peer(chv_message_conn(link->message)), link->key.parsed.id,
-                       chv_profile_name(info.profile), chv_suite_name(info.suite), lineage, link->key.parsed.epoch,
-                       link->key.parsed.serial, link->key.server, when, info.idle_seconds);
+                       where, link->key.parsed.id, chv_profile_name(info.profile), chv_suite_name(info.suite), lineage,
+                       link->key.parsed.epoch, link->key.parsed.serial, link->key.server, when, info.idle_seconds);
 }
 
 static void link_on_ready(struct chv_message *message)
@@ -477,6 +481,8 @@ enum chv_err chaveiro_open(const struct chv_cli_args *args, struct chaveiro_link
         link->has_loop = true;
     if (err == CHV_OK)
         err = chv_client_key_ready(&link->key, &link->loop.crypto, why);
+    if (err == CHV_OK)
+        err = chaveiro_open_tickets(link, why);
     if (err != CHV_OK)
         chaveiro_close(link);
     else
@@ -490,6 +496,7 @@ void chaveiro_close(struct chaveiro_link *link)
         uv_close((uv_handle_t *)&link->timer, NULL);
         chv_loop_close(&link->loop);
     }
+    chv_ticket_store_close(link->key.tickets);
     chv_keystore_close(link->identity);
     chv_keystore_close(link->keystore);
     chaveiro_secret_free(&link->key_secret);
@@ -523,6 +530,8 @@ int chaveiro_run(const struct chv_cli_args *args, const struct chaveiro_job *job
         return chv_cli_why(err, &why);
     link->job = job;
     link->state = state;
+    if (job->again != NULL)
+        chaveiro_keep_tickets(link, CHV_TICKET_STORE_WANTED);
     if (chaveiro_link_connect(link) == EX_OK)
         chaveiro_link_wait(link, &never);
     const int code = link->code;

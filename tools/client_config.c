@@ -10,13 +10,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/credential.h"
 #include "core/identity.h"
 #include "tools/provision.h"
 #include "tools/token.h"
 
 enum { TEXT_MAX = 64 * 1024 };
 
-enum kind { KIND_FILE, KIND_STORE, KIND_PUBLIC, KIND_ADDRESS, KIND_SUITE, KIND_PROFILE };
+enum kind { KIND_FILE, KIND_STORE, KIND_PUBLIC, KIND_ADDRESS, KIND_SUITE, KIND_PROFILE, KIND_HOSTS, KIND_NAME };
 
 struct key {
     const char *name;
@@ -37,6 +38,9 @@ static const struct key keys[] = {
     {"receipt-key", KIND_PUBLIC, AT(receipt_key), "the name of a PEM file, or a key: p256 BASE64"},
     {"address", KIND_ADDRESS, AT(address), "HOST:PORT, [V6]:PORT or unix:/PATH"},
     {"suite", KIND_SUITE, AT(suite), "x25519-aesgcm-sha256, x25519-chachapoly-sha256, p256-aesgcm-sha256"},
+    {"tickets", KIND_FILE, AT(tickets), "a file name"},
+    {"redirect-hosts", KIND_HOSTS, AT(redirect_hosts), "host names or addresses without ports, HOST, HOST..."},
+    {"server-name", KIND_NAME, AT(server_name), "1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '-'"},
 };
 
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
@@ -96,6 +100,23 @@ static bool set_public(const struct parse *p, char out[PATH_MAX], const char *va
     return chv_identity_curve_find(curve, &ignored) == CHV_OK ? copy(out, PATH_MAX, value) : set_path(p, out, value);
 }
 
+/* Names or addresses with commas between them; blanks may stand around a comma. */
+static bool is_hosts(const char *value)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:_-";
+    for (;;) {
+        value += strspn(value, " \t");
+        const size_t n = strspn(value, letters);
+        value += n;
+        value += strspn(value, " \t");
+        if (n == 0 || (*value != ',' && *value != '\0'))
+            return false;
+        if (*value == '\0')
+            return true;
+        value++;
+    }
+}
+
 static bool set_value(struct parse *p, const struct key *key, const char *value)
 {
     char *out = (char *)&p->config + key->offset;
@@ -113,6 +134,10 @@ static bool set_value(struct parse *p, const struct key *key, const char *value)
         return chv_suite_find(value, &suite) == CHV_OK && copy(out, sizeof p->config.suite, value);
     case KIND_PROFILE:
         return chv_profile_find(value, &p->config.profile) == CHV_OK;
+    case KIND_HOSTS:
+        return is_hosts(value) && copy(out, sizeof p->config.redirect_hosts, value);
+    case KIND_NAME:
+        return chv_server_name_valid(value) && copy(out, sizeof p->config.server_name, value);
     }
     return false;
 }
@@ -138,7 +163,8 @@ static int handle(void *arg, const char *section, const char *name, const char *
     if (i == KEY_COUNT)
         return fail(p,
                     "unknown key '%.64s'; known are: keystore, passphrase-file, profile, identity, "
-                    "identity-passphrase-file, server-key, receipt-key, address, suite",
+                    "identity-passphrase-file, server-key, receipt-key, address, suite, tickets, redirect-hosts, "
+                    "server-name",
                     name);
     if ((p->seen & 1u << i) != 0)
         return fail(p, "key '%s' is given twice", name);

@@ -22,6 +22,9 @@ struct chv_client_config {
     char receipt_key[PATH_MAX]; /* "p256 BASE64" or a path */
     char address[256];
     char suite[64];
+    char tickets[PATH_MAX];    /* file with tickets */
+    char redirect_hosts[1024]; /* "HOST, HOST" */
+    char server_name[CHV_SERVER_NAME_MAX + 1];
     enum chv_profile profile;
     struct chv_client_tunnels tunnels;
 };

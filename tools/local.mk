@@ -135,6 +135,7 @@ tools_chaveiro_SOURCES = \
 	tools/chaveiro_shell_complete.c \
 	tools/chaveiro_shell_edit.c \
 	tools/chaveiro_shell_run.c \
+	tools/chaveiro_tickets.c \
 	tools/chaveiro_tunnel.c \
 	tools/chaveiro_tunnel.h \
 	tools/chaveiro_tunnel_local.c \
