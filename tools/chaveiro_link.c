@@ -299,7 +299,8 @@ static void link_on_ready(struct chv_message *message)
     chaveiro_due(link, false);
     if (chv_cli_given(link->args, "verbose"))
         link_tell(link);
-    chaveiro_update_proven(link);
+    if (!chv_message_resumed(message)) /* else the key was not shown now */
+        chaveiro_update_proven(link);
     link->job->ready(link);
 }
 

@@ -355,19 +355,6 @@ static enum chv_err run(struct tunnel_door *door, struct chv_why *why)
     return err;
 }
 
-static enum chv_err open_tickets(struct tunnel_door *door, struct chv_why *why)
-{
-    struct chaveiro_link *link = door->link;
-    if (link->key.tickets == NULL) {
-        enum chv_err err = chv_ticket_store_open(NULL, NULL, NULL, &door->tickets, why);
-        if (err != CHV_OK)
-            return err;
-        link->key.tickets = door->tickets;
-    }
-    chv_ticket_store_want(link->key.tickets, TUNNEL_TICKETS);
-    return CHV_OK;
-}
-
 int chaveiro_tunnel(const struct chv_cli_args *args)
 {
     struct chv_why why = {""};
@@ -386,13 +373,11 @@ int chaveiro_tunnel(const struct chv_cli_args *args)
         door->link->pool.limit += most * MEMORY_EACH;
         raise_file_limit();
         err = take_tunnels(door, &why);
-        if (err == CHV_OK)
-            err = open_tickets(door, &why);
+        chaveiro_keep_tickets(door->link, TUNNEL_TICKETS);
         if (err == CHV_OK)
             err = run(door, &why);
         chaveiro_close(door->link); /* ends sessions that are left: their callbacks look at the door */
     }
-    chv_ticket_store_close(door->tickets);
     free(door->entries);
     chv_wipe(door, sizeof *door);
     free(door);

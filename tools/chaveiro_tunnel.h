@@ -48,7 +48,6 @@ enum tunnel_gives { TUNNEL_MAY_GIVE, TUNNEL_GIVES, TUNNEL_GIVES_NONE };
 
 struct tunnel_door {
     struct chaveiro_link *link;
-    struct chv_ticket_store *tickets; /* own ones, closed at the end; NULL: the link's */
     struct tunnel_entry *entries;
     size_t entry_count;
     unsigned count, count_max; /* local connections */

@@ -46,7 +46,8 @@ static void dequeue(struct tunnel_local *local)
 
 static unsigned stock(const struct tunnel_door *door)
 {
-    return chv_ticket_store_count(door->link->key.tickets, chv_ticket_now());
+    struct chv_ticket_store *tickets = door->link->key.tickets;
+    return tickets != NULL ? chv_ticket_store_count(tickets, chv_ticket_now()) : 0;
 }
 
 /* --- which key ---------------------------------------------------------------------------------------------------- */
@@ -294,17 +295,14 @@ static void on_closed(struct chv_message *message, enum chv_err err, const char 
 {
     struct tunnel_local *local = chv_message_owner(message);
     struct tunnel_door *door = local->door;
-    struct chv_session *session = chv_conn_session(chv_message_conn(message));
-    struct chv_session_info info = {.h_fin = NULL};
-    const bool proven = session != NULL && chv_session_get_info(session, &info) == CHV_OK && info.h_fin != NULL;
-    const unsigned refusal = session != NULL ? chv_session_refusal(session) : 0;
-    const unsigned status = chv_message_status(message);
+    const bool unproven = chv_message_unproven(message, err);
+    const unsigned refusal = chv_message_refusal(message), status = chv_message_status(message);
     local->message = NULL;
     if (local->ready) {
         tunnel_local_ended(local, err, text, status);
     } else {
         ended(local);
-        failed(local, err, text, refusal, status, err == CHV_ERR_AUTH && session != NULL && !proven);
+        failed(local, err, text, refusal, status, unproven);
     }
     tunnel_session_next(door);
 }
