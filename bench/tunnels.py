@@ -94,7 +94,7 @@ class Chaveiro(Tunnel):
         self.server_port = start_quiet(site)
         client = site.client_start(key, "tunnel", "bench", "--listen", "127.0.0.1:0", to=f"127.0.0.1:{self.server_port}")
         self.ends = [site.server, client]
-        self.port = int(re.search(rb":(\d+)", client.wait_for(r"listen\S* \S*:\d+")[0].group(0)).group(1))
+        self.port = int(re.search(rb":(\d+)", client.wait_for(r"listening on \S*:\d+", stream="stdout")[0].group(0)).group(1))
 
     @property
     def pids(self):
