@@ -213,7 +213,7 @@ static void expire_sent(struct chv_connector_client *client, uint64_t now)
         silent = true;
         client->slots[i].ask = NULL;
         if (ask != NULL)
-            finish(ask, CHV_CONNECTOR_TIMEOUT, -1, "the connector does not answer");
+            finish(ask, CHV_CONNECTOR_UNAVAILABLE, -1, "the connector does not answer");
     }
     if (silent && now - client->told >= TELL_MS) {
         client->told = now;

@@ -29,6 +29,7 @@ struct net_process {
     struct chv_worker *workers;
     uv_poll_t control;
     int control_fd;
+    rlim_t descriptors;   /* asked for in time: the filter does not let */
     pthread_mutex_t gate; /* held until the sandbox is there: the other threads wait behind it */
 };
 
@@ -375,12 +376,11 @@ static void *worker_thread(void *arg)
 /* No more connections than descriptors: one through a tunnel has two. */
 static unsigned bound_connections(const struct net_process *p, unsigned wanted, bool tunnels)
 {
-    struct rlimit files;
     const rlim_t each = tunnels ? 2 : 1;
     rlim_t other = (rlim_t)OTHER_DESCRIPTORS * (p->worker_count + 1);
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+    if (p->descriptors == RLIM_INFINITY)
         return wanted;
-    rlim_t most = files.rlim_cur > other + each ? (files.rlim_cur - other) / each : 1;
+    rlim_t most = p->descriptors > other + each ? (p->descriptors - other) / each : 1;
     if (wanted <= most)
         return wanted;
     chv_log(CHV_LOG_WARNING, "connections = %u, but the limit of open files leaves %lu%s", wanted, (unsigned long)most,
@@ -498,6 +498,8 @@ static enum chv_err process_init(struct net_process *p, const struct chv_server_
                                  struct chv_why *why)
 {
     uint64_t seed;
+    struct rlimit files;
+    p->descriptors = getrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur : RLIM_INFINITY;
     p->worker_count = chv_server_workers(config);
     p->server.parts = parts;
     p->server.listeners = listeners;

@@ -112,7 +112,9 @@ static int link_status_exit(unsigned code)
     case 409:
     case 429:
     case 500:
+    case 502:
     case 503:
+    case 504:
     case 507:
         return EX_UNAVAILABLE;
     case 404:

@@ -64,6 +64,7 @@ tools_test_scripts = \
 	tests/tools/chaveirod_processes.py \
 	tests/tools/chaveirod_strangers.py \
 	tests/tools/conf_manual.py \
+	tests/tools/connector.py \
 	tests/tools/documented.py \
 	tests/tools/files.py \
 	tests/tools/ftp.py \
