@@ -320,6 +320,14 @@ static void test_not_canonical(void)
         t.has_peer = t.peer_public_len > 0;
         CU_ASSERT_EQUAL(chv_ticket_seal(&crypto, key, &home, &t, bytes, &len), CHV_ERR_ARGUMENT);
     }
+    /* Profile key: no credential vouches for the id. */
+    static void (*const ids[])(struct chv_ticket * t) = {bad_id, no_id};
+    for (size_t i = 0; i < COUNT(ids); i++) {
+        struct chv_ticket t = sample(CHV_PROFILE_KEY, CHV_SUITE_X25519_AESGCM_SHA256);
+        ids[i](&t);
+        plain_len = plaintext(&t, plain, sizeof plain);
+        check_refused(bytes, forge(plain, plain_len, bytes), CHV_ERR_MALFORMED);
+    }
     /* Curve without a key; a byte behind; every truncation of the plaintext; a NUL in the id; a length over its room. */
     struct chv_ticket psk = sample(CHV_PROFILE_PSK, CHV_SUITE_P256_AESGCM_SHA256);
     psk.curve = CHV_CURVE_P256;
@@ -368,7 +376,7 @@ static void test_label(void)
     static const struct {
         size_t at;
         uint8_t value;
-    } lies[] = {{0, 0}, {0, 2}, {4, 0}, {5, CHV_AUDIENCE_MAX + 1}, {5, 0}, {6, ' '}, {6, 0}};
+    } lies[] = {{0, 0}, {0, 2}, {4, 0}, {5, CHV_AUDIENCE_MAX + 1}, {5, 0}, {6, ' '}, {6, 0}, {10, 0}};
     for (size_t i = 0; i < COUNT(lies); i++) {
         const uint8_t kept = bytes[lies[i].at];
         bytes[lies[i].at] = lies[i].value;
@@ -384,7 +392,7 @@ static void test_too_long(void)
 {
     struct chv_ticket t = sample(CHV_PROFILE_KEY_PSK, CHV_SUITE_P256_AESGCM_SHA256);
     struct chv_ticket_label label;
-    uint8_t bytes[CHV_TICKET_MAX + 64];
+    uint8_t bytes[2 * CHV_TICKET_MAX];
     size_t len = sizeof bytes;
     CU_ASSERT_EQUAL_FATAL(chv_ticket_seal(&crypto, key, &home, &t, bytes, &len), CHV_OK);
     const size_t needed = len;
