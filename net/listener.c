@@ -142,7 +142,7 @@ static int clear_socket_file(const struct sockaddr_un *address)
     return unlink(address->sun_path) == 0 ? 0 : errno;
 }
 
-static int bind_unix(struct chv_listener *l, const struct sockaddr_un *address, int backlog)
+static int bind_unix(struct chv_listener *l, const struct sockaddr_un *address, const struct chv_server_config *config)
 {
     int err = clear_socket_file(address);
     if (err != 0)
@@ -151,7 +151,7 @@ static int bind_unix(struct chv_listener *l, const struct sockaddr_un *address, 
     if (fd < 0)
         return errno;
     l->fds[l->fd_count++] = fd;
-    mode_t mask = umask(0117); /* 0660 from the start */
+    mode_t mask = umask(config->private_sockets ? 0177 : 0117); /* from the start */
     int rc = bind(fd, (const struct sockaddr *)address, sizeof *address);
     int saved = errno;
     (void)umask(mask);
@@ -162,7 +162,7 @@ static int bind_unix(struct chv_listener *l, const struct sockaddr_un *address, 
         return errno;
     l->device = st.st_dev;
     l->inode = st.st_ino;
-    return listen(fd, backlog) == 0 ? 0 : errno;
+    return listen(fd, (int)config->backlog) == 0 ? 0 : errno;
 }
 
 /* The file is the starting user's, root's: who is in the group of the server's own user may connect too. */
@@ -190,7 +190,7 @@ static enum chv_err open_unix(struct chv_listeners *listeners, const char *name,
 
     /* Two servers that start at once do not both find the old file stale. */
     int lock = open(dirname(folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int err = lock < 0 || flock(lock, LOCK_EX) != 0 ? errno : bind_unix(l, &address, (int)config->backlog);
+    int err = lock < 0 || flock(lock, LOCK_EX) != 0 ? errno : bind_unix(l, &address, config);
     if (err == 0)
         err = give_to_group(&address, config->user);
     if (lock >= 0)

@@ -160,6 +160,7 @@ struct chv_server_config {
     char state[PATH_MAX];                /* folder of the keeper's clock mark; "": none is kept */
     uint64_t max_lifetime;               /* seconds that a credential may still live; 0: no limit */
     unsigned backlog;
+    bool private_sockets; /* unix sockets with mode 0600 and not 0660: no key of the file */
     struct chv_server_limits limits;
     struct chv_server_files files;
     struct chv_server_push push;

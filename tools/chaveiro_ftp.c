@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 
 #include "base/encode.h"
@@ -52,6 +51,7 @@ static enum chv_err open_listeners(struct ftp_door *door, struct chv_why *why)
     if (config == NULL)
         return CHV_ERR_MEMORY;
     config->backlog = BACKLOG;
+    config->private_sockets = true;
     enum chv_err err = chv_server_config_listen(config, addresses, count, why);
     if (err == CHV_ERR_CONFIG) /* not of a file here */
         err = CHV_ERR_ARGUMENT;
@@ -69,9 +69,6 @@ static enum chv_err open_listeners(struct ftp_door *door, struct chv_why *why)
     if (err == CHV_OK)
         err = chv_listeners_open(&door->listeners, config, 1, why);
     free(config);
-    for (size_t i = 0; i < door->listeners.count && err == CHV_OK; i++)
-        if (door->listeners.list[i].local)
-            (void)chmod(door->listeners.list[i].text + strlen("unix:"), 0600); /* for this user; the password is more */
     return err;
 }
 

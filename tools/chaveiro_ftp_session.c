@@ -111,7 +111,11 @@ static bool on_update(struct chv_message *message, const uint8_t *body, size_t l
     struct ftp_session *s = chv_message_owner(message);
     struct chaveiro_link *link = s->door->link;
     const struct chv_client_key newest = link->key;
+    if (s->key.parsed.epoch < newest.parsed.epoch ||
+        (s->key.parsed.epoch == newest.parsed.epoch && s->key.parsed.serial < newest.parsed.serial))
+        return false; /* its key may be gone from the keystore, and a later one is in use */
     link->key = s->key;
+    link->key.keystore = newest.keystore; /* it may have been opened again since */
     link->message = message;
     bool stored = chaveiro_update(link, body, len);
     link->message = NULL;

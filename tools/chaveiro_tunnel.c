@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -138,6 +137,7 @@ static enum chv_err open_entry(struct tunnel_entry *entry, struct chv_why *why)
     if (config == NULL)
         return CHV_ERR_MEMORY;
     config->backlog = BACKLOG;
+    config->private_sockets = true;
     for (size_t i = 0; i < tunnel->listen_count && err == CHV_OK; i++) {
         addresses[i] = tunnel->listen[i];
         err = check_safe(entry, addresses[i], why);
@@ -147,9 +147,6 @@ static enum chv_err open_entry(struct tunnel_entry *entry, struct chv_why *why)
     if (err == CHV_OK)
         err = chv_listeners_open(&entry->listeners, config, 1, why);
     free(config);
-    for (size_t i = 0; i < entry->listeners.count && err == CHV_OK; i++)
-        if (entry->listeners.list[i].local)
-            (void)chmod(entry->listeners.list[i].text + strlen("unix:"), 0600); /* for this user */
     return err;
 }
 
