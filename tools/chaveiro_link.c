@@ -130,6 +130,8 @@ static int link_exit(enum chv_err err, bool ready)
 {
     if (err == CHV_ERR_AUTH)
         return EX_PROTOCOL;
+    if (err == CHV_ERR_CANCELLED)
+        return EX_IOERR; /* what is to be sent cannot be read, or nobody takes what comes */
     if ((err == CHV_ERR_IO || err == CHV_ERR_NOT_FOUND) && !ready)
         return EX_UNAVAILABLE;
     return chv_cli_exit_code(err);

@@ -110,7 +110,10 @@ tools_test_scripts += \
 	tests/tools/token_killed.py \
 	tests/tools/token_lost.py \
 	tests/tools/token_made.py \
+	tests/tools/tunnel.py \
+	tests/tools/tunnel_software.py \
 	$(NULL)
+EXTRA_DIST += tests/support/tunnelsite.py
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
