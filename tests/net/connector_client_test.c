@@ -282,7 +282,7 @@ static void test_lost(void)
 /* A tunnel whose target does not answer leaves room for others. */
 static void test_bounds(void)
 {
-    static struct asker dbs[CHV_CONNECTOR_OF_TUNNEL + 4], webs[CHV_CONNECTOR_WAITING + 1];
+    static struct asker dbs[CHV_CONNECTOR_OF_TUNNEL + 4], webs[CHV_CONNECTOR_OF_TUNNEL + CHV_CONNECTOR_WAITING + 1];
     struct asker x = {.fd = -1};
     const struct chv_server_tunnel third = {.name = "third", .connect_seconds = 1};
     memset(dbs, 0, sizeof dbs);

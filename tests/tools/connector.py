@@ -217,6 +217,26 @@ def test_a_clients_share():
         second.end()
 
 
+def set_ports(site, **keys):
+    """Addresses for handshakes and data in place of `listen`."""
+    lines = [line for line in chv.read(site.config).decode().splitlines() if not line.startswith("listen ")]
+    chv.write(site.config, "\n".join(lines) + "\n")
+    site.configure(**keys)
+
+
+def test_two_ports():
+    """A tunnel's connection goes on at a data port."""
+    with Target(b"here:") as here, chv.Site() as site:
+        site.init()
+        key = site.add_client("cam1", scopes=("tunnel:db",))
+        set_ports(site, handshake="127.0.0.1:0", data="127.0.0.1:0")
+        set_tunnels(site, db=here.address)
+        site.start(listening=2)
+        site.address = re.search(r"listening on (\S+) for handshakes", site.log()).group(1)
+        chv.check_equal(through(site, key, "db").stdout, b"here:hello", "at the data port")
+        site.server.wait_for(r"opened service 'tunnel' \(resumed\)")
+
+
 def status(pid):
     with open(f"/proc/{pid}/status") as f:
         return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)

@@ -218,6 +218,8 @@ def test_client_add_warns_of_what_will_not_work():
         chv.check_in("warning: no service knows the scope 'file:ro'", warned("d", "--address", "localhost:7040", "--scope",
                                                                            "file:ro", "--scope", "files:rw"), "a slip")
         chv.check_equal(warned("e", "--address", "localhost:7040", "--scope", "tunnel:ssh", "--scope", "push"), b"", "known")
+        chv.check_in("warning: no service knows the scope 'tunnel:a/b'", warned("t", "--address", "localhost:7040", "--scope",
+                                                                              "tunnel:a/b"), "no tunnel's name")
         site.configure(epochs="2")
         done = chv.run("keyadmin", "client", "add", "cam1", "-c", site.config, "--passphrase-file", site.passphrase_file,
                        "--client-passphrase-file", site.passphrase_file, "--out", site.path("f"), code=CONFIG)
