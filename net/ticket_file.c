@@ -38,6 +38,7 @@ struct chv_ticket_file {
     char *path, *name, *temp; /* `name`, `temp`: in the folder */
     int dir;
     int fd;         /* of the locked file; -1 */
+    bool held;      /* somebody did not let go of it: it is not waited for again */
     uint8_t *bytes; /* FILE_LEN_MAX + 1, in locked memory */
 };
 
@@ -248,11 +249,12 @@ enum chv_err chv_ticket_file_enter(struct chv_ticket_file *file, bool make, stru
 {
     const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
     enum chv_err err = CHV_ERR_BUSY;
-    for (int i = 0; i < LOCK_TRIES && err == CHV_ERR_BUSY; i++) {
+    for (int i = 0; i < (file->held ? 2 : LOCK_TRIES) && err == CHV_ERR_BUSY; i++) {
         if (i > 0)
             (void)nanosleep(&pause, NULL);
         err = try_lock(file, make, why);
     }
+    file->held = err == CHV_ERR_BUSY;
     if (err == CHV_ERR_BUSY)
         return chv_fail(why, err, "%s: another process holds the file with tickets", file->path);
     if (err == CHV_OK)

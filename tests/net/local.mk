@@ -30,6 +30,7 @@ net_tests = \
 	tests/net/registrar_test \
 	tests/net/sandbox_test \
 	tests/net/server_expiry_test \
+	tests/net/ticket_store_test \
 	tests/net/tickets_test \
 	tests/net/ticket_keys_test \
 	$(NULL)
@@ -150,3 +151,7 @@ tests_net_registrar_test_LDADD = $(net_test_libs)
 tests_net_ticket_keys_test_SOURCES = tests/net/ticket_keys_test.c
 tests_net_ticket_keys_test_CFLAGS = $(net_test_cflags)
 tests_net_ticket_keys_test_LDADD = $(net_test_libs)
+
+tests_net_ticket_store_test_SOURCES = tests/net/ticket_store_test.c
+tests_net_ticket_store_test_CFLAGS = $(net_test_cflags)
+tests_net_ticket_store_test_LDADD = $(net_test_libs)
