@@ -7,6 +7,7 @@ services_tests = \
 	tests/services/files_session_test \
 	tests/services/files_wire_test \
 	tests/services/message_test \
+	tests/services/message_tickets_test \
 	tests/services/push_outbox_test \
 	tests/services/push_session_test \
 	tests/services/push_wire_test \
@@ -35,6 +36,10 @@ tests_services_files_wire_test_LDADD = services/libservices.la $(net_test_libs)
 tests_services_message_test_SOURCES = tests/services/message_test.c $(message_support)
 tests_services_message_test_CFLAGS = $(net_test_cflags)
 tests_services_message_test_LDADD = services/libservices.la $(net_test_libs)
+
+tests_services_message_tickets_test_SOURCES = tests/services/message_tickets_test.c $(message_support)
+tests_services_message_tickets_test_CFLAGS = $(net_test_cflags)
+tests_services_message_tickets_test_LDADD = services/libservices.la $(net_test_libs)
 
 push_support = tests/services/push_support.h
 tests_services_push_outbox_test_SOURCES = tests/services/push_outbox_test.c $(push_support)
