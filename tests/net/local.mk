@@ -11,6 +11,7 @@ net_tests = \
 	tests/net/conn_limits_test \
 	tests/net/conn_slots_test \
 	tests/net/conn_test \
+	tests/net/conn_ticket_test \
 	tests/net/connector_client_test \
 	tests/net/connector_test \
 	tests/net/control_test \
@@ -64,6 +65,10 @@ tests_net_conn_limits_test_LDADD = $(net_test_libs)
 tests_net_conn_test_SOURCES = tests/net/conn_test.c $(conn_support)
 tests_net_conn_test_CFLAGS = $(net_test_cflags)
 tests_net_conn_test_LDADD = $(net_test_libs)
+
+tests_net_conn_ticket_test_SOURCES = tests/net/conn_ticket_test.c $(conn_support)
+tests_net_conn_ticket_test_CFLAGS = $(net_test_cflags)
+tests_net_conn_ticket_test_LDADD = $(net_test_libs)
 
 tests_net_connector_client_test_SOURCES = tests/net/connector_client_test.c $(conn_support)
 tests_net_connector_client_test_CFLAGS = $(net_test_cflags)
