@@ -179,9 +179,10 @@ enum chv_err keyadmin_server_address(const struct chv_cli_args *args, const stru
     enum chv_err err = chv_provision_text(server->keystore, "address", out, CHV_ADDRESS_MAX + 1, why);
     if (err != CHV_ERR_NOT_FOUND)
         return err;
-    if (server->config == NULL || server->config->listen_count == 0)
+    if (server->config == NULL || server->config->listen_count + server->config->handshake_count == 0)
         return chv_fail(why, CHV_ERR_ARGUMENT, "what shall the client connect to? Give --address HOST:PORT");
-    keyadmin_reachable(server->config->listen[0], out);
+    keyadmin_reachable(server->config->listen_count > 0 ? server->config->listen[0] : server->config->handshake[0],
+                       out);
     return CHV_OK;
 }
 

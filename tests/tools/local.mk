@@ -65,6 +65,7 @@ tools_test_scripts = \
 	tests/tools/chaveirod_strangers.py \
 	tests/tools/conf_manual.py \
 	tests/tools/connector.py \
+	tests/tools/data_side.py \
 	tests/tools/documented.py \
 	tests/tools/files.py \
 	tests/tools/ftp.py \
@@ -104,6 +105,7 @@ tools_test_scripts = \
 	tests/tools/server_life.py \
 	tests/tools/server_processes.py \
 	tests/tools/server_refusals.py \
+	tests/tools/two_ports.py \
 	$(NULL)
 tools_test_scripts += \
 	tests/tools/token_backend.py \
@@ -117,4 +119,4 @@ EXTRA_DIST += tests/support/tunnelsite.py
 EXTRA_DIST += tests/support/faulty.py
 TESTS += $(tools_test_scripts)
 dist_check_SCRIPTS += $(tools_test_scripts)
-EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/pushes.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py tests/support/ticketclient.py
+EXTRA_DIST += tests/support/clock.py tests/support/fakeserver.py tests/support/ftpsite.py tests/support/filesite.py tests/support/identityclient.py tests/support/softhsm.py tests/support/ports.py tests/support/pushes.py tests/support/rawclient.py tests/support/rotate.py tests/support/store.py tests/support/terminal.py tests/support/ticketclient.py
