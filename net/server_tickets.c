@@ -100,9 +100,9 @@ void chv_server_tickets_renew(struct chv_worker *w)
         if (!uses(w, (enum chv_ticket_use)use))
             chv_tickets_drop(&w->tickets, (enum chv_ticket_use)use);
     t->again = t->asking;
-    if (t->asking || w->config.data_only) /* which has keys from a file */
+    if (t->asking)
         return;
-    t->asking = true;
+    t->asking = true; /* a data side serves no epoch: the round is over at once, and it accepts */
     t->next = 0;
     t->period = chv_clock_time() / CHV_TICKET_PERIOD_SECONDS;
     if (!w->accepting)
