@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the measuring scripts share: programs of others, processor time of theirs and ours, alternating rounds, tables."""
+import atexit
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -12,6 +14,20 @@ import time
 import chv
 
 INSTALL = "scripts/install-packages bench"
+
+
+def begin(args):
+    """Once: tables as wanted; whatever ends this script, its programs end too."""
+    Table.markdown = args.markdown
+    chv.be_subreaper()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    atexit.register(end_all)
+
+
+def end_all():
+    for pid in chv.processes_under(os.getpid()):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Missing(Exception):

@@ -226,7 +226,7 @@ def main():
     parser.add_argument("--count", type=int, default=2000, help="connections of one measurement; fewer for slow peers")
     common.options(parser)
     args = parser.parse_args()
-    common.Table.markdown = args.markdown
+    common.begin(args)
     print(f"connect: medians of {args.repetitions}, alternating, loopback; all processes of the server")
     peers = []
     try:
@@ -241,5 +241,4 @@ def main():
 
 
 if __name__ == "__main__":
-    chv._become_subreaper()
     sys.exit(main())

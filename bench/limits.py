@@ -40,7 +40,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement")
     parser.add_argument("--markdown", action="store_true", help="tables to be pasted")
     args = parser.parse_args()
-    common.Table.markdown = args.markdown
+    common.begin(args)
     print(f"limits: {processor()}; Linux {platform.release()}; load {os.getloadavg()[0]:.1f}")
     try:
         openssl, = common.need("openssl")

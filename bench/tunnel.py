@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--part", choices=["bulk", "echo", "fair"], action="append", help="only this (default: all)")
     common.options(parser)
     args = parser.parse_args()
-    common.Table.markdown = args.markdown
+    common.begin(args)
     parts = args.part or ["bulk", "echo", "fair"]
     print(f"tunnel: medians of {args.repetitions}, alternating, loopback")
     with tempfile.TemporaryDirectory(prefix="chv-bench-") as work:
@@ -121,5 +121,4 @@ def main():
 
 
 if __name__ == "__main__":
-    chv._become_subreaper()
     sys.exit(main())

@@ -208,7 +208,7 @@ def wait_gone(pids):
                 os.close(fd)
 
 
-def _become_subreaper():
+def be_subreaper():
     # PR_SET_CHILD_SUBREAPER: a process whose parent died comes to us, so that one left behind is seen and can be ended
     ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0)
 
@@ -529,7 +529,7 @@ class Site:
 
 def main(module="__main__"):
     """Runs every test_* function of the calling file (or those named on the command line) and exits."""
-    _become_subreaper()
+    be_subreaper()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # Whoever started us may ignore these (a shell's background job does), and what is ignored stays so in our programs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
