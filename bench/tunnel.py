@@ -93,7 +93,7 @@ def main():
     parser.add_argument("--size", type=int, default=1024, help="of the bulk stream, MiB")
     parser.add_argument("--round-trips", type=int, default=5000)
     parser.add_argument("--streams", type=int, default=200)
-    parser.add_argument("--fair-ms", type=int, default=1500)
+    parser.add_argument("--fair-ms", type=int, default=3000)
     parser.add_argument("--part", choices=["bulk", "echo", "fair"], action="append", help="only this (default: all)")
     common.options(parser)
     args = parser.parse_args()

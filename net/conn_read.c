@@ -268,9 +268,11 @@ static bool may_read(const struct chv_conn *conn)
 }
 
 /* Who has not proven anything gives little at a time: also what comes ahead of the handshake is then little. */
-static size_t read_size(const struct chv_conn *conn, size_t have)
+static size_t read_size(const struct chv_conn *conn, size_t have, size_t turn)
 {
     size_t size = conn->first_record ? conn->read_size : CHV_FIRST_FRAME_MAX;
+    if (size > turn)
+        size = turn;
     if (conn->duplex)
         size = chv_pool_share(conn->loop->pool, size);
     return size < CHV_LOOP_BUFFER - have ? size : CHV_LOOP_BUFFER - have;
@@ -280,10 +282,11 @@ static size_t read_size(const struct chv_conn *conn, size_t have)
 static size_t read_turns(struct chv_conn *conn)
 {
     uint8_t *in = conn->loop->in;
-    size_t have = 0, most = 0;
-    for (int i = 0; i < CHV_LOOP_READS && may_read(conn); i++) {
+    const size_t turn = chv_loop_turn(conn->loop);
+    size_t have = 0, most = 0, sum = 0;
+    for (int i = 0; i < CHV_LOOP_READS && sum < turn && may_read(conn); i++) {
         size_t before = conn->partial.len > 0 ? conn->partial.len : have;
-        size_t size = read_size(conn, before);
+        size_t size = read_size(conn, before, turn);
         ssize_t n = recv(conn->fd, in + before, size, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
@@ -298,6 +301,7 @@ static size_t read_turns(struct chv_conn *conn)
             break;
         }
         size_t got = (size_t)n;
+        sum += got;
         most = before + got > most ? before + got : most;
         if (conn->state == CHV_CONN_FLUSHING)
             throw_away(conn, got);

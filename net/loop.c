@@ -82,6 +82,21 @@ void chv_held_free(struct chv_held *held, struct chv_pool *pool)
     *held = (struct chv_held){.buf = NULL};
 }
 
+static void on_round(uv_check_t *check)
+{
+    struct chv_loop *loop = check->data;
+    loop->turns_before = loop->turns;
+    loop->turns = 0;
+}
+
+size_t chv_loop_turn(struct chv_loop *loop)
+{
+    loop->turns++;
+    const unsigned others = loop->turns > loop->turns_before ? loop->turns : loop->turns_before;
+    const size_t share = CHV_LOOP_ROUND / others;
+    return share > CHV_LOOP_BUFFER ? CHV_LOOP_BUFFER : share < CHV_LOOP_TURN_MIN ? CHV_LOOP_TURN_MIN : share;
+}
+
 enum chv_err chv_loop_init(struct chv_loop *loop, const char *backend, struct chv_pool *pool,
                            const struct chv_loop_limits *limits, struct chv_why *why)
 {
@@ -105,6 +120,10 @@ enum chv_err chv_loop_init(struct chv_loop *loop, const char *backend, struct ch
     (void)uv_timer_init(&loop->uv, &loop->tick); /* cannot fail */
     loop->tick.data = loop;
     uv_unref((uv_handle_t *)&loop->tick);
+    (void)uv_check_init(&loop->uv, &loop->round); /* likewise, and the next */
+    (void)uv_check_start(&loop->round, on_round);
+    loop->round.data = loop;
+    uv_unref((uv_handle_t *)&loop->round);
     return CHV_OK;
 out:
     free(loop->in);
@@ -118,6 +137,7 @@ void chv_loop_close(struct chv_loop *loop)
     for (struct chv_conn *conn = loop->conns; conn != NULL; conn = conn->next)
         chv_conn_abort(conn, CHV_ERR_CANCELLED);
     uv_close((uv_handle_t *)&loop->tick, NULL);
+    uv_close((uv_handle_t *)&loop->round, NULL);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&loop->uv);
     chv_wipe(loop->in, CHV_LOOP_BUFFER);

@@ -18,7 +18,9 @@ struct chv_conn;
 enum {
     CHV_LOOP_BUFFER = 512 * 1024, /* bulk buffer per direction */
     CHV_POOL_SHARE_MIN = 4096,
-    CHV_LOOP_READS = 8,           /* reads per wake-up of one connection */
+    CHV_LOOP_READS = 8,           /* reads per wake-up of one connection, */
+    CHV_LOOP_ROUND = 1024 * 1024, /* or fewer: so many bytes are shared by all that are ready (chv_loop_turn) */
+    CHV_LOOP_TURN_MIN = 64 * 1024,
     CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
     CHV_LOOP_SLOTS = 8,           /* of such records that a buffer has room for */
     CHV_LOOP_REST_SECONDS = 5     /* an established connection silent for so long gives its AEAD contexts back */
@@ -68,6 +70,8 @@ struct chv_loop {
     struct chv_conn *out_conn; /* whose sealed records wait in `out` for one write */
     size_t out_len;
     uv_timer_t tick;
+    uv_check_t round;             /* the end of a round of the loop: */
+    unsigned turns, turns_before; /* of this one so far, and of the last */
     struct chv_deadline_list handshaking, active, idle, stalled;
     struct chv_conn *conns; /* all of this loop */
     size_t conn_count;
@@ -76,6 +80,11 @@ struct chv_loop {
 /* `backend`: as chv_backend_open takes it. The pool is shared and outlives the loop. May block (self-test). */
 enum chv_err chv_loop_init(struct chv_loop *loop, const char *backend, struct chv_pool *pool,
                            const struct chv_loop_limits *limits, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * A stream's turn to read: how many bytes it may take before others have theirs. The more had one in the last round, the
+ * fewer: a long turn each would let those with small windows starve beside those with large ones.
+ */
+size_t chv_loop_turn(struct chv_loop *loop);
 /* Closes every connection with CHV_ERR_CANCELLED, runs the loop until its handles are gone, frees all. */
 void chv_loop_close(struct chv_loop *loop);
 

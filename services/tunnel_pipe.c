@@ -186,10 +186,11 @@ static void up_end(struct chv_tunnel_pipe *p)
         sent(p, chv_conn_send(p->conn, CHV_RECORD_END, NULL, 0));
 }
 
-/* Slots for one read; *room is their bytes. */
-static size_t room_to_read(struct chv_tunnel_pipe *p, struct iovec *slots, size_t *room)
+/* Slots for one read of at most `turn` bytes; *room is their bytes. */
+static size_t room_to_read(struct chv_tunnel_pipe *p, size_t turn, struct iovec *slots, size_t *room)
 {
-    const size_t most = chv_pool_share(chv_conn_loop(p->conn)->pool, p->slots * CHV_RECORD_BULK_BODY);
+    const size_t full = p->slots * CHV_RECORD_BULK_BODY;
+    const size_t most = chv_pool_share(chv_conn_loop(p->conn)->pool, full < turn ? full : turn);
     const size_t wanted = (most + CHV_RECORD_BULK_BODY - 1) / CHV_RECORD_BULK_BODY;
     const size_t count = chv_conn_slots(p->conn, slots, wanted);
     *room = count * CHV_RECORD_BULK_BODY;
@@ -201,11 +202,11 @@ static size_t room_to_read(struct chv_tunnel_pipe *p, struct iovec *slots, size_
 }
 
 /* One read; whether there may be more. */
-static bool read_once(struct chv_tunnel_pipe *p)
+static bool read_once(struct chv_tunnel_pipe *p, size_t turn)
 {
     struct iovec slots[CHV_LOOP_SLOTS];
     size_t room;
-    const size_t count = room_to_read(p, slots, &room);
+    const size_t count = room_to_read(p, turn, slots, &room);
     ssize_t n;
     do
         n = readv(p->in.fd, slots, (int)count);
@@ -227,9 +228,11 @@ static bool read_once(struct chv_tunnel_pipe *p)
 
 static void pump_up(struct chv_tunnel_pipe *p)
 {
+    const size_t turn = chv_loop_turn(chv_conn_loop(p->conn));
+    const uint64_t before = p->read;
     bool more = true;
-    for (int i = 0; i < CHV_LOOP_READS && more && may_read(p); i++)
-        more = read_once(p);
+    for (int i = 0; i < CHV_LOOP_READS && p->read - before < turn && more && may_read(p); i++)
+        more = read_once(p, turn);
     if (chv_conn_unsent(p->conn) > 0)
         p->slots = 1; /* who waits for a slow reader holds little memory */
 }
