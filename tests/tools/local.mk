@@ -57,6 +57,7 @@ tools_test_scripts = \
 	tests/tools/chaveiro.py \
 	tests/tools/client_life.py \
 	tests/tools/client_reissue.py \
+	tests/tools/client_tickets.py \
 	tests/tools/client_tokens.py \
 	tests/tools/chaveiro_chat.py \
 	tests/tools/chaveiro_refusals.py \
