@@ -166,7 +166,7 @@ def rounds(subjects, repetitions, measure):
         for subject in list(values):
             try:
                 values[subject].append(measure(subject))
-            except (OSError, ValueError, chv.Failure) as why:
+            except (OSError, ValueError, Missing, chv.Failure) as why:
                 print(f"  ({subject.name} is left out: {why})", flush=True)
                 del values[subject]
     return values

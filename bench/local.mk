@@ -17,7 +17,7 @@ bench_programs = $(bench_measures) $(bench_helpers)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
 EXTRA_DIST += bench/bench.h bench/net.h
-EXTRA_DIST += bench/common.py bench/connect.py bench/files.py bench/limits.py bench/tunnel.py bench/tunnels.py
+EXTRA_DIST += bench/common.py bench/connect.py bench/files.py bench/idle.py bench/limits.py bench/tunnel.py bench/tunnels.py
 
 bench_blast_SOURCES = \
 	bench/blast.c \
@@ -69,7 +69,7 @@ bench_token_keystore_LDADD = tests/support/libtokens.la libchaveiro-testable.la 
 
 # make bench: all of it; make bench BENCH="tunnel idle": these; BENCH_ARGS=--markdown: for the scripts, whose --help says more.
 # What is compared with stands in Debian: scripts/install-packages bench; who is not installed is left out with a note.
-BENCH = limits handshake record token_backend token_keystore connect tunnel files
+BENCH = limits handshake record token_backend token_keystore connect tunnel idle files
 BENCH_ARGS =
 .PHONY: bench
 bench: $(bench_programs) $(bin_PROGRAMS) $(sbin_PROGRAMS)
