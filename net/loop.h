@@ -20,8 +20,8 @@ enum {
     CHV_POOL_SHARE_MIN = 4096,
     CHV_LOOP_READS = 8,           /* reads per wake-up of one connection, */
     CHV_LOOP_ROUND = 1024 * 1024, /* or fewer: so many bytes are shared by all that are ready (chv_loop_turn) */
-    CHV_LOOP_TURN_MIN = 64 * 1024,
     CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
+    CHV_LOOP_TURN_MIN = 65299,    /* one of these */
     CHV_LOOP_SLOTS = 8,           /* of such records that a buffer has room for */
     CHV_LOOP_REST_SECONDS = 5     /* an established connection silent for so long gives its AEAD contexts back */
 };

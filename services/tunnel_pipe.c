@@ -138,7 +138,12 @@ static void plain_lost(struct chv_tunnel_pipe *p, int error)
     if (p->over)
         return;
     chv_conn_explain(p->conn, "the plain side of the tunnel was lost: %s", strerror(error));
-    end(p, CHV_ERR_CANCELLED);
+    if (chv_conn_unsent(p->conn) == 0) {
+        end(p, CHV_ERR_CANCELLED);
+    } else { /* the peer is slow: it is not waited for */
+        p->over = true;
+        chv_conn_abort(p->conn, CHV_ERR_CANCELLED);
+    }
 }
 
 static void check_finished(struct chv_tunnel_pipe *p)
@@ -190,7 +195,9 @@ static void up_end(struct chv_tunnel_pipe *p)
 static size_t room_to_read(struct chv_tunnel_pipe *p, size_t turn, struct iovec *slots, size_t *room)
 {
     const size_t full = p->slots * CHV_RECORD_BULK_BODY;
-    const size_t most = chv_pool_share(chv_conn_loop(p->conn)->pool, full < turn ? full : turn);
+    size_t most = chv_pool_share(chv_conn_loop(p->conn)->pool, full < turn ? full : turn);
+    if (most > CHV_RECORD_BULK_BODY)
+        most -= most % CHV_RECORD_BULK_BODY; /* no small records beside full ones */
     const size_t wanted = (most + CHV_RECORD_BULK_BODY - 1) / CHV_RECORD_BULK_BODY;
     const size_t count = chv_conn_slots(p->conn, slots, wanted);
     *room = count * CHV_RECORD_BULK_BODY;
