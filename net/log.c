@@ -52,6 +52,11 @@ enum chv_err chv_log_level_find(const char *name, enum chv_log_level *level)
     return CHV_ERR_NOT_FOUND;
 }
 
+bool chv_log_writes(enum chv_log_level level)
+{
+    return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);
+}
+
 static void to_stderr(enum chv_log_level level, const char *text)
 {
     char line[LINE_MAX_BYTES], when[32] = "";
@@ -77,7 +82,7 @@ void chv_log(enum chv_log_level level, const char *format, ...)
         [CHV_LOG_INFO] = LOG_INFO,
         [CHV_LOG_DEBUG] = LOG_DEBUG,
     };
-    if ((int)level > atomic_load(&log_level))
+    if (!chv_log_writes(level))
         return;
     char raw[TEXT_MAX], text[TEXT_MAX * 3];
     va_list args;

@@ -177,6 +177,11 @@ static void on_timer(uv_timer_t *timer)
         (void)uv_timer_stop(timer);
 }
 
+static void on_turn(uv_prepare_t *turn)
+{
+    flush(turn->data);
+}
+
 void chv_registrar_client_init(struct chv_registrar_client *client, uv_loop_t *loop, size_t capacity,
                                const struct chv_registrar_events *events)
 {
@@ -189,6 +194,10 @@ void chv_registrar_client_init(struct chv_registrar_client *client, uv_loop_t *l
     (void)uv_timer_init(loop, &client->timer); /* cannot fail */
     client->timer.data = client;
     uv_unref((uv_handle_t *)&client->timer);
+    (void)uv_prepare_init(loop, &client->turn);
+    (void)uv_prepare_start(&client->turn, on_turn);
+    client->turn.data = client;
+    uv_unref((uv_handle_t *)&client->turn);
 }
 
 static void disconnect(struct chv_registrar_client *client)
@@ -210,6 +219,7 @@ void chv_registrar_client_close(struct chv_registrar_client *client)
         client->slots[i].ask = NULL;
     }
     uv_close((uv_handle_t *)&client->timer, NULL);
+    uv_close((uv_handle_t *)&client->turn, NULL);
 }
 
 void chv_registrar_client_connect(struct chv_registrar_client *client, int fd)
@@ -260,7 +270,6 @@ enum chv_err chv_registrar_client_ask(struct chv_registrar_client *client, const
     *ask = a;
     if (!uv_is_active((uv_handle_t *)&client->timer))
         (void)uv_timer_start(&client->timer, on_timer, TIMER_MS, TIMER_MS);
-    flush(client);
     return CHV_OK;
 }
 

@@ -61,6 +61,8 @@ void chv_server_say(const struct chv_server_conn *c, enum chv_log_level level, c
 {
     char text[700], name[CHV_CLIENT_ID_MAX + CHV_FINGERPRINT_MAX];
     va_list args;
+    if (!chv_log_writes(level))
+        return;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);

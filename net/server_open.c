@@ -105,7 +105,7 @@ static void say_lineage(const struct chv_server_conn *c)
 {
     struct chv_session_info info;
     char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)], when[TIME_TEXT];
-    if (chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK)
+    if (!chv_log_writes(CHV_LOG_DEBUG) || chv_session_get_info(chv_conn_session(c->conn), &info) != CHV_OK)
         return;
     chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
     time_text(c->auth_time, when);
