@@ -107,12 +107,35 @@ static void look_for_reset(struct chv_conn *conn, int events)
     conn->hung_up = true;
 }
 
+static int wanted_events(const struct chv_conn *conn)
+{
+    int events = conn->unsent.len > 0 ? UV_WRITABLE : 0;
+    if (conn->held_back && conn->duplex && !conn->read_ended && !conn->hung_up && conn->state == CHV_CONN_OPEN)
+        return events | UV_DISCONNECT;
+    if (conn->read_ended || conn->paused || conn->held_back || chv_conn_backed_up(conn))
+        return events;
+    return events | (key_is_out(conn) ? UV_DISCONNECT : UV_READABLE);
+}
+
+/*
+ * Watched though they are not wanted now: a change costs two system calls, and a server's connection waits for its key and
+ * for the registrar while its peer mostly has nothing to say.
+ */
+static int spare_events(const struct chv_conn *conn)
+{
+    return conn->exact || conn->role != CHV_SERVER || conn->duplex || conn->held_back ? 0 : UV_READABLE | UV_DISCONNECT;
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct chv_conn *conn = handle->data;
+    const int wanted = wanted_events(conn);
     if (status < 0) {
         conn->events = 0; /* libuv stopped it: the error is found by the next read or write */
         events = UV_READABLE | UV_WRITABLE | UV_DISCONNECT;
+    } else if ((events & ~wanted) != 0) {
+        conn->exact = true;
+        events &= wanted;
     }
     if ((events & UV_WRITABLE) != 0 && conn->unsent.len > 0)
         chv_conn_writable(conn);
@@ -305,14 +328,17 @@ static void flush_on(struct chv_conn *conn)
     }
 }
 
-static int wanted_events(const struct chv_conn *conn)
+/* libuv is told of what is wanted, and of no more that it must be told of. */
+static int watch(struct chv_conn *conn)
 {
-    int events = conn->unsent.len > 0 ? UV_WRITABLE : 0;
-    if (conn->held_back && conn->duplex && !conn->read_ended && !conn->hung_up && conn->state == CHV_CONN_OPEN)
-        return events | UV_DISCONNECT;
-    if (conn->read_ended || conn->paused || conn->held_back || chv_conn_backed_up(conn))
-        return events;
-    return events | (key_is_out(conn) ? UV_DISCONNECT : UV_READABLE);
+    const int wanted = wanted_events(conn), spare = spare_events(conn);
+    if ((wanted & ~conn->events) == 0 && (conn->events & ~(wanted | spare)) == 0)
+        return 0;
+    const int events = wanted != 0 && conn->state == CHV_CONN_HANDSHAKE ? wanted | spare : wanted;
+    int rc = events != 0 ? uv_poll_start(&conn->handle.poll, events, on_poll) : uv_poll_stop(&conn->handle.poll);
+    if (rc == 0)
+        conn->events = events;
+    return rc;
 }
 
 void chv_conn_settle(struct chv_conn *conn)
@@ -327,15 +353,11 @@ void chv_conn_settle(struct chv_conn *conn)
         chv_conn_finish(conn, CHV_ERR_IO);
     if (conn->state == CHV_CONN_ENDED || conn->state == CHV_CONN_CONNECTING)
         return;
-    int events = wanted_events(conn);
-    if (events != conn->events) {
-        int rc = events != 0 ? uv_poll_start(&conn->handle.poll, events, on_poll) : uv_poll_stop(&conn->handle.poll);
-        if (rc != 0) {
-            chv_conn_explain(conn, "cannot watch the socket: %s", uv_strerror(rc));
-            chv_conn_finish(conn, CHV_ERR_IO);
-            return;
-        }
-        conn->events = events;
+    const int rc = watch(conn);
+    if (rc != 0) {
+        chv_conn_explain(conn, "cannot watch the socket: %s", uv_strerror(rc));
+        chv_conn_finish(conn, CHV_ERR_IO);
+        return;
     }
     chv_deadline_update(conn);
 }

@@ -73,7 +73,8 @@ struct chv_conn {
     bool duplex;    /* directions are independent */
     bool hung_up;   /* the peer's end was seen while it was held back */
     bool handed;    /* a record, so that `batch` is due */
-    bool busy;      /* in chv_conn_consume: what changes the state now is seen by its loop */
+    bool exact; /* an event came that was not wanted: from now on those that are watched are those that are wanted */
+    bool busy;  /* in chv_conn_consume: what changes the state now is seen by its loop */
     bool key_asked;
     bool first_record; /* came: the peer is proven (server) */
     bool fresh_record; /* one came or went since the deadline was set */

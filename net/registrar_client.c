@@ -254,6 +254,8 @@ enum chv_err chv_registrar_client_ask(struct chv_registrar_client *client, const
     if (client->poll == NULL)
         return CHV_ERR_UNAVAILABLE;
     if (queue->waiting >= queue->capacity)
+        flush(client); /* a short queue, and many that came in one turn */
+    if (queue->waiting >= queue->capacity)
         return CHV_ERR_BUSY;
     struct chv_registrar_ask *a = malloc(sizeof *a);
     if (a == NULL)

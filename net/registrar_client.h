@@ -44,9 +44,10 @@ struct chv_registrar_client {
     uv_loop_t *loop;
     uv_poll_t *poll; /* NULL: there is no registrar */
     int fd;
-    uv_timer_t timer;   /* of the questions' deadlines */
-    uv_prepare_t turn;  /* what was asked in a turn of the loop leaves at its end: the registrar looks once for all of it */
-    uint64_t round;   /* makes tags differ */
+    uv_timer_t timer; /* of the questions' deadlines */
+    uv_prepare_t
+        turn;       /* what was asked in a turn of the loop leaves at its end: the registrar looks once for all of it */
+    uint64_t round; /* makes tags differ */
     uint64_t wait_ms;
     uint64_t told; /* ms: when `silent` was last told */
     struct chv_registrar_queue proven, strangers;

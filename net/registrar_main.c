@@ -209,10 +209,9 @@ static void send_answers(struct registrar_process *p)
     p->reply_count = 0;
 }
 
-/* The seal of the audit trail: takes the keeper's answer, asks the next question. */
-static void seal(struct registrar_process *p)
+/* The seal of the audit trail: the keeper's answer. */
+static void take_seal(struct registrar_process *p)
 {
-    struct chv_keeper_audit_request question;
     struct chv_keeper_audit_answer answer;
     if (p->keeper < 0)
         return;
@@ -221,12 +220,18 @@ static void seal(struct registrar_process *p)
         chv_registrar_seal_answer(p->registrar, chv_clock_ms(), &answer);
     else if (n >= 0 || (errno != EAGAIN && errno != EINTR))
         lose_keeper(p);
+}
+
+/* Its next question. */
+static void ask_seal(struct registrar_process *p)
+{
+    struct chv_keeper_audit_request question;
     if (p->keeper >= 0 && chv_registrar_seal_ask(p->registrar, chv_clock_ms(), chv_clock_time(), &question) &&
         send(p->keeper, &question, sizeof question, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         lose_keeper(p);
 }
 
-static bool serve(struct registrar_process *p)
+static bool serve(struct registrar_process *p, bool keeper)
 {
     const uint64_t now = chv_clock_ms();
     chv_registrar_poll(p->registrar, now, on_changed, p);
@@ -234,7 +239,9 @@ static bool serve(struct registrar_process *p)
     const bool full = p->reply_count == BATCH;
     chv_registrar_settle(p->registrar, chv_clock_ms());
     send_answers(p);
-    seal(p);
+    if (keeper)
+        take_seal(p);
+    ask_seal(p);
     if (now - p->ticked >= TICK_MS) {
         p->ticked = now;
         chv_registrar_tick(p->registrar, chv_clock_ms());
@@ -267,7 +274,7 @@ static void loop(struct registrar_process *p)
                 if ((polls[3 + i].revents & (POLLOUT | POLLERR)) != 0)
                     send_rest(&p->peers[i]);
         if (!p->over)
-            more = serve(p);
+            more = serve(p, polls[2].revents != 0);
     }
 }
 

@@ -241,6 +241,7 @@ static void test_strangers(void)
     CU_ASSERT_EQUAL(client.strangers.outstanding, CHV_REGISTRAR_STRANGERS);
     for (size_t i = 0; i < room; i++)
         CU_ASSERT_EQUAL(ask(&proven[i]), CHV_OK);
+    test_turns(&t, 1);
     CU_ASSERT_EQUAL(client.proven.outstanding, room);
     CU_ASSERT_EQUAL(client.proven.waiting, 0); /* all are at the registrar at once, behind a few of the others */
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++) {
