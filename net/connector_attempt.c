@@ -95,6 +95,22 @@ static void try_failed(struct attempt *a, int error)
     try_next(a);
 }
 
+/*
+ * A port of this machine that nobody listens at may be the one that the kernel picks for the connection to it: TCP then
+ * connects the socket to itself (RFC 9293, 3.5, simultaneous open), and holds the port that the service wants.
+ */
+bool chv_connector_is_self(int fd)
+{
+    struct sockaddr_storage here, there;
+    socklen_t here_len = sizeof here, there_len = sizeof there;
+    memset(&here, 0, sizeof here);
+    memset(&there, 0, sizeof there);
+    return getsockname(fd, (struct sockaddr *)&here, &here_len) == 0 &&
+           getpeername(fd, (struct sockaddr *)&there, &there_len) == 0 &&
+           (here.ss_family == AF_INET || here.ss_family == AF_INET6) && here_len == there_len &&
+           memcmp(&here, &there, here_len) == 0;
+}
+
 static void on_dialed(uv_poll_t *poll, int status, int events)
 {
     struct dial *dial = poll->data;
@@ -104,6 +120,8 @@ static void on_dialed(uv_poll_t *poll, int status, int events)
     (void)events;
     if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
         error = errno;
+    if (error == 0 && chv_connector_is_self(dial->fd))
+        error = ECONNREFUSED;
     if (error != 0)
         try_failed(dial->attempt, error);
     else

@@ -97,6 +97,8 @@ void chv_connector_dial(struct attempt *attempt, const struct addresses *address
 /* Without a socket. */
 void chv_connector_fail(struct attempt *attempt, enum chv_connector_status status, const char *format, ...)
     CHV_PRINTF(3, 4);
+/* Whether a socket is connected to itself. */
+bool chv_connector_is_self(int fd);
 /* Without an answer. */
 void chv_connector_forget(struct attempt *attempt);
 

@@ -275,8 +275,10 @@ static void child_ended(struct supervisor *s, struct child *child, int status)
         child->restart_at = chv_clock_ms(); /* it was asked for: no back-off */
         return;
     }
-    if (child == &s->children[CHILD_CONNECTOR] && !child->wanted)
+    if (child == &s->children[CHILD_CONNECTOR] && (!child->wanted || status == 0)) { /* it was let go */
+        child->restart_at = child->wanted ? chv_clock_ms() : 0;
         return;
+    }
     chv_log(CHV_LOG_ERROR, "the %s process ended: %s", child->name, text);
     chv_child_plan(s, child, status);
 }

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -173,6 +174,9 @@ void chv_child_start(struct supervisor *s, struct child *child)
         child->restart_at = now + BACKOFF_MAX_MS;
         return;
     }
+    /* Configurations that follow each other find room, as far as the system lets (socket(7)). */
+    const int room = 8 * (int)sizeof(struct chv_ipc_message);
+    (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {

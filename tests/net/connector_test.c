@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "net/connector_client.h"
+#include "net/connector_internal.h"
 #include "net/ipc.h"
 #include "tests/net/conn_support.h"
 
@@ -243,6 +244,32 @@ static void test_refused(void)
     fails(1, 4, CHV_CONNECTOR_NO_TUNNEL, "no such tunnel");
     close(l);
     stop();
+}
+
+/* One that is its own peer, as the kernel makes it where nobody listens. */
+static void test_self(void)
+{
+    char address[64];
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
+    CU_ASSERT_EQUAL_FATAL(bind(fd, (const struct sockaddr *)&a, sizeof a), 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    CU_ASSERT_FALSE(chv_connector_is_self(fd));
+    CU_ASSERT_EQUAL_FATAL(connect(fd, (const struct sockaddr *)&a, sizeof a), 0);
+    CU_ASSERT_TRUE(chv_connector_is_self(fd));
+    close(fd);
+    int l = listener(5, address);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(l, (struct sockaddr *)&a, &len), 0);
+    CU_ASSERT_EQUAL_FATAL(connect(fd, (const struct sockaddr *)&a, sizeof a), 0);
+    CU_ASSERT_FALSE(chv_connector_is_self(fd));
+    close(fd);
+    close(l);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CU_ASSERT_FALSE(chv_connector_is_self(pair[0])); /* both have no name */
+    close(pair[0]);
+    close(pair[1]);
 }
 
 static void test_unix(void)
@@ -532,6 +559,7 @@ static void test_gone(void)
 }
 
 TEST_MAIN("connector", {"targets", test_targets}, {"connects", test_connects}, {"refused", test_refused},
-          {"unix", test_unix}, {"names", test_names}, {"several addresses", test_several_addresses},
-          {"no answer", test_no_answer}, {"broken questions", test_broken_questions}, {"other loop", test_other_loop},
-          {"bounds", test_bounds}, {"gone", test_gone})
+          {"self", test_self}, {"unix", test_unix}, {"names", test_names},
+          {"several addresses", test_several_addresses}, {"no answer", test_no_answer},
+          {"broken questions", test_broken_questions}, {"other loop", test_other_loop}, {"bounds", test_bounds},
+          {"gone", test_gone})

@@ -237,6 +237,25 @@ def test_two_ports():
         site.server.wait_for(r"opened service 'tunnel' \(resumed\)")
 
 
+def test_a_data_side():
+    """One of its own has a connector, too."""
+    with Target(b"there:") as there, chv.Site() as site:
+        site.init()
+        key = site.add_client("cam1", scopes=("tunnel:db",))
+        keys = site.path("ticket.keys")
+        site.keyadmin("ticket-keys", "-c", site.config, "--passphrase-file", site.passphrase_file, "--days", "1",
+                      "--out", keys)
+        config = chv.write(site.path("data.conf"), f"[server]\nname = {site.name}\ndata = 127.0.0.1:0\n"
+                           f'[tickets]\nkeys = {keys}\n[tunnel "db"]\ntarget = {there.address}\n')
+        data = site.spawn("chaveirod", "--data-only", "-c", config)
+        port = data.wait_for(r"listening on 127\.0\.0\.1:(\d+)", 1)[0].group(1).decode()
+        chv.process_named(data.pid, NAME)
+        set_ports(site, handshake="127.0.0.1:0", redirect=port)
+        site.start()
+        chv.check_equal(through(site, key, "db").stdout, b"there:hello", "at the data side")
+        data.stop()
+
+
 def status(pid):
     with open(f"/proc/{pid}/status") as f:
         return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
