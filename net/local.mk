@@ -97,6 +97,7 @@ net_libnet_la_SOURCES = \
 	net/server_registry.c \
 	net/server_rights.c \
 	net/server_tickets.c \
+	net/server_suites.c \
 	net/server_tunnel.c \
 	net/server_tunnel.h \
 	net/server_update.c \
