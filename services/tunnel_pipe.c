@@ -505,7 +505,7 @@ static void close_plain(struct chv_tunnel_pipe *p)
 /* Small writes leave at once, and a peer that is gone without a word is noticed. */
 static void set_options(struct chv_tunnel_pipe *p, int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof address;
     const int one = 1;
     p->socket = getsockname(fd, (struct sockaddr *)&address, &len) == 0;

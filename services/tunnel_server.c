@@ -58,18 +58,23 @@ static enum chv_err refuse(struct chv_conn *conn, unsigned code, const char *for
     return err == CHV_OK ? CHV_ERR_REFUSED : err;
 }
 
-/* Of the name that OPEN has; *found only if the client may know that it exists. */
-static enum chv_err find(struct chv_conn *conn, const struct chv_credential *client, const char *name,
-                         const struct chv_server_tunnel **found)
+/* Of the name that OPEN has; NULL, and why in *err, also if the client may not know whether it exists. */
+static const struct chv_server_tunnel *find(struct chv_conn *conn, const struct chv_credential *client,
+                                            const char *name, enum chv_err *err)
 {
     char scope[sizeof "tunnel:" + CHV_OPEN_TUNNEL_MAX];
+    const struct chv_server_tunnel *found = NULL;
     (void)snprintf(scope, sizeof scope, "tunnel:%s", name);
-    if (name[0] == '\0')
-        return refuse(conn, 400, "OPEN names no tunnel");
-    if (!chv_credential_has_scope(client, scope))
-        return refuse(conn, 403, "there is no scope '%s' for this client", scope);
-    *found = chv_server_tunnel_find(conn, name);
-    return *found != NULL ? CHV_OK : refuse(conn, 404, "there is no tunnel '%s' here", name);
+    if (name[0] == '\0') {
+        *err = refuse(conn, 400, "OPEN names no tunnel");
+    } else if (!chv_credential_has_scope(client, scope)) {
+        *err = refuse(conn, 403, "there is no scope '%s' for this client", scope);
+    } else {
+        found = chv_server_tunnel_find(conn, name);
+        if (found == NULL)
+            *err = refuse(conn, 404, "there is no tunnel '%s' here", name);
+    }
+    return found;
 }
 
 static void forget(struct tunnel *t)
@@ -98,11 +103,11 @@ static enum chv_err tunnel_open(struct chv_conn *conn, const struct chv_credenti
                                 size_t len, void **state)
 {
     struct chv_open open;
-    const struct chv_server_tunnel *tunnel = NULL;
     enum chv_err err = chv_open_decode(map, len, &open);
-    if (err == CHV_OK)
-        err = find(conn, client, open.tunnel, &tunnel);
     if (err != CHV_OK)
+        return err;
+    const struct chv_server_tunnel *tunnel = find(conn, client, open.tunnel, &err);
+    if (tunnel == NULL)
         return err;
     const size_t target_size = strlen(tunnel->target) + 1;
     struct tunnel *t = calloc(1, sizeof *t + target_size);
