@@ -383,6 +383,7 @@ void tunnel_session_start(struct tunnel_door *door)
     (void)uv_check_init(loop, &door->check);
     door->check.data = door;
     door->first = door->link->key;
+    door->gives = door->link->key.tickets != NULL ? TUNNEL_MAY_GIVE : TUNNEL_GIVES_NONE;
     for (size_t i = 0; i < door->entry_count; i++) {
         door->entries[i].events = session_events;
         door->entries[i].events.tunnel = door->entries[i].config->name;
