@@ -21,7 +21,7 @@
 enum {
     BACKLOG = 1024,
     ACCEPTS_PER_TURN = 16,
-    TICK_MS = 1000,
+    PAUSE_MS = 200,
     MEMORY_EACH = 1 << 20 /* of the pool: what one side has sent and the other one does not take */
 };
 
@@ -32,6 +32,12 @@ bool tunnel_has_room(const struct tunnel_entry *entry)
     const struct tunnel_door *door = entry->door;
     return !door->stopping && door->count < door->count_max && door->pending < TUNNEL_PENDING &&
            (entry->config->connections == 0 || entry->count < entry->config->connections);
+}
+
+/* Descriptors may be free again. */
+static void on_pause(uv_timer_t *timer)
+{
+    tunnel_settle(timer->data);
 }
 
 static void on_connections(uv_poll_t *poll, int status, int events)
@@ -45,7 +51,8 @@ static void on_connections(uv_poll_t *poll, int status, int events)
         char peer[CHV_PEER_TEXT];
         const int fd = accept4(in->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-            (void)uv_poll_stop(poll); /* until the next tick */
+            (void)uv_poll_stop(poll);
+            (void)uv_timer_start(&in->entry->door->pause, on_pause, PAUSE_MS, 0);
             return;
         }
         if (fd < 0 && errno == EAGAIN)
@@ -65,7 +72,7 @@ void tunnel_settle(struct tunnel_door *door)
     for (size_t i = 0; i < door->entry_count; i++)
         for (size_t j = 0; j < door->entries[i].in_count; j++) {
             uv_poll_t *poll = &door->entries[i].in[j].poll;
-            if (!tunnel_has_room(&door->entries[i]))
+            if (!tunnel_has_room(&door->entries[i]) || uv_is_active((uv_handle_t *)&door->pause))
                 (void)uv_poll_stop(poll);
             else if (!uv_is_active((uv_handle_t *)poll))
                 (void)uv_poll_start(poll, UV_READABLE, on_connections);
@@ -234,19 +241,13 @@ static void on_signal(uv_signal_t *signal, int number)
     tunnel_settle(door);
 }
 
-static void on_tick(uv_timer_t *timer)
-{
-    tunnel_settle(timer->data); /* descriptors may be free again */
-}
-
 static void start_handles(struct tunnel_door *door)
 {
     static const int numbers[TUNNEL_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
     uv_loop_t *loop = &door->link->loop.uv;
-    (void)uv_timer_init(loop, &door->tick);
+    (void)uv_timer_init(loop, &door->pause);
     (void)uv_timer_init(loop, &door->deadline);
-    door->tick.data = door->deadline.data = door;
-    (void)uv_timer_start(&door->tick, on_tick, TICK_MS, TICK_MS);
+    door->pause.data = door->deadline.data = door;
     for (size_t i = 0; i < TUNNEL_SIGNALS; i++) {
         (void)uv_signal_init(loop, &door->signals[i]);
         door->signals[i].data = door;
@@ -257,7 +258,7 @@ static void start_handles(struct tunnel_door *door)
 
 static void stop_handles(struct tunnel_door *door)
 {
-    uv_close((uv_handle_t *)&door->tick, NULL);
+    uv_close((uv_handle_t *)&door->pause, NULL);
     uv_close((uv_handle_t *)&door->deadline, NULL);
     for (size_t i = 0; i < TUNNEL_SIGNALS; i++)
         uv_close((uv_handle_t *)&door->signals[i], NULL);

@@ -57,7 +57,7 @@ struct tunnel_door {
     /* Sessions that are being made (chaveiro_tunnel_session.c). */
     struct tunnel_local *waiting; /* for their turn, the first one first */
     unsigned pending;             /* without a session: waiting or in a handshake */
-    unsigned handshakes, full;    /* under way; those of them that had no ticket */
+    unsigned handshakes;          /* of the pending ones, that have a connection */
     bool proven;                  /* the key in link->key has been good for a handshake */
     enum tunnel_doubt doubt;      /* ... or has not */
     unsigned doubt_refusal;
@@ -76,7 +76,7 @@ struct tunnel_door {
     uv_check_t check;            /* whether a ticket has come */
 
     bool stopping, over, handles;
-    uv_timer_t tick, deadline; /* for what is free again; of the end */
+    uv_timer_t pause, deadline; /* no descriptors left: wait for some; of the end */
     uv_signal_t signals[TUNNEL_SIGNALS];
 };
 

@@ -18,7 +18,7 @@
 #include "base/memory.h"
 
 enum {
-    GRACE_MS = 250,
+    GRACE_MS = 1000, /* for tickets to come; not shorter than the way to a far server and back */
     ATTEMPT_STEPS = 5,
     REREAD_MS = 60000 /* the keystore, for those whom the server refuses by name */
 };
@@ -52,18 +52,59 @@ static unsigned stock(const struct tunnel_door *door)
 
 /* --- which key ---------------------------------------------------------------------------------------------------- */
 
+static bool has_current_key(const struct tunnel_local *local)
+{
+    const struct chv_client_key *key = &local->door->link->key;
+    return local->key.parsed.epoch == key->parsed.epoch && local->key.parsed.serial == key->parsed.serial;
+}
+
+/* The server has proven to know the key: what is still to come is its word on OPEN, when the target has answered. */
+static bool is_established(const struct tunnel_local *local)
+{
+    struct chv_session_info info = {.h_fin = NULL};
+    const struct chv_session *session = chv_conn_session(chv_message_conn(local->message));
+    return session != NULL && chv_session_get_info(session, &info) == CHV_OK && info.h_fin != NULL;
+}
+
+static void there(struct tunnel_door *door)
+{
+    if (!door->proven)
+        (void)uv_timer_stop(&door->grace); /* it begins now */
+    door->proven = true;
+    door->attempt = 0;
+    tunnel_tell_back(door);
+}
+
+/* Handshakes in the strict sense, for which the keystore may still be needed; *full of them have no ticket. */
+static unsigned under_way(struct tunnel_door *door, unsigned *full)
+{
+    unsigned count = 0;
+    *full = 0;
+    for (const struct tunnel_local *local = door->locals; local != NULL; local = local->next) {
+        if (local->message == NULL || local->ready)
+            continue;
+        if (!is_established(local)) {
+            count++;
+            *full += local->full;
+        } else if (has_current_key(local) && !local->dropped) {
+            there(door);
+        }
+    }
+    return count;
+}
+
 /* Whether the first one that waits may begin: true, or it waits for a ticket or for another handshake's end. */
-static bool may_begin(struct tunnel_door *door)
+static bool may_begin(struct tunnel_door *door, unsigned count, unsigned full)
 {
     if (!door->proven || door->lost)
-        return door->handshakes == 0;
+        return count == 0;
     if (stock(door) > 0) {
         door->gives = TUNNEL_GIVES;
-        door->fresh = false;
+        door->fresh = door->impatient = false;
         return true;
     }
     if (door->gives == TUNNEL_GIVES_NONE || door->impatient || (door->handshakes == 0 && !door->fresh))
-        return door->full < TUNNEL_FULL;
+        return full < TUNNEL_FULL;
     return false; /* tickets are on their way */
 }
 
@@ -129,18 +170,7 @@ static void begin(struct tunnel_local *local)
         refuse(local, 0, why.text[0] != '\0' ? why.text : chv_err_text(err));
         return;
     }
-    door->impatient = door->impatient && !local->full;
     door->handshakes++;
-    door->full += local->full;
-}
-
-/* The end of a handshake, however it was. */
-static void ended(struct tunnel_local *local)
-{
-    struct tunnel_door *door = local->door;
-    door->handshakes--;
-    door->full -= local->full;
-    local->full = false;
 }
 
 static void on_check(uv_check_t *check)
@@ -155,13 +185,13 @@ static void on_grace(uv_timer_t *timer)
     if (door->fresh && stock(door) == 0)
         door->gives = TUNNEL_GIVES_NONE;
     door->fresh = false;
-    door->impatient = true;
+    door->impatient = door->proven;
     tunnel_session_next(door);
 }
 
 static void wait_for_ticket(struct tunnel_door *door)
 {
-    const bool waits = door->waiting != NULL && door->proven && !door->lost && !door->stopping;
+    const bool waits = door->waiting != NULL && door->handshakes + door->fresh > 0 && !door->stopping;
     if (!waits) {
         (void)uv_check_stop(&door->check);
         (void)uv_timer_stop(&door->grace);
@@ -176,7 +206,9 @@ void tunnel_session_next(struct tunnel_door *door)
 {
     while (door->waiting != NULL && !door->stopping && !uv_is_active((uv_handle_t *)&door->retry)) {
         struct tunnel_local *local = door->waiting;
-        if ((door->stored || door->doubt != TUNNEL_NO_DOUBT) && door->handshakes > 0)
+        unsigned full;
+        const unsigned count = under_way(door, &full);
+        if ((door->stored || door->doubt != TUNNEL_NO_DOUBT) && count > 0)
             break;
         if (door->doubt != TUNNEL_NO_DOUBT && !change_key(door)) {
             tunnel_tell_unknown(local);
@@ -186,7 +218,7 @@ void tunnel_session_next(struct tunnel_door *door)
         }
         if (door->stored)
             take_stored(door);
-        if (!may_begin(door))
+        if (!may_begin(door, count, full))
             break;
         begin(local);
     }
@@ -218,17 +250,18 @@ static void on_ready(struct chv_message *message)
 {
     struct tunnel_local *local = chv_message_owner(message);
     struct tunnel_door *door = local->door;
-    ended(local);
+    door->handshakes--;
     local->resumed = chv_message_resumed(message);
-    door->proven = door->fresh = true;
+    door->fresh = true;
     door->impatient = false;
-    door->attempt = 0;
-    door->first = door->link->key;
     door->link->caught_up = false;
     local->entry->told = 0;
-    tunnel_tell_back(door);
-    if (!local->resumed)
-        chaveiro_update_proven(door->link);
+    if (has_current_key(local)) {
+        there(door);
+        door->first = door->link->key;
+        if (!local->resumed)
+            chaveiro_update_proven(door->link);
+    }
     tunnel_local_open(local);
     tunnel_session_next(door);
 }
@@ -301,7 +334,7 @@ static void on_closed(struct chv_message *message, enum chv_err err, const char 
     if (local->ready) {
         tunnel_local_ended(local, err, text, status);
     } else {
-        ended(local);
+        door->handshakes--;
         failed(local, err, text, refusal, status, unproven);
     }
     tunnel_session_next(door);

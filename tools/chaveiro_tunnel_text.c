@@ -84,7 +84,8 @@ static void refused(struct tunnel_local *local, unsigned code, const char *text,
         (void)json_object_set_new(object, "code", json_integer(code));
     event(door, object);
     if (door->verbose || (!quiet && entry->told != code))
-        (void)chv_cli_fail(EX_OK, "tunnel %s: %s: not let through: %s", entry->config->name, local->peer, text);
+        (void)chv_cli_fail(EX_OK, "tunnel %s: %s: %s: %s", entry->config->name, local->peer,
+                           local->ready ? "ended" : "not let through", text);
     entry->told = code;
 }
 

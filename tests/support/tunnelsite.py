@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site with tunnels to targets of its own, the client's `chaveiro tunnel`, and sockets at both ends."""
 import contextlib
+import hashlib
 import os
 import re
 import socket
@@ -74,6 +75,10 @@ class Target:
             thread.join(chv.DEADLINE)
 
 
+def content(size):
+    return hashlib.shake_128(b"%d" % size).digest(size)
+
+
 def echo(connection):
     """What comes goes back; END after END."""
     while True:
@@ -123,14 +128,14 @@ class TunnelSite(RotationSite):
         super().__init__(*arguments)
         self.sockets, self.targets = [], []
 
-    def init(self, targets, *extra, scopes=None, sections=None, listen="127.0.0.1:0", **settings):
+    def init(self, targets, *extra, scopes=None, sections=None, listen="127.0.0.1:0", start=True, **settings):
         """`targets`: an address, or a Target, by the tunnel's name; `sections`: further lines of its section."""
         super().init(*extra, listen=listen)
         self.configure(**settings)
         for name, target in targets.items():
             self.section(f'tunnel "{name}"', target=getattr(target, "address", target), **(sections or {}))
         self.key = self.add_client("cam1", scopes=scopes or ["tunnel:" + name for name in targets])
-        return self.start()
+        return self.start() if start else None
 
     def __exit__(self, *what):
         for s in self.sockets:

@@ -114,6 +114,8 @@ tools_test_scripts += \
 	tests/tools/token_lost.py \
 	tests/tools/token_made.py \
 	tests/tools/tunnel.py \
+	tests/tools/tunnel_connect.py \
+	tests/tools/tunnel_server.py \
 	tests/tools/tunnel_software.py \
 	$(NULL)
 EXTRA_DIST += tests/support/tunnelsite.py

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""chaveiro tunnel and its server: one that is away, silent, or has two ports; keys that change, or are not good any more."""
+import re
+import signal
+import socket
+
+import chv
+from ports import PortsSite
+from rotate import labels
+from tunnelsite import TunnelSite, read_all, until
+
+# --- the server is away -------------------------------------------------------------------------------------------------
+
+
+def test_the_server_is_killed_and_comes_back():
+    with TunnelSite() as site:
+        where = "unix:" + site.socket
+        site.init({"db": site.target()}, listen=where)
+        process = site.tunnel("db", to=where)
+        chv.check_equal(site.ask(process), (b"hello", False), "before")
+        s = site.dial(process)
+        s.sendall(b"x")
+        chv.check_equal(s.recv(1), b"x", "open")
+        site.server.kill()
+        site.server = None
+        chv.check(read_all(s)[1], "a stream that is cut off is no clean end")
+        waiting = [site.dial(process) for _ in range(5)]
+        for s in waiting:
+            s.sendall(b"late")
+        process.wait_for("cannot be used: .*; new connections wait")
+        site.start()
+        for s in waiting:
+            s.shutdown(socket.SHUT_WR)
+            chv.check_equal(read_all(s), (b"late", False), "what waited")
+        process.wait_for("can be used again")
+        for text in ("cannot be used", "can be used again"):
+            chv.check_equal(len(process.wait_for(text)), 1, text)
+        process.stop(0)
+
+
+def test_nobody_waits_longer_than_the_timeout():
+    with TunnelSite() as site:
+        site.init({"db": site.target()})
+        site.stop()
+        process = site.tunnel("db", "--timeout", "700ms")
+        for _ in range(2):
+            chv.check(read_all(site.dial(process))[1], "a reset")
+        chv.check_equal(len(process.wait_for("cannot be used")), 1, "lines")
+        site.start()
+        process.stop(0)
+
+
+def test_a_server_that_says_nothing():
+    """Its connections wait, and the line is said once."""
+    with TunnelSite() as site, socket.create_server(("127.0.0.1", 0)) as silent:
+        site.init({"db": site.target()})
+        process = site.tunnel("db", "--timeout", "700ms", to="127.0.0.1:%d" % silent.getsockname()[1])
+        for _ in range(3):
+            chv.check(read_all(site.dial(process))[1], "a reset")
+        chv.check_equal(len(process.wait_for("cannot be used: .*no answer")), 1, "lines")
+        process.stop(0)
+
+
+def test_targets_that_say_nothing_hold_up_nobody():
+    """A target that is not reached uses tickets up and gives none back."""
+    with TunnelSite() as site, socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        held = []
+        for _ in range(3):  # who else connects waits for an answer to its SYN
+            s = socket.socket()
+            s.setblocking(False)
+            s.connect_ex(full.getsockname())
+            held.append(s)
+        site.init({"stuck": "127.0.0.1:%d" % full.getsockname()[1], "db": site.target()},
+                  sections={"connect_timeout": "20s"})
+        config = site.path("c.conf")
+        chv.write(config, '[tunnel "stuck"]\nlisten = 127.0.0.1:0\n[tunnel "db"]\nlisten = 127.0.0.1:0\n')
+        process = site.tunnel("--config", config, "--timeout", "30s", listen=(), count=2)
+        waiting = [site.dial(process, process.by_name["stuck"]) for _ in range(24)]
+        for _ in range(3):
+            chv.check_equal(site.ask(process, b"x", process.by_name["db"]), (b"x", False), "the other tunnel")
+        for s in [*waiting, *held]:
+            s.close()
+        process.signal(signal.SIGTERM)
+        process.wait(0)
+
+
+# --- two ports ----------------------------------------------------------------------------------------------------------
+
+
+class TunnelPorts(PortsSite, TunnelSite):
+    pass
+
+
+def test_it_goes_on_at_the_data_port():
+    with TunnelPorts() as site:
+        site.init({"db": site.target()}, start=False)
+        site.start(listening=2)
+        process = site.tunnel("db", "-v")
+        for _ in range(3):
+            chv.check_equal(site.ask(process), (b"hello", False), "an answer")
+        data = site.data[0]
+        chv.check_equal(len(process.wait_for(rf"connected to {re.escape(data)}")), 3, "where to")
+        chv.check_equal(len(process.wait_for(r"\(resumed\)")), 2, "by ticket")
+        done = site.client(site.key, "connect", "db", stdin=b"abc")
+        chv.check_equal(done.stdout, b"abc", "connect")
+        process.stop(0)
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_is_updated_meanwhile():
+    with TunnelSite() as site:
+        site.init({"db": site.target()})
+        process = site.tunnel("db", "-v")
+        chv.check_equal(site.ask(process), (b"hello", False), "before")
+        held = site.dial(process)
+        held.sendall(b"x")
+        chv.check_equal(held.recv(1), b"x", "open")
+        site.rotate()
+        until(lambda: site.ask(process) == (b"hello", False) and "2.1" in labels(site.key), "no new key")
+        process.wait_for(r"credential 2\.1: it is stored")
+        until(lambda: site.ask(process) == (b"hello", False) and labels(site.key) == ["2.1"], "the old key is still there")
+        held.sendall(b"y")
+        chv.check_equal(held.recv(1), b"y", "what was open lives")
+        held.close()
+        until(lambda: site.ask(process) == (b"hello", False), "afterwards")
+        process.stop(0)
+
+
+def test_a_client_that_is_revoked():
+    with TunnelSite() as site:
+        path = site.path("registry.db")
+        site.init({"db": site.target()}, registry=f"sqlite:{path}")
+        process = site.tunnel("db")
+        s = site.dial(process)
+        s.sendall(b"x")
+        chv.check_equal(s.recv(1), b"x", "open")
+        site.keyadmin("client", "revoke", "cam1", "-c", site.config, "--reason", "stolen")
+        chv.check(read_all(s)[1], "a stream that is cut off is no clean end")
+        process.wait_for("403.*revoked")
+        chv.check_equal(site.ask(process), (b"", True), "not any more")
+        process.stop(0)
+
+
+def test_a_key_that_the_server_does_not_know():
+    with TunnelSite() as site, TunnelSite() as other:
+        site.init({"db": site.target()})
+        other.init({"db": other.target()})
+        process = site.client_start(other.key, "tunnel", "db", "--listen", "127.0.0.1:0", to=site.address)
+        site.listening(process)
+        for _ in range(3):
+            chv.check_equal(site.ask(process), (b"", True), "a reset")
+        chv.check_equal(len(process.wait_for("the server cannot prove that it knows this key")), 1, "lines")
+        process.stop(0)
+
+
+def test_another_run_has_the_key_updated():
+    with TunnelSite() as site:
+        site.init({"db": site.target()}, scopes=["tunnel:db", "message"])
+        process = site.tunnel("db")
+        chv.check_equal(site.ask(process), (b"hello", False), "before")
+        site.rotate()
+        site.send_until(site.key, ["2.1"])
+        site.epoch("retire", "1", "--force")
+        site.server.signal(signal.SIGHUP)
+        site.server.wait_for("configuration loaded", 2)
+        until(lambda: site.ask(process) == (b"hello", False), "the key that another run has stored is not taken")
+        process.stop(0)
+
+
+if __name__ == "__main__":
+    chv.main()
