@@ -11,6 +11,7 @@ import subprocess
 import threading
 
 import chv
+from server_processes import Sockets
 
 NAME = "chv-connector"
 
@@ -166,6 +167,29 @@ def test_stopped():
         site.server.wait_for(r"the connector process does not answer: .* it is killed")
         site.server.wait_for(r"the connector process serves again")
         chv.check_equal(through(site, key, "db", retries="4").stdout, b"db:hello", "afterwards")
+
+
+def test_lost_sockets_are_replaced():
+    """Between living processes, spoilt by what is no question and no answer: nothing else is lost."""
+    with Target(b"db:") as db, served(workers="1", db=db.address) as (site, key):
+        settled = Open(site, key, "db").echo(b"db:")
+        net = Sockets(chv.process_named(site.server.pid, "chv-net"))
+        os.kill(chv.process_named(site.server.pid, NAME), signal.SIGKILL)
+        site.server.wait_for("the connector process serves again")
+        chv.check_equal(through(site, key, "db", retries="4").stdout, b"db:hello", "by a new socket")
+        connector = Sockets(chv.process_named(site.server.pid, NAME))
+        children = sorted(chv.processes_under(site.server.pid))
+        with net.replaced().between() as between:
+            between.send(b"no question")
+        site.server.wait_for("the net process had lost the connector: they are connected again", 1)
+        site.server.wait_for("is no question: its socket is closed", 1)
+        chv.check_equal(through(site, key, "db", retries="4").stdout, b"db:hello", "after no question")
+        with connector.replaced().between() as between:
+            between.send(b"no answer")
+        site.server.wait_for("the net process had lost the connector: they are connected again", 2)
+        chv.check_equal(through(site, key, "db", retries="4").stdout, b"db:hello", "after no answer")
+        settled.echo(b"db:").end()
+        chv.check_equal(sorted(chv.processes_under(site.server.pid)), children, "processes")
 
 
 def test_configured_anew():
