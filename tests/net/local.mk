@@ -33,6 +33,7 @@ net_tests = \
 	tests/net/server_expiry_test \
 	tests/net/ticket_store_test \
 	tests/net/tickets_test \
+	tests/net/supervisor_tickets_test \
 	tests/net/ticket_keys_test \
 	$(NULL)
 check_PROGRAMS += $(net_tests)
@@ -160,3 +161,7 @@ tests_net_ticket_keys_test_LDADD = $(net_test_libs)
 tests_net_ticket_store_test_SOURCES = tests/net/ticket_store_test.c
 tests_net_ticket_store_test_CFLAGS = $(net_test_cflags)
 tests_net_ticket_store_test_LDADD = $(net_test_libs)
+
+tests_net_supervisor_tickets_test_SOURCES = tests/net/supervisor_tickets_test.c
+tests_net_supervisor_tickets_test_CFLAGS = $(net_test_cflags)
+tests_net_supervisor_tickets_test_LDADD = $(net_test_libs)

@@ -12,6 +12,7 @@ import chv
 import clock
 import ports
 import rawclient
+import softhsm
 import store
 from ports import DAY, REDIRECT, TICKET, Minted, PortsSite, ask_for_service, port_of, read_keys
 from ticketclient import Comer, Ticket
@@ -112,6 +113,25 @@ def test_ticket_keys_of_the_newest_epoch():
         chv.check_equal({epoch for epoch, _ in read_keys(site.keys(out="served"))[0]}, {1}, "epochs")
 
 
+def test_ticket_keys_of_a_master_in_a_token():
+    class Site(softhsm.TokenSite):
+        data_side = PortsSite.data_side
+
+    with Site() as site:
+        site.init()
+        site.configure(handshake="127.0.0.1:0", redirect="1")
+        key_file = site.path("ticket.keys")
+        site.keyadmin("ticket-keys", "--days", "10", "--out", key_file, "-c", site.config)
+        side, address = site.data_side(key_file)
+        site.configure(redirect=port_of(address))
+        key = site.add_client("cam1")
+        site.start(listening=2)
+        site.address = re.findall(r"listening on (\S+) for handshakes", site.log())[0]
+        site.send(key, "ola")
+        side.wait_for("client 'cam1': opened service 'message'")
+        side.stop()
+
+
 # --- its process --------------------------------------------------------------------------------------------------------
 
 
@@ -143,7 +163,7 @@ def test_it_has_no_keystore_and_no_keeper():
             opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
             for name in opened:
                 chv.check(site.store not in name and site.key_file not in name, f"process {pid} has {name} open")
-            if os.geteuid() == 0 and "ASAN_OPTIONS" not in os.environ:
+            if os.geteuid() == 0:
                 chv.check_not_in(site.master, memory_of(pid), f"process {pid} has the master in its memory")
         site.side.stop()
 
@@ -153,7 +173,7 @@ def memory_of(pid):
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
         for line in maps:
             start, end = (int(x, 16) for x in line.split()[0].split("-"))
-            if line.split()[1].startswith("rw"):
+            if line.split()[1].startswith("rw") and end - start < 1 << 28:  # a sanitizer's shadow is larger
                 try:
                     mem.seek(start)
                     found.append(mem.read(end - start))
