@@ -93,10 +93,11 @@ static void test_slots_wrong(void)
         CU_ASSERT_EQUAL(chv_conn_slots(client.conn, slots, CHV_LOOP_SLOTS), CHV_LOOP_SLOTS);
         memcpy(slots[0].iov_base, text, sizeof text);
         memcpy(slots[CHV_LOOP_SLOTS - 1].iov_base, text, sizeof text);
-        if (i == 0)
-            CU_ASSERT_EQUAL(chv_conn_send_slots(client.conn, 11, ALL), CHV_ERR_ARGUMENT)
-        else
+        if (i == 0) {
+            CU_ASSERT_EQUAL(chv_conn_send_slots(client.conn, 11, ALL), CHV_ERR_ARGUMENT);
+        } else {
             chv_conn_abort(client.conn, CHV_ERR_CANCELLED);
+        }
         CU_ASSERT_FALSE(holds(t.loop.out, text));
         CU_ASSERT_PTR_NULL(t.loop.out_conn);
     }
