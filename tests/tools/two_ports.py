@@ -137,6 +137,22 @@ def test_one_connection_of_a_client_is_enough():
             site.client(key, "send", "ola")
 
 
+def test_duplicates_are_settled_on_the_data_port():
+    with PortsSite() as site:
+        site.init()
+        site.configure(on_duplicate="reject")
+        key = site.add_client("cam1")
+        site.start(listening=2)
+        stays = site.client_start(key, "chat", stdin=subprocess.PIPE)
+        site.server.wait_for("opened service 'message'")
+        done = site.client(key, "send", "ola", code=None)
+        chv.check_in(b"409", done.stderr, "what the second run is told")
+        chv.check(stays.running(), "the first run went")
+        chv.check_equal(site.server.stderr.count(b"redirected to port"), 2, "both were sent on")
+        stays.stdin.close()
+        stays.wait(0)
+
+
 # --- what is on the wire ------------------------------------------------------------------------------------------------
 
 
