@@ -14,7 +14,7 @@ import common
 import connect
 
 KIB = 1024.0
-REST = 7  # s: chaveirod gives the contexts of a silent connection back after 5
+REST = 7  # s: chaveirod gives the contexts of a silent connection back after 1
 
 
 def status_kib(pid, name):

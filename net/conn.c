@@ -42,7 +42,10 @@ static void unlink_conn(struct chv_conn *conn)
 static void free_conn(struct chv_conn *conn)
 {
     chv_session_wipe(conn->session);
-    free(conn->session);
+    if (conn->has_room)
+        chv_loop_give_room(conn->loop, conn->session);
+    else
+        free(conn->session);
     free(conn->peer);
     free(conn->why);
     chv_wipe(conn, sizeof *conn);
@@ -55,7 +58,7 @@ enum chv_err chv_conn_new(struct chv_loop *loop, const char *peer, const struct 
 {
     static atomic_uint_fast64_t last_id;
     struct chv_conn *c = calloc(1, sizeof *c);
-    void *memory = malloc(chv_session_size());
+    void *memory = chv_loop_take_room(loop);
     char *name = strdup(peer);
     enum chv_err err = CHV_ERR_MEMORY;
     if (c == NULL || memory == NULL || name == NULL) {
@@ -68,6 +71,7 @@ enum chv_err chv_conn_new(struct chv_loop *loop, const char *peer, const struct 
     if (err != CHV_OK)
         goto out;
     c->loop = loop;
+    c->has_room = true;
     c->role = config->role;
     c->on = events;
     c->owner = owner;
@@ -79,7 +83,7 @@ enum chv_err chv_conn_new(struct chv_loop *loop, const char *peer, const struct 
     return CHV_OK;
 out:
     free(name);
-    free(memory);
+    chv_loop_give_room(loop, memory);
     free(c);
     return err;
 }

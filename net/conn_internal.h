@@ -28,6 +28,10 @@ enum chv_conn_stall { CHV_STALL_NONE, CHV_STALL_UNSENT, CHV_STALL_PARTIAL, CHV_S
 _Static_assert(CHV_LOOP_SLOTS *(CHV_RECORD_BULK_BODY + CHV_RECORD_HEAD + CHV_RECORD_TAIL) <= CHV_LOOP_BUFFER,
                "the slots fit the buffer");
 
+/* loop.c: chv_session_size() bytes; NULL when there is no memory. */
+void *chv_loop_take_room(struct chv_loop *loop);
+void chv_loop_give_room(struct chv_loop *loop, void *room);
+
 struct chv_connecting; /* connect.c: addresses still to try */
 
 struct chv_conn {
@@ -73,6 +77,7 @@ struct chv_conn {
     bool duplex;    /* directions are independent */
     bool hung_up;   /* the peer's end was seen while it was held back */
     bool handed;    /* a record, so that `batch` is due */
+    bool has_room;  /* its session has that of a handshake */
     bool exact; /* an event came that was not wanted: from now on those that are watched are those that are wanted */
     bool busy;  /* in chv_conn_consume: what changes the state now is seen by its loop */
     bool key_asked;

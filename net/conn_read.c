@@ -23,7 +23,8 @@ static void give_handshake_back(struct chv_conn *conn)
         return;
     }
     conn->session = moved;
-    free(old);
+    conn->has_room = false;
+    chv_loop_give_room(conn->loop, old);
 }
 
 /* One turn of the handshake without input: bytes out, the next question. False when the owner must act, or it is over.

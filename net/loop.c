@@ -97,6 +97,19 @@ size_t chv_loop_turn(struct chv_loop *loop)
     return share > CHV_LOOP_BUFFER ? CHV_LOOP_BUFFER : share < CHV_LOOP_TURN_MIN ? CHV_LOOP_TURN_MIN : share;
 }
 
+void *chv_loop_take_room(struct chv_loop *loop)
+{
+    return loop->room_count > 0 ? loop->rooms[--loop->room_count] : malloc(chv_session_size());
+}
+
+void chv_loop_give_room(struct chv_loop *loop, void *room)
+{
+    if (loop->room_count < CHV_LOOP_ROOMS && room != NULL)
+        loop->rooms[loop->room_count++] = room;
+    else
+        free(room);
+}
+
 enum chv_err chv_loop_init(struct chv_loop *loop, const char *backend, struct chv_pool *pool,
                            const struct chv_loop_limits *limits, struct chv_why *why)
 {
@@ -140,6 +153,8 @@ void chv_loop_close(struct chv_loop *loop)
     uv_close((uv_handle_t *)&loop->round, NULL);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&loop->uv);
+    while (loop->room_count > 0)
+        free(loop->rooms[--loop->room_count]);
     chv_wipe(loop->in, CHV_LOOP_BUFFER);
     chv_wipe(loop->out, CHV_LOOP_BUFFER);
     free(loop->in);

@@ -23,7 +23,7 @@ enum {
     CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
     CHV_LOOP_TURN_MIN = 65299,    /* one of these */
     CHV_LOOP_SLOTS = 8,           /* of such records that a buffer has room for */
-    CHV_LOOP_REST_SECONDS = 5     /* an established connection silent for so long gives its AEAD contexts back */
+    CHV_LOOP_REST_SECONDS = 1     /* an established connection silent for so long gives its AEAD contexts back */
 };
 
 /* Bytes held for peers that sent part of a frame or do not read: one bound for all loops of a process. */
@@ -59,6 +59,8 @@ struct chv_deadline_list {
     struct chv_conn *first, *last;
 };
 
+enum { CHV_LOOP_ROOMS = 32 };
+
 struct chv_loop {
     uv_loop_t uv;
     struct chv_crypto crypto;
@@ -66,7 +68,13 @@ struct chv_loop {
     struct chv_loop_limits limits;
     uint8_t *in; /* CHV_LOOP_BUFFER each; what held plaintext is wiped after use */
     uint8_t *out;
-    struct chv_conn *in_conn;  /* whose bytes are in `in`, while its records are handed out */
+    struct chv_conn *in_conn; /* whose bytes are in `in`, while its records are handed out */
+    /*
+     * Room for handshakes, which is kept for the next ones: memory that comes and goes between what idle connections keep
+     * would leave holes as large as itself.
+     */
+    void *rooms[CHV_LOOP_ROOMS];
+    size_t room_count;
     struct chv_conn *out_conn; /* whose sealed records wait in `out` for one write */
     size_t out_len;
     uv_timer_t tick;
