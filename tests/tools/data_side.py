@@ -141,6 +141,7 @@ def test_a_client_goes_on_at_another_process():
         key = site.add_client("cam1")
         chv.check_equal(site.client(key, "-v", "send", "ola").stdout, b"message received: 'ola'\n", "answer")
         site.side.wait_for("client 'cam1': closed")
+        site.server.wait_for("redirected to port")
         handshake, data = port_of(site.handshake), port_of(site.beyond)
         sent_on = re.findall(r"client 'cam1': redirected to port (\d+) \(came by port (\d+), lineage ([0-9a-f]{32})\)",
                              site.log())
