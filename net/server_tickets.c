@@ -6,13 +6,11 @@
  */
 #include "config.h"
 
-#include "base/encode.h"
 #include "base/memory.h"
 #include "net/control.h"
 #include "net/judge.h"
 #include "net/server_internal.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 enum {

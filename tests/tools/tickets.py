@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tickets at the server: given, taken without the keystore, and refused where their client is."""
 import os
+import re
 import shutil
 import signal
 import time
@@ -301,6 +302,37 @@ def test_a_token_that_cannot_be_reached_is_no_outage():
         site.tokens.heal()
         sooner_or_later(lambda: site.comer.connect().handshake() is None, "full handshakes again")
         site.comer.come(ticket)
+
+
+# --- the real client ----------------------------------------------------------------------------------------------------
+
+
+def test_the_program_comes_back():
+    """The first run does a full handshake, the others need no keystore; a ticket that is not taken costs one more."""
+    with Tokened() as site:
+        key, file = site.add_client("cam2"), site.path("tickets")
+
+        def send():
+            return site.client(key, "-v", "--tickets", file, "send", "ola")
+
+        def count(text):
+            return site.server.stderr.count(text)
+
+        told = [send()]
+        signs = site.tokens.calls("C_Sign")
+        site.tokens.fail("C_Sign", "CKR_DEVICE_REMOVED")
+        told += [send(), send()]
+        site.tokens.heal()
+        chv.check(signs > 0 and count(b"client 'cam2': began a session") == 1, "one full handshake")
+        site.server.wait_for(r"client 'cam2': opened service 'message' \(resumed\)", 2)
+        lineages = set(re.findall(rb"client 'cam2': (?:began|resumed) a session: lineage ([0-9a-f]{32})", site.server.stderr))
+        lineages |= {lineage for done in told for lineage in re.findall(rb"lineage ([0-9a-f]{32})", done.stderr)}
+        chv.check_equal(len(lineages), 1, "lineages in the logs of both sides")
+        site.configure(tickets="off")
+        site.server.signal(signal.SIGHUP)
+        site.server.wait_for("configuration loaded")
+        sooner_or_later(lambda: send() and count(b"refused 401") > 0, "tickets are off")
+        chv.check_equal(count(b"client 'cam2': began a session"), 2, "one full handshake for one 401")
 
 
 # --- who is refused -----------------------------------------------------------------------------------------------------
