@@ -87,7 +87,7 @@ class Chaveiro(Tunnel):
     def start(self):
         self.site = site = chv.Site()
         site.init()
-        site.configure(workers="0", rate="0")
+        site.configure(workers="0", rate="0", client_connections="10000")
         chv.write(site.config, chv.read(site.config) +
                   f'[tunnel "bench"]\ntarget = 127.0.0.1:{self.target}\nconnections = 10000\n'.encode())
         key = site.add_client("bench", scopes=["tunnel:bench"])
