@@ -168,8 +168,8 @@ void chv_ticket_file_leave(struct chv_ticket_file *file)
 /* Locked, and still the file of that name?  CHV_ERR_BUSY: to be tried again. */
 static enum chv_err try_lock(struct chv_ticket_file *file, bool make, struct chv_why *why)
 {
-    struct stat mine, there;
-    int fd;
+    struct stat mine = {.st_ino = 0}, there;
+    int fd = -1;
     enum chv_err err = open_checked(file, make, &fd, &mine, why);
     if (err != CHV_OK)
         return err;

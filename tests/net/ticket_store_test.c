@@ -169,8 +169,8 @@ static void bounded(struct place *p)
     struct chv_ticket_store *store = store_open(p);
     bool came[CHV_TICKET_STORE_MAX + 2] = {false};
     add(store, noon, 0, LIFE);
-    for (uint8_t i = 1; i <= CHV_TICKET_STORE_MAX; i++)
-        add(store, noon, i, LIFE + 100 + i);
+    for (unsigned i = 1; i <= CHV_TICKET_STORE_MAX; i++)
+        add(store, noon, (uint8_t)i, LIFE + 100 + i);
     add(store, noon, CHV_TICKET_STORE_MAX + 1, LIFE + 1); /* ends before all that are there */
     CU_ASSERT_EQUAL(chv_ticket_store_count(store, noon), CHV_TICKET_STORE_MAX);
     for (int i = take(store, noon); i >= 0; i = take(store, noon)) {
@@ -458,8 +458,8 @@ static void test_two_processes(void)
     int fds[2];
     place_open(&p);
     struct chv_ticket_store *store = store_open(&p);
-    for (uint8_t i = 0; i < CHV_TICKET_STORE_MAX; i++)
-        add(store, noon, i, LIFE);
+    for (unsigned i = 0; i < CHV_TICKET_STORE_MAX; i++)
+        add(store, noon, (uint8_t)i, LIFE);
     CU_ASSERT_EQUAL_FATAL(pipe2(fds, O_CLOEXEC), 0);
     const pid_t pid = fork();
     if (pid == 0) {

@@ -179,7 +179,7 @@ static void accept_at(struct port *port)
         .suites = CHV_SUITE_BIT(CHV_SUITE_X25519_AESGCM_SHA256),
         .now = 1800000000,
     };
-    struct chv_conn *conn;
+    struct chv_conn *conn = NULL;
     const int fd = port->fd >= 0 ? accept4(port->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
     if (fd < 0)
         return;
@@ -204,7 +204,7 @@ static void turn(struct gate *gate)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_in in;
+    struct sockaddr_in in = {.sin_port = 0};
     socklen_t len = sizeof in;
     CU_ASSERT_EQUAL_FATAL(getsockname(fd, (struct sockaddr *)&in, &len), 0);
     return ntohs(in.sin_port);
