@@ -226,6 +226,25 @@ static void test_late_answer(void)
     test_loop_close(&t);
 }
 
+/* Bytes that nobody wants while the key is out are not told of again and again; whoever sends them still has to go. */
+static void test_early_bytes(void)
+{
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.key = SIDE_WAITS};
+    test_loop_open(&t, NULL, 0);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run(&t, key_is_out, &server));
+    test_turns(&t, 5);
+    CU_ASSERT_EQUAL(server.conn->events, UV_READABLE | UV_DISCONNECT); /* changed no more by what follows mostly */
+    CU_ASSERT_EQUAL(send(client.conn->fd, "x", 1, MSG_NOSIGNAL), 1);
+    test_turns(&t, 5);
+    CU_ASSERT_EQUAL(server.conn->events, UV_DISCONNECT);
+    chv_conn_abort(client.conn, CHV_ERR_CANCELLED);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.err, CHV_ERR_TRUNCATED);
+    test_loop_close(&t);
+}
+
 /* Between the end and `closed` the connection is still there: an answer that comes then changes nothing. */
 static void test_answer_after_the_end(void)
 {
@@ -460,8 +479,8 @@ TEST_MAIN("ends of connections", {"vanish before the hello", test_vanish_before_
           {"vanish at every step", test_vanish_at_every_step}, {"refusal is delivered", test_refusal_is_delivered},
           {"key refused", test_key_refused}, {"refused at once", test_refused_at_once},
           {"client's key refused", test_client_key_refused}, {"wrong key", test_wrong_key},
-          {"late answer", test_late_answer}, {"answer after the end", test_answer_after_the_end},
-          {"close inside callbacks", test_close_inside_callbacks}, {"last words", test_last_words},
-          {"last words before a failed write", test_last_words_before_a_failed_write},
+          {"early bytes", test_early_bytes}, {"late answer", test_late_answer},
+          {"answer after the end", test_answer_after_the_end}, {"close inside callbacks", test_close_inside_callbacks},
+          {"last words", test_last_words}, {"last words before a failed write", test_last_words_before_a_failed_write},
           {"tampered record", test_tampered_record}, {"write to nobody", test_write_to_nobody},
           {"bytes ahead", test_bytes_ahead}, {"loop goes down", test_loop_goes_down})
