@@ -15,7 +15,7 @@
 
 #include <sys/epoll.h>
 
-enum { EVENTS = 256, HOLD_FLIGHT = 16, ECHO_WARM = 200, WARM_MS = 500, LINE_MAX_LEN = 128, WORDS = 4 };
+enum { EVENTS = 256, HOLD_FLIGHT = 16, ECHO_WARM = 200, WARM_MS = 500, LINE_MAX_LEN = 128 };
 
 static uint8_t data[BLAST_BUFFER];
 
@@ -206,26 +206,18 @@ static void hold(unsigned port, uint64_t count)
     puts("0"); /* all are gone */
 }
 
-static bool job(char *line)
+static bool job(size_t n, const char *word, const uint64_t *number)
 {
-    char *words[WORDS] = {NULL}, *save = NULL;
-    uint64_t number[WORDS] = {0};
-    size_t n = 0;
-    for (char *word = strtok_r(line, " \n", &save); word != NULL && n < WORDS; word = strtok_r(NULL, " \n", &save)) {
-        words[n] = word;
-        number[n] = n > 0 ? net_number(word) : 0;
-        n++;
-    }
     const unsigned port = (unsigned)number[1];
-    if (n == 3 && strcmp(words[0], "bulk") == 0)
+    if (n == 3 && strcmp(word, "bulk") == 0)
         bulk(port, number[2]);
-    else if (n == 4 && strcmp(words[0], "fair") == 0)
+    else if (n == 4 && strcmp(word, "fair") == 0)
         fair(port, number[2], number[3]);
-    else if (n == 3 && strcmp(words[0], "echo") == 0)
+    else if (n == 3 && strcmp(word, "echo") == 0)
         echo(port, number[2]);
-    else if (n == 4 && strcmp(words[0], "connect") == 0)
+    else if (n == 4 && strcmp(word, "connect") == 0)
         connections(port, number[2], number[3], NULL);
-    else if (n == 3 && strcmp(words[0], "hold") == 0)
+    else if (n == 3 && strcmp(word, "hold") == 0)
         hold(port, number[2]);
     else
         return false;
@@ -234,15 +226,14 @@ static bool job(char *line)
 
 int main(void)
 {
-    char line[LINE_MAX_LEN];
+    char line[LINE_MAX_LEN], *word;
+    uint64_t number[NET_WORDS];
+    size_t n;
     net_many_files();
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i * 31);
     blast_serve(net_listen());
-    while (fgets(line, sizeof line, stdin) != NULL)
-        if (!job(line)) {
-            fprintf(stderr, "blast: no such job\n");
-            return EXIT_FAILURE;
-        }
+    while ((n = net_job(line, sizeof line, &word, number)) > 0)
+        net_must(job(n, word, number), "no such job");
     return EXIT_SUCCESS;
 }

@@ -177,9 +177,9 @@ int main(int argc, char **argv)
     static struct chv_pool pool = {.limit = POOL};
     static const struct chv_loop_limits limits = {.handshake_seconds = SECONDS, .stall_seconds = SECONDS};
     struct chv_why why = {""};
-    char line[LINE_LEN], word[LINE_LEN];
-    unsigned port;
-    unsigned long long count, flight;
+    char line[LINE_LEN], *word;
+    uint64_t number[NET_WORDS];
+    size_t n;
     if (argc != 3) {
         fprintf(stderr, "usage: connect_load KEYSTORE PASSPHRASE-FILE\n");
         return EXIT_FAILURE;
@@ -187,17 +187,17 @@ int main(int argc, char **argv)
     net_many_files();
     succeed(chv_loop_init(&loop, "openssl", &pool, &limits, &why), "loop", why.text);
     open_key(argv[1], argv[2]);
-    while (fgets(line, sizeof line, stdin) != NULL) {
+    while ((n = net_job(line, sizeof line, &word, number)) > 0) {
+        const unsigned port = (unsigned)number[1];
         (void)alarm(SECONDS); /* a server that owes something does not stop the run */
-        tickets = 0;
-        int n = sscanf(line, "%127s %u %llu %llu %u", word, &port, &count, &flight, &tickets);
+        tickets = (unsigned)number[4];
         if (n == 5 && strcmp(word, "full") == 0) {
-            calls(port, count, flight, false);
+            calls(port, number[2], number[3], false);
         } else if (n == 4 && strcmp(word, "resumed") == 0) {
             tickets = 1;
-            calls(port, count, flight, true);
+            calls(port, number[2], number[3], true);
         } else if (n == 3 && strcmp(word, "hold") == 0) {
-            hold(port, count);
+            hold(port, number[2]);
         } else {
             net_must(false, "no such job");
         }

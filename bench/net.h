@@ -98,4 +98,23 @@ static inline uint64_t net_number(const char *text)
     return value;
 }
 
+enum { NET_WORDS = 5 };
+
+/* A line on standard input: a word and numbers, of which those that are missing are 0. How many there are; 0: no more lines. */
+static inline size_t net_job(char *line, size_t size, char **word, uint64_t number[NET_WORDS])
+{
+    size_t n = 0;
+    char *save = NULL;
+    if (fgets(line, (int)size, stdin) == NULL)
+        return 0;
+    memset(number, 0, NET_WORDS * sizeof *number);
+    *word = strtok_r(line, " \n", &save);
+    net_must(*word != NULL, "no such job");
+    for (char *next = *word; next != NULL && n < NET_WORDS; next = strtok_r(NULL, " \n", &save)) {
+        number[n] = n > 0 && strcmp(next, "0") != 0 ? net_number(next) : 0;
+        n++;
+    }
+    return n;
+}
+
 #endif

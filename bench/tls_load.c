@@ -31,6 +31,7 @@ static void start(unsigned port)
     c->fd = net_connect(port, 0);
     net_must(fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0, "O_NONBLOCK");
     c->ssl = tls_psk_new(context, c->fd, 0);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): epoll has it */
     net_must(epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) == 0, "epoll_ctl");
 }
 
@@ -103,7 +104,7 @@ static void calls(unsigned port, uint64_t count, uint64_t flight, struct call **
 
 static void hold(unsigned port, uint64_t count)
 {
-    struct call **kept = calloc(count, sizeof *kept);
+    struct call **kept = calloc(count, sizeof(struct call *));
     net_must(kept != NULL, "memory");
     calls(port, count, HOLD_FLIGHT, kept);
     (void)getchar(); /* an empty line */
@@ -116,9 +117,9 @@ static void hold(unsigned port, uint64_t count)
 
 int main(int argc, char **argv)
 {
-    char line[LINE_LEN], word[LINE_LEN];
-    unsigned port;
-    unsigned long long count, flight;
+    char line[LINE_LEN], *word;
+    uint64_t number[NET_WORDS];
+    size_t n;
     if (argc != 2) {
         fprintf(stderr, "usage: tls_load 256|128\n");
         return EXIT_FAILURE;
@@ -127,14 +128,12 @@ int main(int argc, char **argv)
     epoll = epoll_create1(EPOLL_CLOEXEC);
     net_must(epoll >= 0, "epoll");
     net_many_files();
-    while (fgets(line, sizeof line, stdin) != NULL) {
-        int n = sscanf(line, "%127s %u %llu %llu", word, &port, &count, &flight);
+    while ((n = net_job(line, sizeof line, &word, number)) > 0)
         if (n == 4 && strcmp(word, "full") == 0)
-            calls(port, count, flight, NULL);
+            calls((unsigned)number[1], number[2], number[3], NULL);
         else if (n == 3 && strcmp(word, "hold") == 0)
-            hold(port, count);
+            hold((unsigned)number[1], number[2]);
         else
             net_must(false, "no such job");
-    }
     return EXIT_SUCCESS;
 }
