@@ -37,7 +37,8 @@ tests_services_message_test_SOURCES = tests/services/message_test.c $(message_su
 tests_services_message_test_CFLAGS = $(net_test_cflags)
 tests_services_message_test_LDADD = services/libservices.la $(net_test_libs)
 
-tests_services_message_tickets_test_SOURCES = tests/services/message_tickets_test.c $(message_support)
+tests_services_message_tickets_test_SOURCES = tests/services/message_tickets_test.c tests/services/message_gate.c \
+	tests/services/message_gate.h $(message_support)
 tests_services_message_tickets_test_CFLAGS = $(net_test_cflags)
 tests_services_message_tickets_test_LDADD = services/libservices.la $(net_test_libs)
 
