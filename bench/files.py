@@ -10,8 +10,8 @@ import argparse
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,6 +43,15 @@ class Peer:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE)
 
+    @property
+    def pids(self):
+        return [self.process.pid]
+
+    def cpu(self):
+        """Processor seconds so far: the server's processes, and all clients that have ended."""
+        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return common.cpu_seconds(self.pids) + clients.ru_utime + clients.ru_stime
+
     def stop(self):
         if self.process is not None:
             self.process.terminate()
@@ -63,6 +72,10 @@ class Chaveiro(Peer):
         self.store = os.path.join(self.store, "bench")
         os.mkdir(self.store, 0o700)
         self.site.start()
+
+    @property
+    def pids(self):
+        return [self.site.server.pid]
 
     def command(self, *words):
         common.run(chv.program("chaveiro"), *self.site.client_argv(self.key, *words))
@@ -256,21 +269,22 @@ class Bench:
                     os.unlink(path)
         os.sync()
 
-    def measure(self):
+    def measure(self, kind):
         for title, amount, unit, work, verify in self.jobs():
             times = {peer: [] for peer in self.peers}
             for _ in range(self.args.repetitions):
                 for peer in self.peers:
                     self.prepare(title, peer)
-                    start = time.monotonic()
+                    cpu, start = peer.cpu(), time.monotonic()
                     work(peer)
-                    times[peer].append(time.monotonic() - start)
+                    times[peer].append((time.monotonic() - start, peer.cpu() - cpu))
                     verify(peer)
-            print(f"  {title}")
-            own = statistics.median(times[self.peers[0]])
-            for peer in self.peers:
-                median = statistics.median(times[peer])
-                print(f"    {peer.name:24} {median:8.3f} s  {amount / median:9.0f} {unit:8} {median / own:6.2f}", flush=True)
+            found = {peer: common.medians(v) for peer, v in times.items()}
+            own = found[self.peers[0]]
+            table = common.Table(f"{kind}: {title}", "", "time, s", unit, "CPU, both ends, s", "time : first's", "CPU : first's")
+            for peer, (seconds, cpu) in found.items():
+                table.add(peer.name, seconds, amount / seconds, cpu, seconds / own[0], cpu / own[1])
+            table.print()
         empty(self.into)
 
 
@@ -294,24 +308,24 @@ def folders(args):
 def main():
     parser = argparse.ArgumentParser(description="files over loopback, beside sftp and nginx with curl")
     parser.add_argument("--size", type=int, default=1024, help="of the large file, MiB")
-    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=4000, help="small ones; few measure the start of the programs")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--markdown", action="store_true", help="tables to be pasted")
     parser.add_argument("--folder", action="append", help="where to measure (default: /dev/shm and the build's folder)")
     args = parser.parse_args()
-    print(f"files: time of the client's command on loopback, median of {args.repetitions}, alternating; last column: time "
-          "in units of the first row's")
+    common.begin(args)
+    print(f"files: time of the client's command on loopback, median of {args.repetitions}, alternating")
     for folder in folders(args):
         kind = filesystem(os.path.realpath(folder))
         wanted = 8 * args.size << 20
         if shutil.disk_usage(folder).free < wanted:
             print(f"{kind}: left out: {folder} has not {wanted >> 20} MiB free")
             continue
-        print(f"{kind}")
         with tempfile.TemporaryDirectory(prefix="chv-bench-", dir=folder) as work:
             bench = Bench(args, work)
             try:
                 bench.start()
-                bench.measure()
+                bench.measure(kind)
             finally:
                 bench.stop()
     return 0
