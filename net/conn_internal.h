@@ -11,6 +11,7 @@ enum {
     CHV_CONN_READ_MIN = 64 * 1024,          /* bulk read size at first, and again after back-pressure */
     CHV_CONN_PROGRESS = 4096,               /* unsent bytes that must move within the stall limit */
     CHV_CONN_UNSENT_MAX = 1024 * 1024,      /* beyond it not even a duplex connection is read */
+    CHV_CONN_PONGS_MAX = 64 * 1024,         /* likewise, of PONGs: they are what its peer can have held at will */
     CHV_CONN_LINGER_BYTES = 4 * 1024 * 1024 /* thrown away while a refused peer goes on sending */
 };
 
@@ -65,6 +66,7 @@ struct chv_conn {
     size_t read_size;
     size_t lingered; /* bytes thrown away */
     size_t moved;    /* unsent bytes written since the deadline was set */
+    size_t pongs;    /* bytes of PONGs behind others that were unsent */
 
     enum chv_role role;
     enum chv_conn_state state;
@@ -93,7 +95,9 @@ struct chv_conn {
 /* Whether so much waits for the peer that nothing more is read from it. */
 static inline bool chv_conn_backed_up(const struct chv_conn *conn)
 {
-    return conn->duplex ? conn->unsent.len > CHV_CONN_UNSENT_MAX : conn->unsent.len > 0 && conn->role == CHV_SERVER;
+    if (conn->duplex)
+        return conn->unsent.len > CHV_CONN_UNSENT_MAX || (conn->unsent.len > 0 && conn->pongs > CHV_CONN_PONGS_MAX);
+    return conn->unsent.len > 0 && conn->role == CHV_SERVER;
 }
 
 /* deadline.c */

@@ -93,7 +93,10 @@ static enum chv_err own_part(struct chv_conn *conn, uint8_t type, const uint8_t 
         chv_conn_explain(conn, "PING of %zu bytes, %d are allowed", len, PING_BODY_MAX);
         return CHV_ERR_PROTOCOL;
     }
-    return conn->close_sent ? CHV_OK : chv_conn_send(conn, CHV_RECORD_PONG, body, len);
+    if (conn->close_sent)
+        return CHV_OK;
+    conn->pongs = conn->unsent.len > 0 ? conn->pongs + len + CHV_RECORD_HEAD + CHV_RECORD_TAIL : 0;
+    return chv_conn_send(conn, CHV_RECORD_PONG, body, len);
 }
 
 /* One frame of exactly `len` bytes. */

@@ -74,6 +74,34 @@ static void test_unsent_is_bounded(void)
     test_loop_close(&t);
 }
 
+/* PINGs cost their sender nothing, and a tunnel's client may have many connections: each has little held for them. */
+static void test_pongs_are_bounded(void)
+{
+    enum { PINGS = 20000, PING_LEN = 64 };
+    struct test_loop t;
+    struct side client = {.arg = NULL}, server = {.arg = NULL};
+    test_loop_open(&t, NULL, 0);
+    stuck_pair(&t, &client, &server);
+    const size_t before = server.conn->unsent.len;
+    for (int i = 0; i < PINGS; i++) {
+        CU_ASSERT_EQUAL_FATAL(chv_conn_send(client.conn, CHV_RECORD_PING, body, PING_LEN), CHV_OK);
+        if (i % 100 == 0)
+            test_turns(&t, 2);
+    }
+    test_turns(&t, 20);
+    CU_ASSERT_EQUAL(server.conn->events, UV_WRITABLE);
+    CU_ASSERT_TRUE(server.conn->unsent.len > before);
+    CU_ASSERT_TRUE(server.conn->unsent.len <= before + CHV_CONN_PONGS_MAX + (size_t)CHV_LOOP_BUFFER);
+    let_read(&client);
+    while (client.count[CHV_RECORD_PONG] < PINGS && !t.stuck)
+        test_turns(&t, 1);
+    CU_ASSERT_EQUAL(client.count[CHV_RECORD_PONG], PINGS);
+    chv_conn_shutdown(client.conn);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.err, CHV_OK);
+    test_loop_close(&t);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     *(bool *)timer->data = true;
@@ -196,6 +224,6 @@ static void test_end_while_held_back(void)
 }
 
 TEST_MAIN("independent directions", {"reads with unsent bytes", test_reads_with_unsent},
-          {"unsent bytes are bounded", test_unsent_is_bounded}, {"patience until CLOSE", test_patience},
-          {"held back is not silent", test_held_back_is_not_silent},
+          {"unsent bytes are bounded", test_unsent_is_bounded}, {"PONGs are bounded", test_pongs_are_bounded},
+          {"patience until CLOSE", test_patience}, {"held back is not silent", test_held_back_is_not_silent},
           {"reset while held back", test_reset_while_held_back}, {"end while held back", test_end_while_held_back})
