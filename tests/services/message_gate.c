@@ -91,6 +91,8 @@ static void opened(struct port *port, struct chv_conn *conn, const uint8_t *body
     port->opened++;
     port->asked = open.tickets;
     const bool redirects = port->manner.redirect.port != 0 || port->manner.map != NULL;
+    if (port->manner.updates)
+        CU_ASSERT_EQUAL(chv_conn_send(conn, CHV_RECORD_KEY_UPDATE, body, len), CHV_OK);
     if (!redirects || port->manner.early)
         CU_ASSERT_EQUAL(chv_service_status(conn, 200, "ready"), CHV_OK);
     for (unsigned i = 0; i < open.tickets + port->manner.extra; i++)

@@ -17,6 +17,7 @@ struct manner {
     unsigned extra;            /* tickets beyond those asked for */
     bool garbled;              /* its tickets are no maps */
     bool early;                /* STATUS comes before all else */
+    bool updates;              /* a KEY_UPDATE, before all else */
     struct chv_grant redirect; /* port 0: none */
     const char *map;           /* the REDIRECT's, as it is */
     size_t map_len;
