@@ -268,9 +268,9 @@ static void test_not_followed(void)
     CU_ASSERT_EQUAL(comer.err, CHV_ERR_PROTOCOL);
     CU_ASSERT_PTR_NOT_NULL(strstr(comer.text, "a ticket that was not asked for"));
     /* nor a key */
-    forget_tickets(&gate);
+    test_forget_tickets(&gate);
     gate.data.manner = (struct manner){.updates = true};
-    visit(&gate, &comer);
+    test_visit(&gate, &comer);
     CU_ASSERT_EQUAL(comer.err, CHV_ERR_PROTOCOL);
     CU_ASSERT_PTR_NOT_NULL(strstr(comer.text, "type 5 that is not due"));
     gate.data.manner = (struct manner){.updates = false};
