@@ -14,6 +14,7 @@ import common
 import connect
 
 KIB = 1024.0
+WARM = 32
 REST = 7  # s: chaveirod gives the contexts of a silent connection back after 1
 
 
@@ -90,6 +91,8 @@ def measure(kind, count):
     """Bytes for each connection: of the process, and of the kernel for both ends. A process of its own for each number."""
     peer = kind()
     try:
+        peer.hold(WARM)  # what the process holds once, for all
+        peer.release()
         before, slab = status_kib(peer.holder, "VmRSS"), slab_kib()
         peer.hold(count)
         time.sleep(REST)
