@@ -154,6 +154,7 @@ static void held_pair(struct test_loop *t, struct side *client, struct side *ser
     test_pair(t, client, server);
     CU_ASSERT_TRUE(test_run_ready(t, client));
     chv_conn_duplex(server->conn, true);
+    server->conn->read_size = CHV_LOOP_BUFFER; /* as of one that was fast */
     CU_ASSERT_EQUAL(chv_conn_send(client->conn, CHV_RECORD_DATA, "x", 1), CHV_OK);
     while (server->bytes == 0 && !t->stuck)
         test_turns(t, 1);
@@ -223,7 +224,47 @@ static void test_end_while_held_back(void)
     test_loop_close(&t);
 }
 
+/* What is read at a time shrinks with what the pool has left: it never runs out by halves. */
+static void test_pool_share(void)
+{
+    struct chv_pool pool = {.limit = 64 * 1024 * 1024};
+    CU_ASSERT_EQUAL(chv_pool_share(&pool, CHV_LOOP_BUFFER), CHV_LOOP_BUFFER);
+    for (int i = 0; i < 2000; i++) {
+        const size_t share = chv_pool_share(&pool, CHV_LOOP_BUFFER);
+        CU_ASSERT_TRUE(share >= CHV_POOL_SHARE_MIN);
+        if (share > CHV_POOL_SHARE_MIN)
+            atomic_fetch_add(&pool.used, share);
+    }
+    CU_ASSERT_TRUE(atomic_load(&pool.used) < pool.limit);
+    atomic_store(&pool.used, pool.limit);
+    CU_ASSERT_EQUAL(chv_pool_share(&pool, CHV_LOOP_BUFFER), CHV_POOL_SHARE_MIN);
+    CU_ASSERT_EQUAL(chv_pool_share(&pool, 10), 10);
+}
+
+/* A stuck end reads little at a time, and less if the pool is nearly used up. */
+static void test_reads_shrink(void)
+{
+    struct test_loop t;
+    struct side client = {.arg = NULL}, server = {.arg = NULL};
+    test_loop_open(&t, NULL, 0);
+    held_pair(&t, &client, &server);
+    CU_ASSERT_EQUAL(server.conn->read_size, CHV_CONN_READ_MIN);
+    server.record = NULL;
+    atomic_fetch_add(&t.pool.used, t.pool.limit - 32 * 8192);
+    for (int i = 0; i < 20; i++)
+        CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, body, 8000), CHV_OK);
+    chv_conn_unpause(server.conn);
+    test_turns(&t, 1);
+    CU_ASSERT_TRUE(server.bytes > 1 && server.bytes <= CHV_LOOP_READS * 8192);
+    atomic_fetch_sub(&t.pool.used, t.pool.limit - 32 * 8192);
+    chv_conn_shutdown(client.conn);
+    CU_ASSERT_TRUE(test_run_closed(&t, &server));
+    CU_ASSERT_EQUAL(server.bytes, 1 + 20 * 8000);
+    test_loop_close(&t);
+}
+
 TEST_MAIN("independent directions", {"reads with unsent bytes", test_reads_with_unsent},
           {"unsent bytes are bounded", test_unsent_is_bounded}, {"PONGs are bounded", test_pongs_are_bounded},
           {"patience until CLOSE", test_patience}, {"held back is not silent", test_held_back_is_not_silent},
-          {"reset while held back", test_reset_while_held_back}, {"end while held back", test_end_while_held_back})
+          {"reset while held back", test_reset_while_held_back}, {"end while held back", test_end_while_held_back},
+          {"the pool's share", test_pool_share}, {"reads shrink", test_reads_shrink})

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -119,6 +121,14 @@ static void open_pipe(struct world *w, int which, struct chv_tunnel_pipe_config 
     CU_ASSERT_EQUAL_FATAL(chv_tunnel_pipe_start(e->side.conn, config, e, &e->pipe, &why), CHV_OK);
 }
 
+static int option(int fd, int level, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof value;
+    CU_ASSERT_EQUAL(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
 static void open_pipes(struct world *w, bool tcp, unsigned idle_seconds)
 {
     open_channel(w);
@@ -128,7 +138,12 @@ static void open_pipes(struct world *w, bool tcp, unsigned idle_seconds)
         w->end[i].plain = fd[0];
         struct chv_tunnel_pipe_config config = {
             .read_fd = fd[1], .write_fd = fd[1], .idle_seconds = idle_seconds, .pings = i == CLIENT};
+        if (tcp)
+            (void)setsockopt(fd[1], IPPROTO_TCP, TCP_NODELAY, &(int){0}, sizeof(int));
         open_pipe(w, i, &config);
+        if (tcp)
+            CU_ASSERT_TRUE(option(fd[1], IPPROTO_TCP, TCP_NODELAY) && option(fd[1], SOL_SOCKET, SO_KEEPALIVE));
+        CU_ASSERT_TRUE(option(w->end[i].side.conn->fd, SOL_SOCKET, SO_KEEPALIVE));
     }
 }
 
