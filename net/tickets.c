@@ -202,6 +202,8 @@ static const char *ended(const struct chv_tickets *tickets, uint64_t now, const 
 {
     if (ticket->not_after <= now)
         return "the ticket has ended";
+    if (ticket->auth_time > now + CHV_CLOCKMARK_TOLERANCE) /* by a stolen key: it would be renewed for ever */
+        return "the last full handshake is still to come";
     if (ticket->auth_time + CHV_TICKET_AUTH_LIFE <= now)
         return "the last full handshake is too long ago";
     if ((tickets->profiles & CHV_PROFILE_BIT(ticket->profile)) == 0)

@@ -2,6 +2,7 @@
 /* Tickets on the server's side: for whom, for how long, and by which keys they are made and taken. */
 #include "config.h"
 
+#include "net/clockmark.h"
 #include "net/tickets.h"
 
 #include "net/control.h"
@@ -357,6 +358,19 @@ static void test_seven_days(void)
     end();
 }
 
+/* Who had a ticket key for a day could else make a ticket that the server itself renews for ever. */
+static void test_not_yet(void)
+{
+    start(CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
+    seal(PERIOD, NOON + DAY, NOON + CHV_CLOCKMARK_TOLERANCE);
+    CU_ASSERT_EQUAL(take(&tickets, CHV_TICKET_RESUMPTION, NOON), CHV_OK);
+    seal(PERIOD, NOON + DAY, NOON + CHV_CLOCKMARK_TOLERANCE + 1);
+    refused(&tickets, CHV_TICKET_RESUMPTION, NOON, "still to come");
+    seal(PERIOD, NOON + DAY, UINT64_MAX);
+    refused(&tickets, CHV_TICKET_RESUMPTION, NOON, "still to come");
+    end();
+}
+
 static void test_clock_set_back(void)
 {
     start(CHV_PROFILE_PSK, CHV_SUITE_X25519_AESGCM_SHA256);
@@ -445,5 +459,6 @@ TEST_MAIN("tickets", {"there and back", test_there_and_back}, {"rights that are 
           {"too long", test_one_that_would_be_too_long}, {"audience", test_audience},
           {"names of audiences", test_names_of_audiences}, {"periods", test_periods},
           {"of another time", test_of_another_time}, {"life", test_life}, {"seven days", test_seven_days},
-          {"clock set back", test_clock_set_back}, {"epochs", test_epochs}, {"what is served", test_what_is_served},
-          {"another key", test_another_key}, {"no more keys than room", test_no_more_keys_than_room})
+          {"not yet", test_not_yet}, {"clock set back", test_clock_set_back}, {"epochs", test_epochs},
+          {"what is served", test_what_is_served}, {"another key", test_another_key},
+          {"no more keys than room", test_no_more_keys_than_room})
