@@ -48,7 +48,9 @@ static bool is_name(const char *name, size_t max, const char *more)
 
 bool chv_tunnel_name_valid(const char *name)
 {
-    return is_name(name, CHV_OPEN_TUNNEL_MAX, "");
+    static const char characters[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t len = strnlen(name, CHV_OPEN_TUNNEL_MAX + 1);
+    return len > 0 && len <= CHV_OPEN_TUNNEL_MAX && strspn(name, characters) == len;
 }
 
 static struct {

@@ -15,7 +15,7 @@ enum {
     CHV_SERVICE_NAME_MAX = 32,
     CHV_INSTANCE_LEN = 16,
     CHV_OPEN_TICKETS_MAX = 8, /* that a client may ask for */
-    CHV_OPEN_TUNNEL_MAX = 32,
+    CHV_OPEN_TUNNEL_MAX = 25, /* so that "tunnel:NAME" is a scope */
     CHV_GRANT_HOST_MAX = 255,
     CHV_STATUS_TEXT_MAX = 512,
     CHV_STATUS_CODE_MIN = 100,
@@ -32,7 +32,7 @@ struct chv_open {
     bool has_instance;
     uint8_t instance[CHV_INSTANCE_LEN];
     unsigned tickets;                     /* that the client would like to have; 0: none, and no such key */
-    char tunnel[CHV_OPEN_TUNNEL_MAX + 1]; /* of service `tunnel`, [A-Za-z0-9._-]; "": no such key */
+    char tunnel[CHV_OPEN_TUNNEL_MAX + 1]; /* of service `tunnel`, [a-z0-9._-]; "": no such key */
 };
 
 /* STATUS: {"code": uint, "text": text}. */
@@ -58,7 +58,7 @@ struct chv_grant {
 /* Sets the instance of this process: random bytes, made once. CHV_ERR_IO: the system has none. */
 enum chv_err chv_open_instance(struct chv_open *open) CHV_MUST_CHECK;
 enum chv_err chv_open_encode(const struct chv_open *open, uint8_t *out, size_t *len) CHV_MUST_CHECK;
-/* Whether `name` may be a tunnel's. */
+/* Whether `name` may be a tunnel's: 1 to 25 of a-z 0-9 . _ -. */
 bool chv_tunnel_name_valid(const char *name);
 enum chv_err chv_grant_encode(const struct chv_grant *grant, uint8_t *out, size_t *len) CHV_MUST_CHECK;
 enum chv_err chv_status_encode(const struct chv_status *status, uint8_t *out, size_t *len) CHV_MUST_CHECK;

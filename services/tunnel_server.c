@@ -58,6 +58,8 @@ static enum chv_err refuse(struct chv_conn *conn, unsigned code, const char *for
     return err == CHV_OK ? CHV_ERR_REFUSED : err;
 }
 
+_Static_assert((int)CHV_OPEN_TUNNEL_MAX == (int)CHV_TUNNEL_NAME_MAX, "whatever OPEN names can be a tunnel");
+
 /* Of the name that OPEN has; NULL, and why in *err, also if the client may not know whether it exists. */
 static const struct chv_server_tunnel *find(struct chv_conn *conn, const struct chv_credential *client,
                                             const char *name, enum chv_err *err)

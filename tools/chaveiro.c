@@ -132,9 +132,10 @@ static const struct chv_cli_command chaveiro_commands[] = {
     {"tunnel", "[NAME]", "let programs of this machine through to what the server can reach",
      "Listens on the loopback interface or a unix socket.  Each connection that comes in goes over a session of its\n"
      "own to the target that the server has for NAME, byte by byte, both directions by themselves.  Without NAME all\n"
-     "that the configuration has sections [tunnel \"NAME\"] for.  While the server is away, connections wait for up\n"
-     "to --timeout.  Ends by SIGTERM or Control-C: what is under way may end within --timeout; the second ends it "
-     "now.\n"
+     "that the configuration has sections [tunnel \"NAME\"] for; with NAME and no --listen that one.  While the "
+     "server\n"
+     "is away, connections wait for up to --timeout.  Ends by SIGTERM or Control-C: what is under way may end within\n"
+     "--timeout; the second ends it now.\n"
      "\n"
      "Examples:\n"
      "  chaveiro -k cam1.key tunnel db --listen 127.0.0.1:15432\n"

@@ -121,6 +121,6 @@ int chaveiro_connect(const struct chv_cli_args *args)
                                      .drained = connect_drained,
                                      .over = connect_over};
     if (!chv_tunnel_name_valid(job.tunnel))
-        return chv_cli_fail(EX_USAGE, "'%.80s' is no tunnel's name: 1 to 32 of A-Z a-z 0-9 . _ -", job.tunnel);
+        return chv_cli_fail(EX_USAGE, "'%.80s' is no tunnel's name: 1 to 25 of a-z 0-9 . _ -", job.tunnel);
     return chaveiro_run(args, &job, &state);
 }

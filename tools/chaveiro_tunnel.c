@@ -125,7 +125,7 @@ static enum chv_err check_safe(const struct tunnel_entry *entry, const char *add
         return CHV_OK;
     if (!entry->config->unsafe_listen && !chv_cli_given(args, "unsafe-listen"))
         return chv_fail(
-            why, CHV_ERR_ARGUMENT,
+            why, entry->config->seen != 0 ? CHV_ERR_CONFIG : CHV_ERR_ARGUMENT,
             "tunnel '%s': '%s' is not a loopback address or a unix socket: everybody who reaches it would use this "
             "client's tunnel, and what is said would cross the network in clear. If that is meant, add %s",
             entry->config->name, address,
@@ -267,16 +267,28 @@ static void stop_handles(struct tunnel_door *door)
 
 /* --- which tunnels ------------------------------------------------------------------------------------------------ */
 
-/* The one that the command line names, in the place of those of the file. */
+/* The section of the file for the tunnel that is named, if it says where to listen and --listen does not. */
+static bool take_section(struct chv_client_tunnels *tunnels, const char *name, bool listen_given)
+{
+    for (size_t i = 0; !listen_given && i < tunnels->count; i++)
+        if (strcmp(tunnels->list[i].name, name) == 0 && tunnels->list[i].listen_count > 0) {
+            tunnels->list[0] = tunnels->list[i];
+            return true;
+        }
+    memset(tunnels, 0, sizeof *tunnels);
+    memcpy(tunnels->list[0].name, name, strlen(name) + 1);
+    return false;
+}
+
+/* The one that the command line names, alone: as it says with --listen, else as the file has it. */
 static enum chv_err take_named(struct chv_client_tunnels *tunnels, const struct chv_cli_args *args, struct chv_why *why)
 {
     const char *name = args->operands[0], *idle = chv_cli_value(args, "idle-timeout");
     struct chv_client_tunnel *tunnel = &tunnels->list[0];
     if (!chv_tunnel_name_valid(name))
-        return chv_fail(why, CHV_ERR_ARGUMENT, "'%.80s' is no tunnel's name: 1 to 32 of A-Z a-z 0-9 . _ -", name);
-    memset(tunnels, 0, sizeof *tunnels);
+        return chv_fail(why, CHV_ERR_ARGUMENT, "'%.80s' is no tunnel's name: 1 to 25 of a-z 0-9 . _ -", name);
+    const bool section = take_section(tunnels, name, args->repeat_count > 0);
     tunnels->count = 1;
-    memcpy(tunnel->name, name, strlen(name) + 1);
     for (size_t i = 0; i < args->repeat_count; i++)
         if (!chv_client_tunnel_listen(tunnel, args->repeats[i]))
             return chv_fail(why, CHV_ERR_ARGUMENT,
@@ -285,7 +297,7 @@ static enum chv_err take_named(struct chv_client_tunnels *tunnels, const struct 
                             args->repeats[i]);
     if (tunnel->listen_count == 0)
         return chv_fail(why, CHV_ERR_ARGUMENT, "tunnel '%s' needs --listen ADDR: where its connections come in", name);
-    return chv_client_tunnel_idle(tunnel, idle != NULL ? idle : "0", why);
+    return idle == NULL && section ? CHV_OK : chv_client_tunnel_idle(tunnel, idle != NULL ? idle : "0", why);
 }
 
 static enum chv_err take_file(const struct chaveiro_link *link, struct chv_why *why)

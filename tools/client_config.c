@@ -157,7 +157,10 @@ static int handle(void *arg, const char *section, const char *name, const char *
                                                                                               : fail(p, "%s", why.text);
     }
     if (strcmp(section, "client") != 0)
-        return fail(p, "key '%.64s' in section [%.64s]: there are only [client] and [tunnel \"NAME\"]", name, section);
+        return fail(p,
+                    "key '%.64s' in section [%.64s]: there are only [client] and [tunnel \"NAME\"], the name 1 to 25 "
+                    "of a-z 0-9 . _ -",
+                    name, section);
     while (i < KEY_COUNT && strcmp(keys[i].name, name) != 0)
         i++;
     if (i == KEY_COUNT)

@@ -77,13 +77,13 @@ static void test_instance(void)
 
 static void test_open_options(void)
 {
-    struct chv_open open = {.service = "tunnel", .tickets = 8, .tunnel = "db-1.a_Z"}, read;
+    struct chv_open open = {.service = "tunnel", .tickets = 8, .tunnel = "db-1.a_z"}, read;
     uint8_t map[CHV_CONTROL_MAX];
     size_t len = sizeof map;
     CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_OK);
     CU_ASSERT_EQUAL(chv_open_decode(map, len, &read), CHV_OK);
     CU_ASSERT_EQUAL(read.tickets, 8);
-    CU_ASSERT_STRING_EQUAL(read.tunnel, "db-1.a_Z");
+    CU_ASSERT_STRING_EQUAL(read.tunnel, "db-1.a_z");
     CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x08"), CHV_OK);
     CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x00"), CHV_OK);
     CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x67tickets\x09"), CHV_ERR_MALFORMED);
@@ -93,9 +93,13 @@ static void test_open_options(void)
     CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x60"), CHV_ERR_MALFORMED);
     CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x62\x64/"), CHV_ERR_MALFORMED);
     CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x01"), CHV_ERR_MALFORMED);
-    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x78\x21"
-                         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
-                    CHV_ERR_MALFORMED); /* 33 */
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x62\x64\x42"), CHV_ERR_MALFORMED); /* dB */
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x78\x19"
+                         "aaaaaaaaaaaaaaaaaaaaaaaaa"),
+                    CHV_OK); /* 25 */
+    CU_ASSERT_EQUAL(OPEN("\xa2" SERVICE NAME "\x66tunnel\x78\x1a"
+                         "aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+                    CHV_ERR_MALFORMED); /* 26 */
     open.tickets = 9;
     CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_ERR_ARGUMENT);
     open.tickets = 0;
@@ -104,6 +108,7 @@ static void test_open_options(void)
     memset(open.tunnel, 'a', sizeof open.tunnel); /* no NUL */
     CU_ASSERT_EQUAL(chv_open_encode(&open, map, &len), CHV_ERR_ARGUMENT);
     CU_ASSERT_TRUE(chv_tunnel_name_valid("db"));
+    CU_ASSERT_FALSE(chv_tunnel_name_valid("dB"));
     CU_ASSERT_FALSE(chv_tunnel_name_valid(""));
 }
 

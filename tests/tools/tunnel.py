@@ -216,7 +216,8 @@ def test_a_tunnel_that_is_not_there():
         process.stop(0)
         done = site.client(site.key, "connect", "web", code=CONFIG)
         chv.check_in("404", done.stderr, "connect")
-        chv.check_in("no tunnel's name", site.client(site.key, "connect", "a b", code=USAGE).stderr, "a bad name")
+        for name in ("a b", "DB", 26 * "a"):
+            chv.check_in("no tunnel's name: 1 to 25", site.client(site.key, "connect", name, code=USAGE).stderr, name)
 
 
 def test_more_connections_than_a_client_may_have():
@@ -267,7 +268,7 @@ def test_unsafe_listen():
                 chv.check_in(word, done.stderr, "why not")
         config = site.path("c.conf")
         chv.write(config, '[tunnel "db"]\nlisten = 0.0.0.0:0\n')
-        done = site.client(site.key, "tunnel", "--config", config, code=USAGE)
+        done = site.client(site.key, "tunnel", "--config", config, code=CONFIG)
         chv.check_in("add 'unsafe-listen = yes' to its section", done.stderr, "why not")
         process = site.tunnel("db", "--unsafe-listen", listen=("0.0.0.0:0", "localhost:0"), count=2)
         process.wait_for("warning: tunnel 'db': 0.0.0.0:0: everybody who reaches it")
@@ -277,6 +278,20 @@ def test_unsafe_listen():
         process.stop(0)
         chv.write(config, '[tunnel "db"]\nlisten = 0.0.0.0:0\nunsafe-listen = yes\n')
         site.tunnel("--config", config, listen=(), count=1).stop(0)
+
+
+def test_one_tunnel_of_the_file():
+    with TunnelSite() as site:
+        site.init({"db": site.target(), "web": site.target()})
+        config, path = site.path("c.conf"), site.path("web.sock")
+        chv.write(config, f'[tunnel "db"]\nlisten = 127.0.0.1:0\n[tunnel "web"]\nlisten = unix:{path}\n')
+        process = site.tunnel("web", "--config", config, listen=(), count=1)
+        chv.check_equal(process.addresses, [f"unix:{path}"], "where it listens")
+        chv.check_equal(site.ask(process, b"x"), (b"x", False), "through it")
+        process.stop(0)
+        process = site.tunnel("web", "--config", config, count=1)
+        chv.check_in("127.0.0.1:", process.addresses[0], "--listen goes before the section")
+        process.stop(0)
 
 
 def test_what_is_not_taken():
@@ -308,7 +323,7 @@ def test_what_is_not_taken():
             chv.write(other, f'[tunnel "db"]\n{bad}\n')
             chv.check_in(text, site.client(site.key, "tunnel", "--config", other, code=CONFIG).stderr, bad)
         chv.write(other, '[tunnel "d b"]\nlisten = 127.0.0.1:1\n')
-        chv.check_in("there are only [client] and [tunnel", site.client(site.key, "tunnel", "--config", other,
+        chv.check_in("the name 1 to 25 of a-z", site.client(site.key, "tunnel", "--config", other,
                                                                        code=CONFIG).stderr, "a bad name")
         taken = socket.create_server(("127.0.0.1", 0))
         with taken:
