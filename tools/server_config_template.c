@@ -152,7 +152,7 @@ static const char server_tail[] =
     "# scope = share:plans\n"
     "\n"
     "# A service that clients with scope tunnel:db reach through the server, by name and as 'chaveiro tunnel db'. Its\n"
-    "# target is HOST:PORT, [V6]:PORT or unix:/PATH; a name is resolved for each connection.\n"
+    "# target is HOST:PORT, [V6]:PORT or unix:/PATH; a name is resolved for new connections.\n"
     "# [tunnel \"db\"]\n"
     "# target = 127.0.0.1:5432\n"
     "# For the name and the connection together.\n"
