@@ -286,7 +286,7 @@ static void explain_to_client(struct chv_conn *conn, enum chv_err err)
         {CHV_REFUSE_MALFORMED, "it finds the request malformed"},
         {CHV_REFUSE_TICKET, "it does not take the ticket"},
         {CHV_REFUSE_UNKNOWN_KEY, "it does not know this key"},
-        {CHV_REFUSE_VERSION, "it does not serve this version, profile or suite"},
+        {CHV_REFUSE_VERSION, "it does not serve this version, profile or suite, or is a data port only"},
         {CHV_REFUSE_RATE, "it has too many connections: try again later"},
         {CHV_REFUSE_UNAVAILABLE, "it cannot reach its keystore: try again later"},
     };

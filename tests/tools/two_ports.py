@@ -15,7 +15,7 @@ from ports import CLOSE, REDIRECT, TICKET, Minted, PortsSite, ask_for_service, p
 from rotate import RotationSite, labels
 from ticketclient import Comer, Ticket
 
-USAGE, CONFIG = 64, 78
+USAGE, PROTOCOL, CONFIG = 64, 76, 78
 STATUS = 3
 
 
@@ -60,6 +60,8 @@ def test_a_message_takes_both_ports():
         chv.check_equal(sent_on[0][:2], (str(data), str(handshake)), "ports")
         chv.check_in(str(data).encode(), done.stderr, "the data port in the client's own log")
         chv.check_in(str(handshake).encode(), done.stderr, "the handshake port in the client's own log")
+        done = site.client(key, "send", "ola", to=site.data[0], code=PROTOCOL)
+        chv.check_in(b"or is a data port only", done.stderr, "who goes to the data port at once")
 
 
 def test_files_take_both_ports():
