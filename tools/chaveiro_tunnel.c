@@ -236,8 +236,8 @@ static void on_signal(uv_signal_t *signal, int number)
             tunnel_local_drop(local);
     }
     (void)uv_timer_start(&door->deadline, on_deadline, door->link->timeout, 0);
-    if (door->verbose)
-        (void)chv_cli_fail(EX_OK, "ending: %u connections may still end by themselves", door->count);
+    if (door->verbose && door->count > 0)
+        (void)chv_cli_fail(EX_OK, "ending: connections that may still end by themselves: %u", door->count);
     tunnel_settle(door);
 }
 

@@ -289,9 +289,10 @@ def test_one_tunnel_of_the_file():
         chv.check_equal(process.addresses, [f"unix:{path}"], "where it listens")
         chv.check_equal(site.ask(process, b"x"), (b"x", False), "through it")
         process.stop(0)
-        process = site.tunnel("web", "--config", config, count=1)
+        process = site.tunnel("web", "-v", "--config", config, count=1)
         chv.check_in("127.0.0.1:", process.addresses[0], "--listen goes before the section")
         process.stop(0)
+        chv.check_not_in(b"ending:", process.stderr, "nothing is there that could end")
 
 
 def test_what_is_not_taken():
