@@ -268,16 +268,15 @@ static void stop_handles(struct tunnel_door *door)
 /* --- which tunnels ------------------------------------------------------------------------------------------------ */
 
 /* The section of the file for the tunnel that is named, if it says where to listen and --listen does not. */
-static bool take_section(struct chv_client_tunnels *tunnels, const char *name, bool listen_given)
+static void take_section(struct chv_client_tunnels *tunnels, const char *name, bool listen_given)
 {
     for (size_t i = 0; !listen_given && i < tunnels->count; i++)
         if (strcmp(tunnels->list[i].name, name) == 0 && tunnels->list[i].listen_count > 0) {
             tunnels->list[0] = tunnels->list[i];
-            return true;
+            return;
         }
     memset(tunnels, 0, sizeof *tunnels);
     memcpy(tunnels->list[0].name, name, strlen(name) + 1);
-    return false;
 }
 
 /* The one that the command line names, alone: as it says with --listen, else as the file has it. */
@@ -287,7 +286,7 @@ static enum chv_err take_named(struct chv_client_tunnels *tunnels, const struct 
     struct chv_client_tunnel *tunnel = &tunnels->list[0];
     if (!chv_tunnel_name_valid(name))
         return chv_fail(why, CHV_ERR_ARGUMENT, "'%.80s' is no tunnel's name: 1 to 25 of a-z 0-9 . _ -", name);
-    const bool section = take_section(tunnels, name, args->repeat_count > 0);
+    take_section(tunnels, name, args->repeat_count > 0);
     tunnels->count = 1;
     for (size_t i = 0; i < args->repeat_count; i++)
         if (!chv_client_tunnel_listen(tunnel, args->repeats[i]))
@@ -297,7 +296,7 @@ static enum chv_err take_named(struct chv_client_tunnels *tunnels, const struct 
                             args->repeats[i]);
     if (tunnel->listen_count == 0)
         return chv_fail(why, CHV_ERR_ARGUMENT, "tunnel '%s' needs --listen ADDR: where its connections come in", name);
-    return idle == NULL && section ? CHV_OK : chv_client_tunnel_idle(tunnel, idle != NULL ? idle : "0", why);
+    return idle != NULL ? chv_client_tunnel_idle(tunnel, idle, why) : CHV_OK;
 }
 
 static enum chv_err take_file(const struct chaveiro_link *link, struct chv_why *why)
