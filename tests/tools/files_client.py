@@ -323,10 +323,17 @@ def parts(folder, prefix=PART):
     return [n for n in os.listdir(folder) if n.startswith(prefix)]
 
 
+def moved(part):
+    try:
+        return os.path.getsize(part)
+    except FileNotFoundError:  # it was finished meanwhile
+        return 0
+
+
 def cut(site, *command, folder, prefix=PART, least=MIB):
     """Kills the client when so much of the file has moved."""
     client = site.spawn("chaveiro", *site.client_argv(site.rw, *command), cwd=site.local())
-    wait_until("it is under way", lambda: any(os.path.getsize(os.path.join(folder, n)) >= least for n in parts(folder, prefix)))
+    wait_until("it is under way", lambda: any(moved(os.path.join(folder, n)) >= least for n in parts(folder, prefix)))
     os.kill(client.pid, signal.SIGKILL)
     client.wait(-signal.SIGKILL)
 
