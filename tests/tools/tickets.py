@@ -95,7 +95,7 @@ def test_as_many_as_are_asked_for():
 
 def test_off():
     """None are given, and those that there are taken no more; then on again."""
-    with Gate() as gate:
+    with Gate(workers="1") as gate:  # else each loop hears of it for itself
         gate.start()
         ticket = gives(gate.comer)
         gate.reload(tickets="off")
@@ -394,7 +394,7 @@ def test_a_ticket_ends_with_its_credential():
 
 
 def test_the_servers_rules_are_applied_at_each_use():
-    with Gate(max_lifetime="90d") as gate:
+    with Gate(max_lifetime="90d", workers="1") as gate:  # else each loop hears of it for itself
         gate.start()
         first, second = gate.comer.come(tickets=2).tickets
         gate.reload(max_lifetime="10d")
@@ -479,6 +479,7 @@ def test_rotation():
     with RotationSite("gate") as site:
         store.need()
         site.init()
+        site.configure(workers="1")  # else each loop hears of it for itself
         key = site.add_client("cam1")
         site.start("-v")
         comer = Comer.of_key(site, key)
