@@ -28,7 +28,7 @@ class Gate(chv.Site):
 
     def __init__(self, name="gate", **settings):
         super().__init__(name)
-        self.settings = settings
+        self.settings = {"workers": "1", **settings}  # each loop hears of what is new for itself: some time
 
     def __enter__(self):
         store.need()
@@ -66,7 +66,7 @@ def sooner_or_later(act, what):
 
 
 def test_a_session_is_resumed():
-    with Gate() as gate:
+    with Gate(workers="2") as gate:
         gate.start()
         first = gate.comer.come(tickets=3)
         chv.check_equal([t.number for t in first.tickets], [0, 1, 2], "numbers")
@@ -95,7 +95,7 @@ def test_as_many_as_are_asked_for():
 
 def test_off():
     """None are given, and those that there are taken no more; then on again."""
-    with Gate(workers="1") as gate:  # else each loop hears of it for itself
+    with Gate() as gate:
         gate.start()
         ticket = gives(gate.comer)
         gate.reload(tickets="off")
@@ -177,7 +177,7 @@ def test_a_restart_keeps_tickets_good():
 
 def test_after_another_net_process_or_keeper():
     """A process that was killed has no keys to leave behind: those of the next one are the same."""
-    with Gate(passphrase_file="server.pass", workers="1") as gate:  # else another loop may lose the keeper while it asks
+    with Gate(passphrase_file="server.pass") as gate:
         shutil.copy(gate.passphrase_file, os.path.join(gate.store, "server.pass"))
         gate.start()
         ticket = gives(gate.comer)
@@ -394,7 +394,7 @@ def test_a_ticket_ends_with_its_credential():
 
 
 def test_the_servers_rules_are_applied_at_each_use():
-    with Gate(max_lifetime="90d", workers="1") as gate:  # else each loop hears of it for itself
+    with Gate(max_lifetime="90d") as gate:
         gate.start()
         first, second = gate.comer.come(tickets=2).tickets
         gate.reload(max_lifetime="10d")
