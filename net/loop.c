@@ -151,7 +151,8 @@ void chv_loop_close(struct chv_loop *loop)
         chv_conn_abort(conn, CHV_ERR_CANCELLED);
     uv_close((uv_handle_t *)&loop->tick, NULL);
     uv_close((uv_handle_t *)&loop->round, NULL);
-    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) /* who closes last may stop the loop, with handles still to go */
+        continue;
     (void)uv_loop_close(&loop->uv);
     while (loop->room_count > 0)
         free(loop->rooms[--loop->room_count]);

@@ -475,6 +475,40 @@ static void test_loop_goes_down(void)
     (void)close(fd);
 }
 
+struct late_handle {
+    uv_timer_t timer;
+    bool closed;
+};
+
+static void on_late_closed(uv_handle_t *handle)
+{
+    ((struct late_handle *)handle->data)->closed = true;
+}
+
+static void close_late(struct side *side)
+{
+    struct late_handle *late = side->arg;
+    uv_loop_t *loop = late->timer.loop;
+    uv_close((uv_handle_t *)&late->timer, on_late_closed);
+    uv_stop(loop);
+}
+
+/* What the owner closes at the last moment, with the loop stopped, is closed all the same. */
+static void test_loop_goes_down_to_the_last_handle(void)
+{
+    struct test_loop t;
+    struct late_handle late = {.closed = false};
+    struct side side = {.on_closed = close_late, .arg = &late};
+    test_loop_open(&t, NULL, 0);
+    CU_ASSERT_EQUAL(uv_timer_init(&t.loop.uv, &late.timer), 0);
+    late.timer.data = &late;
+    int fd = bare_peer(&t, &side, CHV_SERVER);
+    test_loop_close(&t);
+    CU_ASSERT_EQUAL(side.closed, 1);
+    CU_ASSERT_TRUE(late.closed);
+    (void)close(fd);
+}
+
 TEST_MAIN("ends of connections", {"vanish before the hello", test_vanish_before_hello},
           {"vanish at every step", test_vanish_at_every_step}, {"refusal is delivered", test_refusal_is_delivered},
           {"key refused", test_key_refused}, {"refused at once", test_refused_at_once},
@@ -483,4 +517,5 @@ TEST_MAIN("ends of connections", {"vanish before the hello", test_vanish_before_
           {"answer after the end", test_answer_after_the_end}, {"close inside callbacks", test_close_inside_callbacks},
           {"last words", test_last_words}, {"last words before a failed write", test_last_words_before_a_failed_write},
           {"tampered record", test_tampered_record}, {"write to nobody", test_write_to_nobody},
-          {"bytes ahead", test_bytes_ahead}, {"loop goes down", test_loop_goes_down})
+          {"bytes ahead", test_bytes_ahead}, {"loop goes down", test_loop_goes_down},
+          {"loop goes down to the last handle", test_loop_goes_down_to_the_last_handle})
