@@ -145,6 +145,12 @@ enum chv_err chaveiro_secret_get(void *arg, const char *prompt, int confirm, cha
 void chaveiro_secret_free(struct chaveiro_secret *s);
 /* KEY_UPDATE has come: true if what it brings is stored. */
 bool chaveiro_update(struct chaveiro_link *link, const uint8_t *body, size_t len);
+/*
+ * The same for a program with several sessions, whose link has no message of its own: `key` is what this session began
+ * with.  False, too, if link->key is newer.
+ */
+bool chaveiro_update_of(struct chaveiro_link *link, struct chv_message *message, const struct chv_client_key *key,
+                        const uint8_t *body, size_t len);
 /* STATUS 200 has come: the server knows the key in use, older ones go. */
 void chaveiro_update_proven(struct chaveiro_link *link);
 /*

@@ -105,21 +105,10 @@ static void on_pong(struct chv_message *message, uint64_t microseconds)
     s->pinged = 0;
 }
 
-/* The link's helpers look at the one message and key that a run of the program has otherwise. */
 static bool on_update(struct chv_message *message, const uint8_t *body, size_t len)
 {
     struct ftp_session *s = chv_message_owner(message);
-    struct chaveiro_link *link = s->door->link;
-    const struct chv_client_key newest = link->key;
-    if (s->key.parsed.epoch < newest.parsed.epoch ||
-        (s->key.parsed.epoch == newest.parsed.epoch && s->key.parsed.serial < newest.parsed.serial))
-        return false; /* its key may be gone from the keystore, and a later one is in use */
-    link->key = s->key;
-    link->key.keystore = newest.keystore; /* it may have been opened again since */
-    link->message = message;
-    bool stored = chaveiro_update(link, body, len);
-    link->message = NULL;
-    link->key = newest;
+    const bool stored = chaveiro_update_of(s->door->link, message, &s->key, body, len);
     s->door->stored = s->door->stored || stored;
     return stored;
 }

@@ -227,21 +227,10 @@ void tunnel_session_next(struct tunnel_door *door)
 
 /* --- what the server sends ---------------------------------------------------------------------------------------- */
 
-/* The link's helpers look at the one message and key that a run of the program has otherwise. */
 static bool on_update(struct chv_message *message, const uint8_t *body, size_t len)
 {
     struct tunnel_local *local = chv_message_owner(message);
-    struct chaveiro_link *link = local->door->link;
-    const struct chv_client_key newest = link->key;
-    if (local->key.parsed.epoch < newest.parsed.epoch ||
-        (local->key.parsed.epoch == newest.parsed.epoch && local->key.parsed.serial < newest.parsed.serial))
-        return false; /* its key may be gone from the keystore, and a later one is in use */
-    link->key = local->key;
-    link->key.keystore = newest.keystore; /* it may have been opened again since */
-    link->message = message;
-    const bool stored = chaveiro_update(link, body, len);
-    link->message = NULL;
-    link->key = newest;
+    const bool stored = chaveiro_update_of(local->door->link, message, &local->key, body, len);
     local->door->stored = local->door->stored || stored;
     return stored;
 }

@@ -85,6 +85,22 @@ bool chaveiro_update(struct chaveiro_link *link, const uint8_t *body, size_t len
     return err == CHV_OK;
 }
 
+bool chaveiro_update_of(struct chaveiro_link *link, struct chv_message *message, const struct chv_client_key *key,
+                        const uint8_t *body, size_t len)
+{
+    const struct chv_client_key newest = link->key;
+    if (key->parsed.epoch < newest.parsed.epoch ||
+        (key->parsed.epoch == newest.parsed.epoch && key->parsed.serial < newest.parsed.serial))
+        return false; /* its key may be gone from the keystore, and a later one is in use */
+    link->key = *key;
+    link->key.keystore = newest.keystore; /* it may have been opened again since */
+    link->message = message;
+    const bool stored = chaveiro_update(link, body, len);
+    link->message = NULL;
+    link->key = newest;
+    return stored;
+}
+
 void chaveiro_update_proven(struct chaveiro_link *link)
 {
     struct chv_why why = {""};
