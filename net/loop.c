@@ -93,8 +93,8 @@ size_t chv_loop_turn(struct chv_loop *loop)
 {
     loop->turns++;
     const unsigned others = loop->turns > loop->turns_before ? loop->turns : loop->turns_before;
-    const size_t share = CHV_LOOP_ROUND / others;
-    return share > CHV_LOOP_BUFFER ? CHV_LOOP_BUFFER : share < CHV_LOOP_TURN_MIN ? CHV_LOOP_TURN_MIN : share;
+    const size_t share = CHV_LOOP_BUFFER / others;
+    return share < CHV_LOOP_TURN_MIN ? CHV_LOOP_TURN_MIN : share;
 }
 
 void *chv_loop_take_room(struct chv_loop *loop)

@@ -16,13 +16,12 @@
 struct chv_conn;
 
 enum {
-    CHV_LOOP_BUFFER = 512 * 1024, /* bulk buffer per direction */
+    CHV_LOOP_BUFFER = 1024 * 1024, /* bulk buffer per direction; so much all that are ready in a round share */
     CHV_POOL_SHARE_MIN = 4096,
-    CHV_LOOP_READS = 8,           /* reads per wake-up of one connection, */
-    CHV_LOOP_ROUND = 1024 * 1024, /* or fewer: so many bytes are shared by all that are ready (chv_loop_turn) */
+    CHV_LOOP_READS = 8,           /* reads per wake-up of one connection, or fewer: chv_loop_turn */
     CHV_RECORD_BULK_BODY = 65280, /* body of a bulk record: 65 299 bytes on the wire fit one loopback segment */
     CHV_LOOP_TURN_MIN = 65299,    /* one of these */
-    CHV_LOOP_SLOTS = 8,           /* of such records that a buffer has room for */
+    CHV_LOOP_SLOTS = 16,          /* of such records that a buffer has room for */
     CHV_LOOP_REST_SECONDS = 1     /* an established connection silent for so long gives its AEAD contexts back */
 };
 

@@ -101,6 +101,46 @@ static void test_reads_per_wake_up(void)
     test_loop_close(&t);
 }
 
+/* Alone, a stream may take a whole buffer; the more had a turn in the last round or in this one, the less. */
+static void test_turns_are_shared(void)
+{
+    struct test_loop t;
+    test_loop_open(&t, NULL, 0);
+    CU_ASSERT_EQUAL(chv_loop_turn(&t.loop), CHV_LOOP_BUFFER);
+    CU_ASSERT_EQUAL(chv_loop_turn(&t.loop), CHV_LOOP_BUFFER / 2);
+    for (int i = 0; i < 10; i++)
+        (void)chv_loop_turn(&t.loop);
+    test_turns(&t, 1);
+    CU_ASSERT_EQUAL(chv_loop_turn(&t.loop), CHV_LOOP_BUFFER / 12);
+    test_turns(&t, 1);
+    CU_ASSERT_EQUAL(chv_loop_turn(&t.loop), CHV_LOOP_BUFFER);
+    for (int i = 0; i < 1000; i++)
+        (void)chv_loop_turn(&t.loop);
+    CU_ASSERT_EQUAL(chv_loop_turn(&t.loop), CHV_LOOP_TURN_MIN);
+    test_loop_close(&t);
+}
+
+/* Who has sent much waits for its next turn while others have theirs. */
+static void test_turn_ends_a_read(void)
+{
+    enum { RECORDS = 3 };
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.echo = false};
+    test_loop_open(&t, NULL, MIB);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    for (int i = 0; i < RECORDS; i++)
+        CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, flood_body, sizeof flood_body), CHV_OK);
+    server.conn->first_record = true; /* it is trusted with long reads */
+    server.conn->read_size = CHV_LOOP_BUFFER;
+    t.loop.turns_before = 1000;
+    test_turns(&t, 1);
+    CU_ASSERT_EQUAL(server.bytes, sizeof flood_body);
+    test_turns(&t, 10);
+    CU_ASSERT_EQUAL(server.bytes, RECORDS * sizeof flood_body);
+    test_loop_close(&t);
+}
+
 static void test_pool_used_up_by_unsent(void)
 {
     struct test_loop t;
@@ -410,7 +450,8 @@ static void test_loop_fails(void)
 }
 
 TEST_MAIN("limits of connections", {"slow reader", test_slow_reader}, {"back-pressure", test_back_pressure},
-          {"reads per wake-up", test_reads_per_wake_up}, {"pool used up by unsent bytes", test_pool_used_up_by_unsent},
+          {"reads per wake-up", test_reads_per_wake_up}, {"turns are shared", test_turns_are_shared},
+          {"a turn ends a read", test_turn_ends_a_read}, {"pool used up by unsent bytes", test_pool_used_up_by_unsent},
           {"half a record is held and given back", test_half_record_is_held_and_given_back},
           {"half record of a failed session", test_half_record_of_a_failed_session},
           {"half records", test_half_records}, {"half hellos", test_half_hellos},
