@@ -18,16 +18,22 @@ size_t chv_registrar_answer_size(const struct chv_registrar_answer *answer)
     return offsetof(struct chv_registrar_answer, scopes) + answer->scope_count * sizeof answer->scopes[0];
 }
 
-bool chv_registrar_answer_valid(const struct chv_registrar_answer *answer, size_t len)
+size_t chv_registrar_answer_take(const uint8_t *packet, size_t len, struct chv_registrar_answer *answer)
 {
-    if (len < offsetof(struct chv_registrar_answer, scopes) || answer->scope_count > CHV_SCOPES_MAX ||
-        len != chv_registrar_answer_size(answer) || answer->id[sizeof answer->id - 1] != '\0' ||
-        answer->reason[sizeof answer->reason - 1] != '\0')
-        return false;
+    const size_t fixed = offsetof(struct chv_registrar_answer, scopes);
+    memset(answer, 0, sizeof *answer);
+    if (len < fixed)
+        return 0;
+    memcpy(answer, packet, fixed);
+    if (answer->scope_count > CHV_SCOPES_MAX || len < chv_registrar_answer_size(answer) ||
+        answer->id[sizeof answer->id - 1] != '\0' || answer->reason[sizeof answer->reason - 1] != '\0')
+        return 0;
+    const size_t size = chv_registrar_answer_size(answer);
+    memcpy(answer->scopes, packet + fixed, size - fixed);
     for (size_t i = 0; i < answer->scope_count; i++)
         if (answer->scopes[i][CHV_SCOPE_MAX] != '\0')
-            return false;
-    return true;
+            return 0;
+    return size;
 }
 
 /* --- the registry, there or not ----------------------------------------------------------------------------------- */

@@ -4,10 +4,10 @@
  * key may come in and with which rights (doc/registry.md).  It never lets anybody in whom the keeper has not: it can only
  * narrow.
  *
- * Wire: a SOCK_SEQPACKET socket per loop of the net process, one question or answer a packet, answers in any order.  An
- * answer with CHV_REGISTRAR_CHANGED is none: it says that a client was changed.  What it was asked before it said so it
- * answers as it was, what it is asked afterwards as it is.  Both ends are the same program on the same machine: host byte
- * order.
+ * Wire: a SOCK_SEQPACKET socket per loop of the net process; a packet is up to CHV_REGISTRAR_BATCH questions, or answers, in
+ * any order, of chv_registrar_answer_size bytes each.  An answer with CHV_REGISTRAR_CHANGED is none: it says that a client
+ * was changed.  What it was asked before it said so it answers as it was, what it is asked afterwards as it is.  Both ends
+ * are the same program on the same machine: host byte order.
  */
 #ifndef CHV_NET_REGISTRAR_H
 #define CHV_NET_REGISTRAR_H
@@ -58,12 +58,13 @@ struct chv_registrar_answer {
 _Static_assert(sizeof(struct chv_registrar_request) == 152, "request layout");
 _Static_assert(offsetof(struct chv_registrar_answer, scopes) == 210, "answer layout");
 
-/* Bytes of a packet with this answer. */
+/* Bytes of a packet that this answer takes. */
 size_t chv_registrar_answer_size(const struct chv_registrar_answer *answer);
-/* Whether `len` bytes are a whole answer. */
-bool chv_registrar_answer_valid(const struct chv_registrar_answer *answer, size_t len);
+/* Copies the answer that a packet, or the rest of one, of `len` bytes begins with; its size, 0: that is none. */
+size_t chv_registrar_answer_take(const uint8_t *packet, size_t len, struct chv_registrar_answer *answer);
 
 enum {
+    CHV_REGISTRAR_BATCH = 32,          /* questions or answers of a packet */
     CHV_REGISTRAR_RETRY_MS = 1000,     /* a registry that failed is left alone for so long */
     CHV_REGISTRAR_CHANGES_MAX = 64,    /* more at once: "anybody" */
     CHV_REGISTRAR_EPOCHS_MAX = 64,     /* whose masters leaked */
@@ -111,7 +112,7 @@ void chv_registrar_close(struct chv_registrar *registrar);
 void chv_registrar_poll(struct chv_registrar *registrar, uint64_t now, chv_registrar_changed_fn changed, void *arg);
 /* To wait on for reading, -1: none.  Holds until the next call. */
 int chv_registrar_fd(const struct chv_registrar *registrar);
-/* Answers one packet, always.  `now`: monotonic ms; `time`: Unix seconds. */
+/* Answers one question, always.  `now`: monotonic ms; `time`: Unix seconds. */
 void chv_registrar_answer(struct chv_registrar *registrar, uint64_t now, uint64_t time, const void *packet, size_t len,
                           struct chv_registrar_answer *answer);
 /* After a batch of questions, before the answers go out: newer credentials become the oldest that are taken. */

@@ -12,6 +12,7 @@
 
 _Static_assert((CHV_REGISTRAR_OUTSTANDING & (CHV_REGISTRAR_OUTSTANDING - 1)) == 0,
                "the low bits of a tag are its slot");
+_Static_assert((size_t)CHV_REGISTRAR_OUTSTANDING <= (size_t)CHV_REGISTRAR_BATCH, "all that may be out fit a packet");
 
 enum { TIMER_MS = 200, TELL_MS = 1000 };
 
@@ -78,29 +79,39 @@ static struct chv_registrar_queue *next_queue(struct chv_registrar_client *clien
                : NULL;
 }
 
-/* Sends what there is room for. */
-static void flush(struct chv_registrar_client *client)
+/* Gives slots to what there is room for. */
+static void fill_packet(struct chv_registrar_client *client)
 {
     struct chv_registrar_queue *queue;
     while ((queue = next_queue(client)) != NULL) {
-        struct chv_registrar_ask *ask = queue->first;
+        struct chv_registrar_ask *ask = take_first(queue);
         unsigned slot = 0;
         while (client->slots[slot].tag != 0)
             slot++;
-        ask->request.tag = ++client->round * CHV_REGISTRAR_OUTSTANDING + slot;
-        if (send(client->fd, &ask->request, sizeof ask->request, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-            if (errno == EAGAIN)
-                (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
-            return; /* else the timer tries again, or reading finds that the socket is lost */
-        }
-        (void)take_first(queue);
         ask->slot = slot + 1;
+        ask->request.tag = ++client->round * CHV_REGISTRAR_OUTSTANDING + slot;
         client->slots[slot].tag = ask->request.tag;
         client->slots[slot].sent = uv_now(client->loop);
         client->slots[slot].queue = queue;
         client->slots[slot].ask = ask;
         queue->outstanding++;
+        client->packet[client->packet_count++] = ask->request;
     }
+}
+
+/* One packet of all there is room for; one that the socket does not take stays. */
+static void flush(struct chv_registrar_client *client)
+{
+    if (client->packet_count == 0)
+        fill_packet(client);
+    if (client->packet_count == 0)
+        return;
+    if (send(client->fd, client->packet, client->packet_count * sizeof client->packet[0],
+             MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        client->packet_count = 0;
+    else if (errno == EAGAIN)
+        (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
+    /* else the timer tries again, or reading finds that the socket is lost */
 }
 
 static void take_answer(struct chv_registrar_client *client, const struct chv_registrar_answer *answer)
@@ -123,14 +134,18 @@ static void take_answer(struct chv_registrar_client *client, const struct chv_re
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
     struct chv_registrar_client *client = poll->data;
+    uint8_t packet[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)];
     struct chv_registrar_answer answer;
     if (status == 0 && (events & UV_WRITABLE) != 0)
         (void)uv_poll_start(poll, UV_READABLE, on_ready);
-    for (int i = 0; client->poll == poll && i < CHV_REGISTRAR_OUTSTANDING; i++) {
-        ssize_t n = status == 0 ? recv(client->fd, &answer, sizeof answer, MSG_DONTWAIT | MSG_TRUNC) : 0;
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            break;
-        if (n <= 0 || (size_t)n > sizeof answer || !chv_registrar_answer_valid(&answer, (size_t)n)) {
+    const ssize_t n = status == 0 ? recv(client->fd, packet, sizeof packet, MSG_DONTWAIT) : 0;
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        lose(client);
+        return;
+    }
+    for (size_t at = 0, size; client->poll == poll && n > 0 && at < (size_t)n; at += size) {
+        size = chv_registrar_answer_take(packet + at, (size_t)n - at, &answer);
+        if (size == 0) {
             lose(client);
             return;
         }
@@ -234,6 +249,7 @@ void chv_registrar_client_connect(struct chv_registrar_client *client, int fd)
         client->slots[i].ask = NULL;
     }
     client->proven.outstanding = client->strangers.outstanding = 0;
+    client->packet_count = 0;
     for (size_t i = 0; i < CHV_REGISTRAR_OUTSTANDING; i++)
         if (asks[i] != NULL)
             finish(asks[i], NULL);

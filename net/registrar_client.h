@@ -51,9 +51,12 @@ struct chv_registrar_client {
     uint64_t wait_ms;
     uint64_t told; /* ms: when `silent` was last told */
     struct chv_registrar_queue proven, strangers;
+    struct chv_registrar_request
+        packet[CHV_REGISTRAR_BATCH]; /* questions that have their slots and were not sent yet, */
+    size_t packet_count;             /* so many */
     struct {
         uint64_t tag;                      /* 0: free */
-        uint64_t sent;                     /* ms */
+        uint64_t sent;                     /* ms; or put into the packet */
         struct chv_registrar_queue *queue; /* where it came from */
         struct chv_registrar_ask *ask;     /* NULL: cancelled or too late; an answer may come yet */
     } slots[CHV_REGISTRAR_OUTSTANDING];

@@ -18,21 +18,15 @@
 
 enum {
     POLL_MS = 200, /* between two looks at the registry */
-    TICK_MS = 1000,
-    BATCH = 32 /* questions of all loops whose answers go out together */
+    TICK_MS = 1000
 };
 
 /* One loop of the net process. */
 struct peer {
-    int fd;      /* -1: gone */
-    bool all;    /* it is to be told that anybody may have changed, */
-    bool unsent; /* and this answer, once its socket has room: until then it is asked nothing */
-    struct chv_registrar_answer answer;
-};
-
-struct reply {
-    struct peer *peer;
-    struct chv_registrar_answer answer;
+    int fd;        /* -1: gone */
+    bool all;      /* it is to be told that anybody may have changed, */
+    size_t unsent; /* and these bytes of answers, once its socket has room: until then it is asked nothing */
+    uint8_t answers[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)];
 };
 
 struct registrar_process {
@@ -42,8 +36,6 @@ struct registrar_process {
     int keeper; /* -1: none */
     size_t peer_count;
     struct peer peers[CHV_WORKERS_MAX];
-    size_t reply_count;
-    struct reply replies[BATCH];
     uint64_t ticked; /* ms */
     bool over;
 };
@@ -52,7 +44,9 @@ static void lose(struct peer *peer)
 {
     if (peer->fd >= 0)
         close(peer->fd);
-    *peer = (struct peer){.fd = -1};
+    peer->fd = -1;
+    peer->all = false;
+    peer->unsent = 0;
 }
 
 static void close_peers(struct registrar_process *p)
@@ -100,7 +94,7 @@ static void on_control(struct registrar_process *p)
     if (message.kind == CHV_IPC_REGISTRARS) {
         close_peers(p);
         for (size_t i = 0; i < fd_count; i++)
-            p->peers[i] = (struct peer){.fd = fds[i]};
+            p->peers[i].fd = fds[i];
         p->peer_count = fd_count;
         return;
     }
@@ -117,9 +111,9 @@ static void on_control(struct registrar_process *p)
 }
 
 /* False: its socket has no room now. */
-static bool send_answer(struct peer *peer, const struct chv_registrar_answer *answer)
+static bool send_packet(struct peer *peer, const void *packet, size_t len)
 {
-    if (peer->fd < 0 || send(peer->fd, answer, chv_registrar_answer_size(answer), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    if (peer->fd < 0 || send(peer->fd, packet, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
         return true;
     if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
         return false;
@@ -127,9 +121,14 @@ static bool send_answer(struct peer *peer, const struct chv_registrar_answer *an
     return true;
 }
 
+static bool send_change(struct peer *peer, const struct chv_registrar_answer *told)
+{
+    return send_packet(peer, told, chv_registrar_answer_size(told));
+}
+
 /*
- * A chv_registrar_changed_fn. What a peer cannot be told by name it is told by "anybody".  Not before an answer that waits:
- * it is from before the change, and who gets it afterwards takes it for one from after it.
+ * A chv_registrar_changed_fn. What a peer cannot be told by name it is told by "anybody".  Not before answers that wait:
+ * they are from before the change, and who gets them afterwards takes them for ones from after it.
  */
 static void on_changed(void *arg, const char *id)
 {
@@ -138,75 +137,47 @@ static void on_changed(void *arg, const char *id)
     if (id != NULL)
         memcpy(told.id, id, strnlen(id, sizeof told.id - 1));
     for (size_t i = 0; i < p->peer_count; i++)
-        if (!p->peers[i].all && (p->peers[i].unsent || !send_answer(&p->peers[i], &told)))
+        if (!p->peers[i].all && (p->peers[i].unsent > 0 || !send_change(&p->peers[i], &told)))
             p->peers[i].all = true;
 }
 
-/* What did not go out before. */
+/* What it has not been told yet. */
 static void send_rest(struct peer *peer)
 {
     const struct chv_registrar_answer all = {.status = CHV_REGISTRAR_CHANGED};
-    if (peer->unsent && send_answer(peer, &peer->answer))
-        peer->unsent = false;
-    if (!peer->unsent && peer->all && send_answer(peer, &all))
+    if (peer->unsent > 0 && send_packet(peer, peer->answers, peer->unsent))
+        peer->unsent = 0;
+    if (peer->unsent == 0 && peer->all && send_change(peer, &all))
         peer->all = false;
 }
 
-/* Takes a question; false if there is none. */
-static bool take_question(struct registrar_process *p, struct peer *peer, uint64_t now, uint64_t time)
+/* The questions of one packet; the answers wait. */
+static void answer_packet(struct registrar_process *p, struct peer *peer, uint64_t now, uint64_t time)
 {
-    struct chv_registrar_request question;
-    struct reply *reply = &p->replies[p->reply_count];
-    ssize_t n = recv(peer->fd, &question, sizeof question, MSG_DONTWAIT | MSG_TRUNC);
+    /* One more byte than the longest packet, so that a longer one is seen. */
+    static uint8_t packet[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_request) + 1];
+    const size_t one = sizeof(struct chv_registrar_request);
+    struct chv_registrar_answer answer;
+    const ssize_t n = recv(peer->fd, packet, sizeof packet, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return false;
+        return;
     if (n <= 0) {
         lose(peer);
-        return false;
+        return;
     }
-    reply->peer = peer;
-    chv_registrar_answer(p->registrar, now, time, &question, (size_t)n, &reply->answer);
-    if (reply->answer.status == CHV_REGISTRAR_MALFORMED) {
-        chv_log(CHV_LOG_ERROR, "a packet of %zd bytes from the net process is no question: its socket is closed", n);
-        lose(peer);
-        return false;
-    }
-    p->reply_count++;
-    return true;
-}
-
-/* One question of each loop in turn, until there is none or the batch is full. */
-static void take_questions(struct registrar_process *p, uint64_t now, uint64_t time)
-{
-    bool more = true;
-    while (more && p->reply_count < BATCH) {
-        more = false;
-        for (size_t i = 0; i < p->peer_count && p->reply_count < BATCH; i++) {
-            struct peer *peer = &p->peers[i];
-            if (peer->fd >= 0 && !peer->unsent && take_question(p, peer, now, time))
-                more = true;
-        }
-    }
-}
-
-/*
- * Answers that do not fit wait: the asker bounds what it has outstanding, so that this is one who does not read, and one
- * answer is kept for it.
- */
-static void send_answers(struct registrar_process *p)
-{
-    for (size_t i = 0; i < p->reply_count; i++) {
-        struct reply *reply = &p->replies[i];
-        struct peer *peer = reply->peer;
-        if (peer->unsent) {
-            chv_log(CHV_LOG_ERROR, "a loop of the net process does not take its answers: its socket is closed");
+    for (size_t at = 0; at < (size_t)n; at += one) {
+        chv_registrar_answer(p->registrar, now, time, packet + at, (size_t)n - at < one ? (size_t)n - at : one,
+                             &answer);
+        if (answer.status == CHV_REGISTRAR_MALFORMED) {
+            chv_log(CHV_LOG_ERROR,
+                    "a packet of %zd bytes from the net process is none of questions: its socket is closed", n);
             lose(peer);
-        } else if (!send_answer(peer, &reply->answer)) {
-            peer->answer = reply->answer;
-            peer->unsent = true;
+            return;
         }
+        const size_t size = chv_registrar_answer_size(&answer);
+        memcpy(peer->answers + peer->unsent, &answer, size);
+        peer->unsent += size;
     }
-    p->reply_count = 0;
 }
 
 /* The seal of the audit trail: the keeper's answer. */
@@ -231,14 +202,16 @@ static void ask_seal(struct registrar_process *p)
         lose_keeper(p);
 }
 
-static bool serve(struct registrar_process *p, bool keeper)
+static void serve(struct registrar_process *p, bool keeper)
 {
-    const uint64_t now = chv_clock_ms();
+    const uint64_t now = chv_clock_ms(), time = chv_clock_time();
     chv_registrar_poll(p->registrar, now, on_changed, p);
-    take_questions(p, now, chv_clock_time());
-    const bool full = p->reply_count == BATCH;
+    for (size_t i = 0; i < p->peer_count; i++)
+        if (p->peers[i].fd >= 0 && p->peers[i].unsent == 0)
+            answer_packet(p, &p->peers[i], now, time);
     chv_registrar_settle(p->registrar, chv_clock_ms());
-    send_answers(p);
+    for (size_t i = 0; i < p->peer_count; i++)
+        send_rest(&p->peers[i]);
     if (keeper)
         take_seal(p);
     ask_seal(p);
@@ -246,13 +219,11 @@ static bool serve(struct registrar_process *p, bool keeper)
         p->ticked = now;
         chv_registrar_tick(p->registrar, chv_clock_ms());
     }
-    return full;
 }
 
 static void loop(struct registrar_process *p)
 {
     struct pollfd polls[3 + CHV_WORKERS_MAX];
-    bool more = false;
     while (!p->over) {
         polls[0] = (struct pollfd){.fd = p->control, .events = POLLIN};
         polls[1] = (struct pollfd){.fd = chv_registrar_fd(p->registrar), .events = POLLIN};
@@ -261,20 +232,16 @@ static void loop(struct registrar_process *p)
             const struct peer *peer = &p->peers[i];
             polls[3 + i] = (struct pollfd){
                 .fd = peer->fd,
-                .events = (short)((peer->unsent ? 0 : POLLIN) | (peer->unsent || peer->all ? POLLOUT : 0))};
+                .events = (short)((peer->unsent > 0 ? 0 : POLLIN) | (peer->unsent > 0 || peer->all ? POLLOUT : 0))};
         }
-        if (poll(polls, 3 + p->peer_count, more ? 0 : POLL_MS) < 0 && errno != EINTR) {
+        if (poll(polls, 3 + p->peer_count, POLL_MS) < 0 && errno != EINTR) {
             chv_log(CHV_LOG_ERROR, "poll: %s", strerror(errno));
             return;
         }
         if (polls[0].revents != 0)
             on_control(p); /* the sockets may be others now: serve() finds what there is */
-        else
-            for (size_t i = 0; i < p->peer_count; i++)
-                if ((polls[3 + i].revents & (POLLOUT | POLLERR)) != 0)
-                    send_rest(&p->peers[i]);
         if (!p->over)
-            more = serve(p, polls[2].revents != 0);
+            serve(p, polls[2].revents != 0);
     }
 }
 

@@ -115,7 +115,10 @@ static struct chv_registrar_answer ask(enum chv_registrar_kind kind, const char 
     chv_registrar_answer(registrar, clock_ms, NOW, &q, sizeof q, &answer);
     chv_registrar_settle(registrar, clock_ms);
     CU_ASSERT_EQUAL(answer.tag, 7);
-    CU_ASSERT_TRUE(chv_registrar_answer_valid(&answer, chv_registrar_answer_size(&answer)));
+    const size_t size = chv_registrar_answer_size(&answer);
+    struct chv_registrar_answer copy;
+    CU_ASSERT_EQUAL(chv_registrar_answer_take((const uint8_t *)&answer, size, &copy), size);
+    CU_ASSERT_EQUAL(memcmp(&copy, &answer, size), 0);
     return answer;
 }
 
@@ -357,21 +360,46 @@ static void test_malformed(void)
     end();
 }
 
-static void test_answer_valid(void)
+static void test_answers_of_a_packet(void)
+{
+    static uint8_t packet[3 * sizeof(struct chv_registrar_answer)];
+    struct chv_registrar_answer one = {.tag = 1, .scope_count = 2, .scopes = {"message", "files:ro"}}, two = {.tag = 2},
+                                a;
+    const size_t len_one = chv_registrar_answer_size(&one), len_two = chv_registrar_answer_size(&two);
+    CU_ASSERT_EQUAL(len_two, offsetof(struct chv_registrar_answer, scopes));
+    memcpy(packet, &one, len_one);
+    memcpy(packet + len_one, &two, len_two);
+    CU_ASSERT_EQUAL(chv_registrar_answer_take(packet, len_one + len_two, &a), len_one);
+    CU_ASSERT_EQUAL(a.tag, 1);
+    CU_ASSERT_STRING_EQUAL(a.scopes[1], "files:ro");
+    CU_ASSERT_EQUAL(chv_registrar_answer_take(packet + len_one, len_two, &a), len_two);
+    CU_ASSERT_EQUAL(a.tag, 2);
+    CU_ASSERT_EQUAL(a.scopes[0][0], '\0'); /* nothing of the one before */
+    CU_ASSERT_EQUAL(chv_registrar_answer_take(packet, len_one - 1, &a), 0);
+    CU_ASSERT_EQUAL(chv_registrar_answer_take(packet, len_two - 1, &a), 0);
+    CU_ASSERT_EQUAL(chv_registrar_answer_take(packet, 0, &a), 0);
+}
+
+static void expect_no_answer(const struct chv_registrar_answer *bad)
+{
+    struct chv_registrar_answer a;
+    CU_ASSERT_EQUAL(chv_registrar_answer_take((const uint8_t *)bad, sizeof *bad, &a), 0);
+}
+
+static void test_no_answer(void)
 {
     struct chv_registrar_answer a = {.tag = 1, .scope_count = 2};
-    size_t len = chv_registrar_answer_size(&a);
-    CU_ASSERT_TRUE(chv_registrar_answer_valid(&a, len));
-    CU_ASSERT_FALSE(chv_registrar_answer_valid(&a, len - 1));
-    CU_ASSERT_FALSE(chv_registrar_answer_valid(&a, 8));
     memset(a.id, 'a', sizeof a.id);
-    CU_ASSERT_FALSE(chv_registrar_answer_valid(&a, len));
-    a.id[0] = a.id[sizeof a.id - 1] = '\0';
+    expect_no_answer(&a);
+    a.id[sizeof a.id - 1] = '\0';
+    memset(a.reason, 'a', sizeof a.reason);
+    expect_no_answer(&a);
+    a.reason[sizeof a.reason - 1] = '\0';
     memset(a.scopes[1], 'a', sizeof a.scopes[1]);
-    CU_ASSERT_FALSE(chv_registrar_answer_valid(&a, len));
+    expect_no_answer(&a);
     a.scopes[1][CHV_SCOPE_MAX] = '\0';
     a.scope_count = CHV_SCOPES_MAX + 1;
-    CU_ASSERT_FALSE(chv_registrar_answer_valid(&a, sizeof a));
+    expect_no_answer(&a);
 }
 
 static void move(const char *suffix, bool back)
@@ -450,5 +478,6 @@ static void test_deny_file(void)
 TEST_MAIN("registrar", {"answers", test_answers}, {"newer", test_newer}, {"leaked", test_leaked},
           {"a newer credential on its way", test_on_its_way}, {"epochs that are not served", test_unserved},
           {"serials that were not handed out", test_unissued}, {"changes", test_changes},
-          {"malformed questions", test_malformed}, {"answers on the wire", test_answer_valid}, {"away", test_away},
-          {"snapshot", test_snapshot}, {"deny file", test_deny_file})
+          {"malformed questions", test_malformed}, {"answers of a packet", test_answers_of_a_packet},
+          {"no answers", test_no_answer}, {"away", test_away}, {"snapshot", test_snapshot},
+          {"deny file", test_deny_file})
