@@ -138,7 +138,7 @@ void chv_conn_pause(struct chv_conn *conn);
 void chv_conn_hold_back(struct chv_conn *conn);
 /*
  * Directions that have nothing to do with each other, for a service that carries a byte stream each way: the peer is read
- * also while bytes to it wait (at most 1 MiB of them), and these may wait for as long as the owner lets them: the stall
+ * also while bytes to it wait (until 1 MiB does), and these may wait for as long as the owner lets them: the stall
  * limit is theirs again once CLOSE was sent. A peer that is held back is not taken for silent; its reset is noticed.
  */
 void chv_conn_duplex(struct chv_conn *conn, bool on);

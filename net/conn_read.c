@@ -199,9 +199,17 @@ void chv_conn_resume(struct chv_conn *conn)
     struct chv_held held = conn->partial;
     conn->partial = (struct chv_held){.buf = NULL};
     size_t used = chv_conn_consume(conn, held.buf == NULL ? NULL : held.buf + held.start, held.len);
-    if (used < held.len)
-        hold(conn, held.buf + held.start + used, held.len - used);
-    chv_held_free(&held, conn->loop->pool);
+    const bool goes_on = conn->state == CHV_CONN_HANDSHAKE || conn->state == CHV_CONN_OPEN;
+    if (goes_on && held.len - used > held.cap / 2) { /* who pauses at each record has no copy made each time */
+        chv_wipe(held.buf + held.start, used);
+        held.start += used;
+        held.len -= used;
+        conn->partial = held;
+    } else {
+        if (used < held.len)
+            hold(conn, held.buf + held.start + used, held.len - used);
+        chv_held_free(&held, conn->loop->pool);
+    }
     chv_conn_settle(conn);
 }
 
@@ -313,7 +321,7 @@ static size_t read_turns(struct chv_conn *conn)
             have = take(conn, before + got, got);
         if (got < size)
             break;
-        if (conn->read_size < CHV_LOOP_BUFFER)
+        if (conn->read_size < (conn->duplex ? (size_t)CHV_LOOP_BUFFER : (size_t)CHV_CONN_READ_MAX))
             conn->read_size *= 2;
     }
     hold(conn, in, have);

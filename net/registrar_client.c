@@ -99,19 +99,21 @@ static void fill_packet(struct chv_registrar_client *client)
     }
 }
 
-/* One packet of all there is room for; one that the socket does not take stays. */
+/* All that there is room for; a packet that the socket does not take stays. */
 static void flush(struct chv_registrar_client *client)
 {
     if (client->packet_count == 0)
         fill_packet(client);
-    if (client->packet_count == 0)
-        return;
-    if (send(client->fd, client->packet, client->packet_count * sizeof client->packet[0],
-             MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+    while (client->packet_count > 0) {
+        if (send(client->fd, client->packet, client->packet_count * sizeof client->packet[0],
+                 MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+            if (errno == EAGAIN)
+                (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
+            return; /* else the timer tries again, or reading finds that the socket is lost */
+        }
         client->packet_count = 0;
-    else if (errno == EAGAIN)
-        (void)uv_poll_start(client->poll, UV_READABLE | UV_WRITABLE, on_ready);
-    /* else the timer tries again, or reading finds that the socket is lost */
+        fill_packet(client);
+    }
 }
 
 static void take_answer(struct chv_registrar_client *client, const struct chv_registrar_answer *answer)
@@ -134,17 +136,16 @@ static void take_answer(struct chv_registrar_client *client, const struct chv_re
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
     struct chv_registrar_client *client = poll->data;
-    uint8_t packet[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)];
     struct chv_registrar_answer answer;
     if (status == 0 && (events & UV_WRITABLE) != 0)
         (void)uv_poll_start(poll, UV_READABLE, on_ready);
-    const ssize_t n = status == 0 ? recv(client->fd, packet, sizeof packet, MSG_DONTWAIT) : 0;
+    const ssize_t n = status == 0 ? recv(client->fd, client->answers, sizeof client->answers, MSG_DONTWAIT) : 0;
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
         lose(client);
         return;
     }
     for (size_t at = 0, size; client->poll == poll && n > 0 && at < (size_t)n; at += size) {
-        size = chv_registrar_answer_take(packet + at, (size_t)n - at, &answer);
+        size = chv_registrar_answer_take(client->answers + at, (size_t)n - at, &answer);
         if (size == 0) {
             lose(client);
             return;

@@ -54,6 +54,8 @@ struct chv_registrar_client {
     struct chv_registrar_request
         packet[CHV_REGISTRAR_BATCH]; /* questions that have their slots and were not sent yet, */
     size_t packet_count;             /* so many */
+    uint8_t
+        answers[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)]; /* of a packet, while they are handed out */
     struct {
         uint64_t tag;                      /* 0: free */
         uint64_t sent;                     /* ms; or put into the packet */

@@ -24,6 +24,7 @@ enum {
 /* One loop of the net process. */
 struct peer {
     int fd;        /* -1: gone */
+    bool asks;     /* there is a packet of it */
     bool all;      /* it is to be told that anybody may have changed, */
     size_t unsent; /* and these bytes of answers, once its socket has room: until then it is asked nothing */
     uint8_t answers[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)];
@@ -36,6 +37,7 @@ struct registrar_process {
     int keeper; /* -1: none */
     size_t peer_count;
     struct peer peers[CHV_WORKERS_MAX];
+    size_t turn;     /* whose is next */
     uint64_t ticked; /* ms */
     bool over;
 };
@@ -45,7 +47,7 @@ static void lose(struct peer *peer)
     if (peer->fd >= 0)
         close(peer->fd);
     peer->fd = -1;
-    peer->all = false;
+    peer->asks = peer->all = false;
     peer->unsent = 0;
 }
 
@@ -117,6 +119,7 @@ static bool send_packet(struct peer *peer, const void *packet, size_t len)
         return true;
     if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
         return false;
+    chv_log(CHV_LOG_ERROR, "a loop of the net process cannot be answered: %s: its socket is closed", strerror(errno));
     lose(peer);
     return true;
 }
@@ -151,19 +154,20 @@ static void send_rest(struct peer *peer)
         peer->all = false;
 }
 
-/* The questions of one packet; the answers wait. */
-static void answer_packet(struct registrar_process *p, struct peer *peer, uint64_t now, uint64_t time)
+/* The questions of one packet, as many as it returns; the answers wait. */
+static size_t answer_packet(struct registrar_process *p, struct peer *peer, uint64_t now, uint64_t time)
 {
     /* One more byte than the longest packet, so that a longer one is seen. */
     static uint8_t packet[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_request) + 1];
     const size_t one = sizeof(struct chv_registrar_request);
     struct chv_registrar_answer answer;
     const ssize_t n = recv(peer->fd, packet, sizeof packet, MSG_DONTWAIT);
+    peer->asks = false;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return 0;
     if (n <= 0) {
         lose(peer);
-        return;
+        return 0;
     }
     for (size_t at = 0; at < (size_t)n; at += one) {
         chv_registrar_answer(p->registrar, now, time, packet + at, (size_t)n - at < one ? (size_t)n - at : one,
@@ -172,11 +176,23 @@ static void answer_packet(struct registrar_process *p, struct peer *peer, uint64
             chv_log(CHV_LOG_ERROR,
                     "a packet of %zd bytes from the net process is none of questions: its socket is closed", n);
             lose(peer);
-            return;
+            return 0;
         }
         const size_t size = chv_registrar_answer_size(&answer);
         memcpy(peer->answers + peer->unsent, &answer, size);
         peer->unsent += size;
+    }
+    return (size_t)n / one;
+}
+
+/* A packet of each loop that asked before the registry was looked at, until a batch is full: who is left is next. */
+static void answer_packets(struct registrar_process *p, uint64_t now, uint64_t time)
+{
+    size_t questions = 0;
+    for (size_t i = 0; i < p->peer_count && questions < CHV_REGISTRAR_BATCH; i++) {
+        struct peer *peer = &p->peers[p->turn++ % p->peer_count];
+        if (peer->asks && peer->unsent == 0)
+            questions += answer_packet(p, peer, now, time);
     }
 }
 
@@ -204,11 +220,9 @@ static void ask_seal(struct registrar_process *p)
 
 static void serve(struct registrar_process *p, bool keeper)
 {
-    const uint64_t now = chv_clock_ms(), time = chv_clock_time();
+    const uint64_t now = chv_clock_ms();
     chv_registrar_poll(p->registrar, now, on_changed, p);
-    for (size_t i = 0; i < p->peer_count; i++)
-        if (p->peers[i].fd >= 0 && p->peers[i].unsent == 0)
-            answer_packet(p, &p->peers[i], now, time);
+    answer_packets(p, now, chv_clock_time());
     chv_registrar_settle(p->registrar, chv_clock_ms());
     for (size_t i = 0; i < p->peer_count; i++)
         send_rest(&p->peers[i]);
@@ -239,7 +253,10 @@ static void loop(struct registrar_process *p)
             return;
         }
         if (polls[0].revents != 0)
-            on_control(p); /* the sockets may be others now: serve() finds what there is */
+            on_control(p); /* the sockets may be others now */
+        else
+            for (size_t i = 0; i < p->peer_count; i++)
+                p->peers[i].asks = p->peers[i].fd >= 0 && (polls[3 + i].revents & ~POLLOUT) != 0;
         if (!p->over)
             serve(p, polls[2].revents != 0);
     }

@@ -22,7 +22,7 @@ enum {
     BACKLOG = 1024,
     ACCEPTS_PER_TURN = 16,
     PAUSE_MS = 200,
-    MEMORY_EACH = 1 << 20 /* of the pool: what one side has sent and the other one does not take */
+    MEMORY_EACH = 2 * CHV_LOOP_BUFFER /* of the pool: what each side has sent and the other one does not take */
 };
 
 /* --- accepting ---------------------------------------------------------------------------------------------------- */

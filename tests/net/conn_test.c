@@ -285,8 +285,51 @@ static void test_no_plaintext_stays(void)
     test_loop_close(&t);
 }
 
+static enum chv_err pause_each(struct side *side, uint8_t type, const uint8_t *body, size_t len)
+{
+    (void)body;
+    (void)len;
+    if (type == CHV_RECORD_DATA)
+        chv_conn_pause(side->conn);
+    return CHV_OK;
+}
+
+/* What waits for a paused owner stays where it is while it is much; what he has had is gone from there. */
+static void test_paused(void)
+{
+    enum { RECORDS = 4 };
+    static const char text[400] = "nobody may find this text either";
+    struct test_loop t;
+    struct side client = {.echo = false}, server = {.record = pause_each};
+    test_loop_open(&t, NULL, 1 << 20);
+    test_pair(&t, &client, &server);
+    CU_ASSERT_TRUE(test_run_ready(&t, &client));
+    chv_conn_cork(client.conn);
+    for (int i = 0; i < RECORDS; i++)
+        CU_ASSERT_EQUAL(chv_conn_send(client.conn, CHV_RECORD_DATA, text, sizeof text), CHV_OK);
+    chv_conn_uncork(client.conn);
+    while (server.bytes == 0 && !t.stuck)
+        (void)uv_run(&t.loop.uv, UV_RUN_ONCE);
+    CU_ASSERT_EQUAL(server.bytes, sizeof text);
+    const uint8_t *kept = server.conn->partial.buf;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    chv_conn_unpause(server.conn);
+    CU_ASSERT_EQUAL(server.bytes, 2 * sizeof text);
+    CU_ASSERT_PTR_EQUAL_FATAL(server.conn->partial.buf, kept);
+    CU_ASSERT_FALSE(holds(kept, server.conn->partial.cap, text));
+    for (uint64_t i = 3; i <= RECORDS; i++) { /* little of it: no large buffer is kept */
+        chv_conn_unpause(server.conn);
+        CU_ASSERT_EQUAL(server.bytes, i * sizeof text);
+        CU_ASSERT_TRUE(server.conn->partial.cap / 2 <
+                       (RECORDS - i + 1) * (sizeof text + CHV_RECORD_HEAD + CHV_RECORD_TAIL));
+    }
+    CU_ASSERT_PTR_NULL(server.conn->partial.buf);
+    test_loop_close(&t);
+}
+
 TEST_MAIN("connections", {"messages of many sizes", test_sizes}, {"bulk", test_bulk},
           {"many small records", test_many_small}, {"the longest frame", test_longest_frame},
-          {"ping and pong", test_ping}, {"cork", test_cork}, {"two share the buffer", test_two_share_the_buffer},
-          {"wrong calls", test_wrong_calls}, {"start inside a callback", test_start_inside_a_callback},
-          {"read at once", test_read_at_once}, {"no plaintext stays", test_no_plaintext_stays})
+          {"ping and pong", test_ping}, {"paused", test_paused}, {"cork", test_cork},
+          {"two share the buffer", test_two_share_the_buffer}, {"wrong calls", test_wrong_calls},
+          {"start inside a callback", test_start_inside_a_callback}, {"read at once", test_read_at_once},
+          {"no plaintext stays", test_no_plaintext_stays})

@@ -128,6 +128,15 @@ static struct chv_registrar_request receive(void)
     return packet[packet_at++];
 }
 
+/* Puts an answer with that many scopes there; its size. */
+static size_t put_answer(uint8_t *at, uint64_t tag, uint8_t scopes)
+{
+    const struct chv_registrar_answer a = {
+        .tag = tag, .status = CHV_REGISTRAR_OK, .verdict = CHV_VERDICT_REVOKED, .scope_count = scopes};
+    memcpy(at, &a, chv_registrar_answer_size(&a));
+    return chv_registrar_answer_size(&a);
+}
+
 static void reply(uint64_t tag, enum chv_registrar_status status, const char *id)
 {
     struct chv_registrar_answer a = {.tag = tag, .status = (uint16_t)status, .verdict = CHV_VERDICT_REVOKED};
@@ -332,6 +341,65 @@ static void test_lost(void)
     finish();
 }
 
+/* What is asked in one turn is one packet, and so may the answers be. */
+static void test_packets(void)
+{
+    static uint8_t answers[4 * sizeof(struct chv_registrar_answer)];
+    struct asker one = {.ask = NULL}, two = {.ask = NULL}, three = {.ask = NULL};
+    start();
+    CU_ASSERT_EQUAL(ask(&one), CHV_OK);
+    CU_ASSERT_EQUAL(ask(&two), CHV_OK);
+    CU_ASSERT_EQUAL(ask(&three), CHV_OK);
+    const uint64_t first = receive().tag;
+    CU_ASSERT_EQUAL(packet_count, 3);
+    size_t len = put_answer(answers, receive().tag, 2); /* of the second */
+    len += put_answer(answers + len, first, 0);
+    CU_ASSERT_EQUAL(send(end, answers, len, MSG_NOSIGNAL), (ssize_t)len);
+    CU_ASSERT_TRUE(test_run(&t, is_done, &one));
+    CU_ASSERT_EQUAL(one.answered, 1);
+    CU_ASSERT_EQUAL(two.answered, 1);
+    CU_ASSERT_EQUAL(client.proven.outstanding, 1);
+    len = put_answer(answers, receive().tag, 0);
+    len += put_answer(answers + len, 0, 0) - 1; /* cut off */
+    CU_ASSERT_EQUAL(send(end, answers, len, MSG_NOSIGNAL), (ssize_t)len);
+    CU_ASSERT_TRUE(test_run(&t, is_lost, NULL));
+    CU_ASSERT_EQUAL(three.answered, 1);
+    finish();
+}
+
+/* A packet that the socket does not take stays, less what is cancelled meanwhile, and goes out when there is room. */
+static void test_socket_full(void)
+{
+    struct asker asked[4] = {{.ask = NULL}}, later = {.ask = NULL};
+    const int least = 1;
+    const uint8_t filler[512] = {0};
+    uint8_t taken[sizeof filler];
+    size_t filled = 0;
+    start();
+    CU_ASSERT_EQUAL(setsockopt(client.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0); /* the kernel's least */
+    while (send(client.fd, filler, sizeof filler, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        filled++;
+    CU_ASSERT_TRUE(filled > 0);
+    for (size_t i = 0; i < 4; i++)
+        CU_ASSERT_EQUAL(ask(&asked[i]), CHV_OK);
+    test_turns(&t, 2);
+    CU_ASSERT_EQUAL(client.packet_count, 4);
+    chv_registrar_client_cancel(&client, asked[1].ask);
+    CU_ASSERT_EQUAL(ask(&later), CHV_OK); /* for the next packet */
+    test_turns(&t, 2);
+    CU_ASSERT_EQUAL(client.packet_count, 4);
+    for (; filled > 0; filled--)
+        CU_ASSERT_EQUAL(recv(end, taken, sizeof taken, MSG_DONTWAIT), (ssize_t)sizeof taken);
+    for (size_t i = 0; i < 5; i++)
+        reply(receive().tag, CHV_REGISTRAR_OK, "");
+    CU_ASSERT_TRUE(test_run(&t, is_done, &later));
+    for (size_t i = 0; i < 4; i++)
+        CU_ASSERT_EQUAL(asked[i].answered, i == 1 ? 0 : 1);
+    CU_ASSERT_EQUAL(client.proven.outstanding, 0);
+    CU_ASSERT_EQUAL(losses, 0);
+    finish();
+}
+
 static void test_garbage(void)
 {
     struct asker one = {.ask = NULL};
@@ -345,4 +413,5 @@ static void test_garbage(void)
 
 TEST_MAIN("registrar client", {"answered", test_answered}, {"changes", test_changes}, {"deadline", test_deadline},
           {"bounds", test_bounds}, {"strangers", test_strangers}, {"silent", test_silent},
-          {"cancelled", test_cancelled}, {"socket lost", test_lost}, {"garbage", test_garbage})
+          {"cancelled", test_cancelled}, {"socket lost", test_lost}, {"packets", test_packets},
+          {"socket full", test_socket_full}, {"garbage", test_garbage})

@@ -166,6 +166,61 @@ static void test_order(void)
     end();
 }
 
+static void fill(struct chv_registrar_request *q, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        q[i] = (struct chv_registrar_request){.tag = i + 1,
+                                              .epoch = 1,
+                                              .serial = 1,
+                                              .kind = CHV_REGISTRAR_OPEN,
+                                              .profile = CHV_PROFILE_PSK,
+                                              .id = "cam1"};
+}
+
+/* The answers to the questions of a packet are one packet, too. */
+static void test_packet(void)
+{
+    enum { QUESTIONS = 3 };
+    struct chv_registrar_request q[QUESTIONS];
+    uint8_t answers[(QUESTIONS + 1) * sizeof(struct chv_registrar_answer)];
+    struct chv_registrar_answer a;
+    begin();
+    fill(q, QUESTIONS);
+    CU_ASSERT_EQUAL(send(nets[0], q, sizeof q, MSG_NOSIGNAL), (ssize_t)sizeof q);
+    CU_ASSERT_TRUE_FATAL(readable(nets[0]));
+    const ssize_t n = recv(nets[0], answers, sizeof answers, MSG_DONTWAIT);
+    CU_ASSERT_FATAL(n > 0);
+    size_t at = 0;
+    for (uint64_t tag = 1; tag <= QUESTIONS; tag++) {
+        const size_t size = chv_registrar_answer_take(answers + at, (size_t)n - at, &a);
+        CU_ASSERT_TRUE_FATAL(size > 0);
+        CU_ASSERT_EQUAL(a.tag, tag);
+        CU_ASSERT_EQUAL(a.status, CHV_REGISTRAR_OK);
+        at += size;
+    }
+    CU_ASSERT_EQUAL(at, (size_t)n);
+    end();
+}
+
+/* Whoever sends what is no packet of questions is not heard any more; the others are. */
+static void test_no_packet(void)
+{
+    static struct chv_registrar_request q[CHV_REGISTRAR_BATCH + 1];
+    const size_t fragment = 2 * sizeof q[0] + 8;
+    char byte;
+    begin();
+    fill(q, CHV_REGISTRAR_BATCH + 1);
+    CU_ASSERT_EQUAL(send(nets[0], q, sizeof q, MSG_NOSIGNAL), (ssize_t)sizeof q);
+    CU_ASSERT_TRUE_FATAL(readable(nets[0]));
+    CU_ASSERT_EQUAL(recv(nets[0], &byte, 1, MSG_DONTWAIT), 0);
+    ask(1, 7);
+    CU_ASSERT_EQUAL(take(1).tag, 7);
+    CU_ASSERT_EQUAL(send(nets[1], q, fragment, MSG_NOSIGNAL), (ssize_t)fragment);
+    CU_ASSERT_TRUE_FATAL(readable(nets[1]));
+    CU_ASSERT_EQUAL(recv(nets[1], &byte, 1, MSG_DONTWAIT), 0);
+    end();
+}
+
 /* Whoever asks whether it lives is told so, however often. */
 static void test_ping(void)
 {
@@ -186,4 +241,5 @@ static void test_ping(void)
     end();
 }
 
-TEST_MAIN("registrar process", {"order", test_order}, {"ping", test_ping})
+TEST_MAIN("registrar process", {"order", test_order}, {"packet", test_packet}, {"no packet", test_no_packet},
+          {"ping", test_ping})
