@@ -51,11 +51,11 @@ struct chv_registrar_client {
     uint64_t wait_ms;
     uint64_t told; /* ms: when `silent` was last told */
     struct chv_registrar_queue proven, strangers;
-    struct chv_registrar_request
-        packet[CHV_REGISTRAR_BATCH]; /* questions that have their slots and were not sent yet, */
-    size_t packet_count;             /* so many */
-    uint8_t
-        answers[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)]; /* of a packet, while they are handed out */
+    /* Questions that have their slots and were not sent yet. */
+    struct chv_registrar_request packet[CHV_REGISTRAR_BATCH];
+    size_t packet_count;
+    /* Answers of one packet, while they are handed out. */
+    uint8_t answers[CHV_REGISTRAR_BATCH * sizeof(struct chv_registrar_answer)];
     struct {
         uint64_t tag;                      /* 0: free */
         uint64_t sent;                     /* ms; or put into the packet */
