@@ -4,6 +4,7 @@
 #include "tests/harness.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -87,6 +88,42 @@ static void test_kinds(void)
     chv_listeners_close(&listeners, true);
 }
 
+static void look_at_no_delay(struct chv_acceptor *acceptor, int fd, const struct sockaddr *peer)
+{
+    (void)peer;
+    int *no_delay = acceptor->owner;
+    socklen_t len = sizeof *no_delay;
+    CU_ASSERT_EQUAL(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, no_delay, &len), 0);
+    close(fd);
+    chv_acceptor_stop(acceptor);
+}
+
+/* What is accepted on a port of any kind holds no record back. */
+static void test_no_delay(void)
+{
+    const char *const handshake[] = {"127.0.0.1:0", NULL}, *const data[] = {"127.0.0.1:0", NULL};
+    struct chv_acceptor acceptor;
+    struct chv_why why = {""};
+    uv_loop_t loop;
+    CU_ASSERT_EQUAL_FATAL(uv_loop_init(&loop), 0);
+    open_all(handshake, data, 2);
+    CU_ASSERT_EQUAL_FATAL(listeners.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        struct chv_listener *l = &listeners.list[i];
+        CU_ASSERT_EQUAL_FATAL(l->fd_count, 2);
+        close(l->fds[--l->fd_count]); /* all that come, come to the first */
+        int no_delay = 0, client = socket(AF_INET, SOCK_STREAM, 0);
+        CU_ASSERT_EQUAL_FATAL(connect(client, (const struct sockaddr *)&l->address, sizeof(struct sockaddr_in)), 0);
+        CU_ASSERT_EQUAL_FATAL(chv_acceptor_start(&acceptor, &loop, dup(l->fds[0]), &no_delay, look_at_no_delay, &why),
+                              CHV_OK);
+        (void)uv_run(&loop, UV_RUN_DEFAULT);
+        CU_ASSERT_NOT_EQUAL(no_delay, 0);
+        close(client);
+    }
+    chv_listeners_close(&listeners, true);
+    CU_ASSERT_EQUAL(uv_loop_close(&loop), 0);
+}
+
 /* Which data ports a client that came by an address is sent on to. */
 static void test_reachable(void)
 {
@@ -112,6 +149,6 @@ static void test_reachable(void)
     chv_listeners_close(&listeners, true);
 }
 
-TEST_MAIN("listener", {"kinds", test_kinds}, {"reachable", test_reachable},
+TEST_MAIN("listener", {"kinds", test_kinds}, {"no delay", test_no_delay}, {"reachable", test_reachable},
           {"stop after a failed start", test_stop_after_a_failed_start},
           {"stop after a start", test_stop_after_a_start})
