@@ -516,8 +516,8 @@ class Site:
             s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             target = address[5:]
         else:
-            s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             host, _, port = address.rpartition(":")
+            s = socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET, socket.SOCK_STREAM)
             target = (host.strip("[]"), int(port))
         s.settimeout(DEADLINE)
         s.connect(target)

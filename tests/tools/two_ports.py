@@ -15,7 +15,7 @@ from ports import CLOSE, REDIRECT, TICKET, Minted, PortsSite, ask_for_service, p
 from rotate import RotationSite, labels
 from ticketclient import Comer, Ticket
 
-USAGE, PROTOCOL, CONFIG = 64, 76, 78
+USAGE, UNAVAILABLE, PROTOCOL, CONFIG = 64, 69, 76, 78
 STATUS = 3
 
 
@@ -153,6 +153,27 @@ def test_duplicates_are_settled_on_the_data_port():
         site.server.wait_for("redirected to port", 2)
         stays.stdin.close()
         stays.wait(0)
+
+
+def test_no_data_port_in_reach():
+    """Nobody is sent to an address of another family than the one that it came by."""
+    with TwoPorts() as site:
+        site.begin()
+        site.configure(handshake="127.0.0.1:0, [::1]:0")
+        key = site.add_client("cam1")
+        site.start(listening=3)
+        apart = site.told("for handshakes")[1]
+        chv.check_in("[::1]:", apart, "the second address for handshakes")
+        with site.comer.connect(address=apart) as client:
+            (kind, body), = ask_for_service(client)
+            chv.check_equal(kind, STATUS, "what OPEN is answered by")
+            chv.check_equal(rawclient.status_of(body),
+                            (503, "there is no data port at the address by which this client came"), "refusal")
+        done = site.client(key, "--retries", "0", "send", "ola", to=apart, code=UNAVAILABLE)
+        chv.check_in(b"503", done.stderr, "what the client says")
+        site.server.wait_for("client 'cam1': refused 503: there is no data port at the address", 2)
+        chv.check_not_in("redirected", site.log(), "the log")
+        chv.check_equal(site.client(key, "send", "ola").stdout, b"message received: 'ola'\n", "by the other address")
 
 
 # --- what is on the wire ------------------------------------------------------------------------------------------------
