@@ -98,6 +98,7 @@ tools_test_scripts = \
 	tests/tools/registry_site.py \
 	tests/tools/server_expiry.py \
 	tests/tools/tickets.py \
+	tests/tools/tickets_token.py \
 	tests/tools/keyadmin_epoch.py \
 	tests/tools/rotation.py \
 	tests/tools/rotation_faults.py \
