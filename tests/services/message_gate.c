@@ -39,8 +39,12 @@ static void answer_ticket(struct port *port, struct chv_conn *conn, const struct
     CU_ASSERT_TRUE_FATAL(i < gate->granted); /* none that was used already */
     memset(gate->grants[i].ticket, 0, sizeof gate->grants[i].ticket);
     port->resumed++;
-    if (port->manner.refuses_ticket) {
-        CU_ASSERT_EQUAL(chv_conn_key_refuse(conn, CHV_REFUSE_TICKET), CHV_OK);
+    if (port->manner.ends) {
+        chv_conn_abort(conn, CHV_ERR_CANCELLED);
+        return;
+    }
+    if (port->manner.ticket_code != 0) {
+        CU_ASSERT_EQUAL(chv_conn_key_refuse(conn, port->manner.ticket_code), CHV_OK);
         return;
     }
     gate->grants[i].secret[0] ^= port->manner.wrong_ticket;

@@ -10,7 +10,8 @@ enum { GRANTS_MAX = 64 };
 
 /* What the server does at a port. */
 struct manner {
-    bool refuses_ticket;       /* 401 */
+    unsigned ticket_code;      /* refuses tickets, with this code in clear */
+    bool ends;                 /* at a ticket, without an answer */
     bool wrong_ticket;         /* takes it with another secret */
     bool wrong_key;            /* of the full handshake */
     unsigned refuses;          /* the full handshake, with this code in clear */

@@ -73,7 +73,7 @@ static void test_not_taken(void)
     struct comer comer;
     test_gate_open(&gate);
     test_visit_well(&gate, &comer);
-    gate.front.manner.refuses_ticket = true;
+    gate.front.manner.ticket_code = CHV_REFUSE_TICKET;
     test_visit_well(&gate, &comer);
     CU_ASSERT_FALSE(comer.resumed);
     CU_ASSERT_EQUAL(gate.front.resumed, 1);
@@ -95,7 +95,7 @@ static void test_one_full_handshake(void)
     struct comer comer;
     test_gate_open(&gate);
     test_visit_well(&gate, &comer);
-    gate.front.manner = (struct manner){.refuses_ticket = true, .refuses = 503};
+    gate.front.manner = (struct manner){.ticket_code = CHV_REFUSE_TICKET, .refuses = 503};
     test_visit(&gate, &comer);
     CU_ASSERT_EQUAL(comer.ready, 0);
     CU_ASSERT_EQUAL(comer.err, CHV_ERR_REFUSED);
@@ -109,6 +109,41 @@ static void test_one_full_handshake(void)
     CU_ASSERT_EQUAL(gate.front.came, 5);
     CU_ASSERT_EQUAL(test_stock(&gate), 0);
     test_gate_close(&gate);
+}
+
+/* The ticket is used up; the owner is told, and no full handshake follows by itself. */
+static void no_handshake_after(struct manner manner, enum chv_err err, unsigned refusal)
+{
+    struct gate gate;
+    struct comer comer;
+    test_gate_open(&gate);
+    test_visit_well(&gate, &comer);
+    gate.front.manner = manner;
+    test_visit(&gate, &comer);
+    for (int i = 0; i < 100; i++)
+        test_gate_turn(&gate);
+    CU_ASSERT_EQUAL(comer.ready, 0);
+    CU_ASSERT_EQUAL(comer.closed, 1);
+    CU_ASSERT_EQUAL(comer.err, err);
+    CU_ASSERT_EQUAL(comer.refusal, refusal);
+    CU_ASSERT_FALSE(comer.unproven);
+    CU_ASSERT_EQUAL(gate.front.resumed, 1);
+    CU_ASSERT_EQUAL(gate.front.full, 1);
+    CU_ASSERT_EQUAL(gate.front.came, 2);
+    CU_ASSERT_EQUAL(test_stock(&gate), CHV_TICKET_STORE_WANTED - 1);
+    /* the next one is still good */
+    gate.front.manner = (struct manner){.ticket_code = 0};
+    test_visit_well(&gate, &comer);
+    CU_ASSERT_TRUE(comer.resumed);
+    CU_ASSERT_EQUAL(gate.front.full, 1);
+    test_gate_close(&gate);
+}
+
+static void test_no_full_handshake(void)
+{
+    no_handshake_after((struct manner){.ticket_code = 429}, CHV_ERR_REFUSED, 429);
+    no_handshake_after((struct manner){.ticket_code = 503}, CHV_ERR_REFUSED, 503);
+    no_handshake_after((struct manner){.ends = true}, CHV_ERR_TRUNCATED, 0);
 }
 
 static void on_ready_abort(struct chv_message *m)
@@ -126,7 +161,7 @@ static void test_aborted(void)
     test_gate_open(&gate);
     test_visit_well(&gate, &comer);
     memset(&comer, 0, sizeof comer);
-    gate.front.manner.refuses_ticket = true;
+    gate.front.manner.ticket_code = CHV_REFUSE_TICKET;
     CU_ASSERT_EQUAL(chv_message_connect(&gate.env.loop, gate.env.address, &gate.env.store.key, &aborting, &comer,
                                         &comer.message, NULL),
                     CHV_OK);
@@ -328,7 +363,7 @@ static void test_data_side_fails(void)
 {
     struct gate gate;
     test_gate_open(&gate);
-    gate.data.manner = (struct manner){.refuses_ticket = true};
+    gate.data.manner = (struct manner){.ticket_code = CHV_REFUSE_TICKET};
     data_side_fails(&gate, CHV_ERR_REFUSED, CHV_REFUSE_UNAVAILABLE, "did not let the client in: ");
     CU_ASSERT_EQUAL(gate.data.came, 1);
     gate.data.manner = (struct manner){.wrong_ticket = true};
@@ -341,7 +376,7 @@ static void test_data_side_fails(void)
 }
 
 TEST_MAIN("message tickets", {"comes back", test_comes_back}, {"bound", test_bound}, {"not taken", test_not_taken},
-          {"one full handshake", test_one_full_handshake}, {"aborted", test_aborted},
-          {"refused tickets", test_refused_tickets}, {"redirect", test_redirect},
+          {"one full handshake", test_one_full_handshake}, {"no full handshake", test_no_full_handshake},
+          {"aborted", test_aborted}, {"refused tickets", test_refused_tickets}, {"redirect", test_redirect},
           {"redirect leaves", test_redirect_leaves}, {"not followed", test_not_followed},
           {"unix is not redirected", test_unix_is_not_redirected}, {"data side fails", test_data_side_fails})
