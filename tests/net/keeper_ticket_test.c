@@ -63,6 +63,7 @@ static void check_key(uint32_t epoch, const char *audience, uint64_t period, con
 
 static void check_keys(uint32_t epoch, const char *audience)
 {
+    CU_ASSERT_EQUAL(CHV_TICKET_PERIODS, 3); /* the previous, the current and the next: no later one */
     CU_ASSERT_EQUAL(answer.status, CHV_KEEPER_OK);
     CU_ASSERT_EQUAL(answer.first_period, NOW / DAY - 1);
     for (unsigned i = 0; i < CHV_TICKET_PERIODS; i++)
