@@ -18,3 +18,6 @@ tests_support_kill_at_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared 
 check_LTLIBRARIES += tests/support/disk.la
 tests_support_disk_la_SOURCES = tests/support/disk.c
 tests_support_disk_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
+check_LTLIBRARIES += tests/support/resolver.la
+tests_support_resolver_la_SOURCES = tests/support/resolver.c
+tests_support_resolver_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """chaveiro tunnel and its server: one that is away, silent, or has two ports; keys that change, or are not good any more."""
+import os
 import re
 import signal
 import socket
+import threading
 
 import chv
 from ports import PortsSite
@@ -35,6 +37,56 @@ def test_the_server_is_killed_and_comes_back():
         process.wait_for("can be used again")
         for text in ("cannot be used", "can be used again"):
             chv.check_equal(len(process.wait_for(text)), 1, text)
+        process.stop(0)
+
+
+class Name:
+    """server.test, for programs started with its environment: it leads where it is set to, also while they run."""
+
+    def __init__(self, folder):
+        self.file = os.path.join(folder, "hosts")
+        # AddressSanitizer wants to be the first library, but does without
+        asan = [os.environ["ASAN_OPTIONS"]] if "ASAN_OPTIONS" in os.environ else []
+        self.env = {"LD_PRELOAD": os.path.join(chv.TOP_BUILDDIR, "tests/support/.libs/resolver.so"),
+                    "CHV_TEST_RESOLVER": self.file, "ASAN_OPTIONS": ":".join([*asan, "verify_asan_link_order=0"])}
+
+    def leads_to(self, address):
+        os.rename(chv.write(self.file + ".new", address.replace(":", " ")), self.file)
+
+
+def passed_on_to(address):
+    """For a Target: what comes goes on to that address, and back."""
+    def copy(source, sink):
+        while piece := source.recv(1 << 16):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+
+    def serve(connection):
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), chv.DEADLINE) as server:
+            back = threading.Thread(target=copy, args=(server, connection))
+            back.start()
+            copy(connection, server)
+            back.join(chv.DEADLINE)
+
+    return serve
+
+
+def test_a_server_that_moves():
+    """Each session asks where the server's name leads by now."""
+    with TunnelSite() as site:
+        site.init({"db": site.target()})
+        old, new = (site.target(passed_on_to(site.address)) for _ in range(2))
+        name = Name(site.folder)
+        name.leads_to(old.address)
+        process = site.listening(site.spawn("chaveiro", *site.client_argv(
+            site.key, "tunnel", "db", "--listen", "127.0.0.1:0", to="server.test:1"), env=name.env))
+        chv.check_equal(site.ask(process), (b"hello", False), "before")
+        came = old.count
+        chv.check((came > 0, new.count) == (True, 0), "the name led elsewhere at first")
+        name.leads_to(new.address)
+        chv.check_equal(site.ask(process), (b"hello", False), "after")
+        chv.check((old.count, new.count > 0) == (came, True), "it went where the name led before")
         process.stop(0)
 
 
