@@ -101,5 +101,19 @@ def test_completions_offer_every_option_and_command():
     chv.check_equal(len(complete("chaveiro", "--suite", "")), 3, "suites")
 
 
+def test_the_measurements_that_can_be_chosen_are_named():
+    """What doc/performance.md lists for BENCH is what bench/local.mk has."""
+    told = chv.read(os.path.join(chv.TOP_SRCDIR, "doc/performance.md")).decode()
+    told = told.partition("## To repeat\n")[2].partition("\n## ")[0]
+    made = chv.read(os.path.join(chv.TOP_SRCDIR, "bench/local.mk")).decode()
+    names = re.search(r"^BENCH = (.+)$", made, re.M)[1].split()
+    chv.check_equal(re.search(r"^make bench BENCH=.*# these: (.+)$", told, re.M)[1].split(), names, "names for BENCH")
+    for example in re.findall(r'^make bench BENCH=("[^"]+"|\S+)', told, re.M):
+        chv.check(set(example.strip('"').split()) <= set(names), f"BENCH={example} of the example is not there")
+    for name in names:
+        scripted = os.path.exists(os.path.join(chv.TOP_SRCDIR, "bench", f"{name}.py"))
+        chv.check(scripted or f"\tbench/{name} \\\n" in made, f"BENCH names {name}, which is neither script nor program")
+
+
 if __name__ == "__main__":
     chv.main()
