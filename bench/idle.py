@@ -109,17 +109,19 @@ def main():
     common.options(parser, repetitions=1)
     args = parser.parse_args()
     common.begin(args)
-    print("idle: bytes for each idle connection, loopback")
+    print(f"idle: bytes for each idle connection, loopback, median of {args.repetitions}: memory, not time, so once is enough")
     kinds = common.chosen(KINDS, args)
     for count in args.count or [1000, 10000]:
         here = [kind for kind in kinds if kind.most >= count]
         found = {k: common.medians(v) for k, v in common.rounds(here, args.repetitions, lambda k: measure(k, count)).items()}
-        table = common.Table(f"{count} idle connections", "", "bytes in the process", "bytes in the kernel, both ends")
+        table = common.Table(f"{count} idle connections", "", "bytes in the process", "bytes in the kernel, both ends",
+                             "chaveirod's process : its", "chaveirod's kernel : its")
+        own = found.get(Chaveiro)
         for kind, columns in found.items():
-            table.add(kind.name, *columns)
+            table.add(kind.name, *columns, *[a / b if b > 0 else "" for a, b in zip(own, columns)] if own else ["", ""])
         table.print()
-        if Chaveiro in found:
-            common.aim("KiB in the net process", found[Chaveiro][0] / KIB, 4)
+        if own:
+            common.aim("KiB in the net process", own[0] / KIB, 4)
     return 0
 
 
