@@ -242,17 +242,17 @@ class Bench:
             peer.stop()
 
     def jobs(self):
-        """(title, amount, unit, what to do, what is made and checked)"""
+        """(title, amount, unit, aim: rate of HTTPS's at least, what to do, what is made and checked)"""
         mib, files = self.args.size, self.args.files
         large, many = os.path.join(self.source, "large"), os.path.join(self.source, "many")
         return [
-            (f"put of {mib} MiB", mib * 1.048576, "MB/s", lambda peer: peer.put(large),
+            (f"put of {mib} MiB", mib * 1.048576, "MB/s", 1.0, lambda peer: peer.put(large),
              lambda peer: same(peer.store, "large", self.large)),
-            (f"get of {mib} MiB", mib * 1.048576, "MB/s", lambda peer: peer.get("large", self.into),
+            (f"get of {mib} MiB", mib * 1.048576, "MB/s", 1.0, lambda peer: peer.get("large", self.into),
              lambda peer: same(self.into, "large", self.large)),
-            (f"put of {files} files of 10 KiB", files, "files/s", lambda peer: peer.put_all(many, self.names),
+            (f"put of {files} files of 10 KiB", files, "files/s", 2.0, lambda peer: peer.put_all(many, self.names),
              lambda peer: [same(os.path.join(peer.store, "many"), n, self.small[n]) for n in self.names]),
-            (f"get of {files} files of 10 KiB", files, "files/s",
+            (f"get of {files} files of 10 KiB", files, "files/s", 2.0,
              lambda peer: peer.get_all("many", self.names, self.into),
              lambda peer: [same(os.path.join(self.into, "many"), n, self.small[n]) for n in self.names]),
         ]
@@ -270,7 +270,7 @@ class Bench:
         os.sync()
 
     def measure(self, kind):
-        for title, amount, unit, work, verify in self.jobs():
+        for title, amount, unit, aim, work, verify in self.jobs():
             times = {peer: [] for peer in self.peers}
             for _ in range(self.args.repetitions):
                 for peer in self.peers:
@@ -285,6 +285,9 @@ class Bench:
             for peer, (seconds, cpu) in found.items():
                 table.add(peer.name, seconds, amount / seconds, cpu, seconds / own[0], cpu / own[1])
             table.print()
+            for https in (peer for peer in found if isinstance(peer, Https)):
+                for peer in (peer for peer in found if isinstance(peer, Chaveiro)):
+                    common.aim(f"{peer.name}: rate, of {https.name}", found[https][0] / found[peer][0], aim, at_least=True)
         empty(self.into)
 
 
