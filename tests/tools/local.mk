@@ -117,6 +117,7 @@ tools_test_scripts += \
 	tests/tools/tunnel.py \
 	tests/tools/tunnel_connect.py \
 	tests/tools/tunnel_drain.py \
+	tests/tools/tunnel_limits.py \
 	tests/tools/tunnel_server.py \
 	tests/tools/tunnel_software.py \
 	$(NULL)
