@@ -496,6 +496,40 @@ def test_rotation():
         site.server.wait_for("refused 401: there is no key for tickets of that epoch")
 
 
+def test_a_retired_credentials_ticket_by_the_new_epochs_key():
+    """The key that opens the ticket is there; what was let in by is not served any more."""
+    with RotationSite("gate") as site:
+        store.need()
+        site.init()
+        site.configure(workers="1")
+        key = site.add_client("cam1")
+        site.start("-v")
+        comer = Comer.of_key(site, key)
+        site.rotate()
+        sooner_or_later(lambda: _label_of_new(comer) == 2, "tickets by the new epoch")
+        with comer.connect() as client:  # its credential stays the old one: no KEY_UPDATE is taken
+            chv.check_equal((client.handshake(), client.open(tickets=2)[0]), (None, 200), "a full handshake")
+            first, second = client.take_tickets(2)
+        chv.check_equal([t.label()[0] for t in (first, second)], [2, 2], "epochs of the tickets")
+        with comer.connect(first) as client:
+            chv.check_equal((client.handshake(), client.open()[0]), (None, 200), "while both epochs are served")
+        site.configure(epochs="2")
+        site.server.signal(signal.SIGHUP)
+        site.server.wait_for("configuration loaded", 2)
+        sooner_or_later(lambda: _refusal(comer, second) == 401, "the old epoch is retired")
+        site.server.wait_for("refused 401: the epoch of the ticket's credential is not served")
+        sooner_or_later(lambda: _opens_no_more(comer), "message 2 of a full handshake opens no more")
+
+
+def _opens_no_more(comer):
+    with comer.connect() as client:
+        try:
+            client.handshake()  # the keeper is not back yet
+        except identityclient.InvalidTag:
+            return True
+    return False
+
+
 def _label_of_new(comer):
     with comer.connect() as client:
         if client.handshake() is not None:  # the keeper is not back yet
