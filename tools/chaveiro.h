@@ -33,6 +33,8 @@ int chaveiro_connect(const struct chv_cli_args *args);
 
 struct chaveiro_link;
 
+enum { CHAVEIRO_WHERE_MAX = 600 }; /* two addresses */
+
 /* What a command does with the connection: as chv_message_events, once the server has let us in. Optional members are
  * NULL. */
 struct chaveiro_job {
@@ -109,6 +111,11 @@ void chaveiro_report(struct chaveiro_link *link, enum chv_err err, const char *t
 uint64_t chaveiro_backoff(struct chaveiro_link *link, unsigned attempt);
 /* Opens what options and configuration name, into link->key; link->address is set. */
 enum chv_err chaveiro_open_key(struct chaveiro_link *link, struct chv_why *why) CHV_MUST_CHECK;
+/*
+ * For messages, of a session that is ready: "ADDR", "ADDR (resumed)", "ADDR, redirected by ADDR" or
+ * "ADDR, redirected by ADDR (resumed)"; returns `out`.
+ */
+const char *chaveiro_where(const struct chaveiro_link *link, struct chv_message *message, char out[CHAVEIRO_WHERE_MAX]);
 /* The fingerprint of an identity key; returns `out`. */
 const char *chaveiro_fingerprint(const struct chaveiro_link *link, const struct chv_identity *identity,
                                  char out[CHV_FINGERPRINT_MAX]);

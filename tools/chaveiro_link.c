@@ -23,7 +23,6 @@ enum {
     LINK_AGAIN_MORE = 14,       /* then longer by the last one each time, so often */
     LINK_POOL = 16 << 20,
     LINK_TEXT_MAX = 1024,
-    LINK_WHERE_MAX = 600,  /* two addresses */
     LINK_SIGNAL_EXIT = 128 /* as a shell tells of a signal */
 };
 
@@ -261,25 +260,25 @@ static void link_on_closed(struct chv_message *message, enum chv_err err, const 
     uv_stop(&link->loop.uv);
 }
 
-/* "ADDR", "ADDR (resumed)", "ADDR, redirected by ADDR", "ADDR, redirected by ADDR (resumed)" */
-static void link_where(const struct chaveiro_link *link, char out[LINK_WHERE_MAX])
+const char *chaveiro_where(const struct chaveiro_link *link, struct chv_message *message, char out[CHAVEIRO_WHERE_MAX])
 {
-    const bool redirected = chv_message_redirected(link->message) != 0;
-    (void)snprintf(out, LINK_WHERE_MAX, "%s%s%s%s", chv_conn_peer(chv_message_conn(link->message)),
+    const bool redirected = chv_message_redirected(message) != 0;
+    (void)snprintf(out, CHAVEIRO_WHERE_MAX, "%s%s%s%s", chv_conn_peer(chv_message_conn(message)),
                    redirected ? ", redirected by " : "", redirected ? link->address : "",
-                   chv_message_resumed(link->message) ? " (resumed)" : "");
+                   chv_message_resumed(message) ? " (resumed)" : "");
+    return out;
 }
 
 static void link_tell(struct chaveiro_link *link)
 {
-    char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)] = "-", when[CHV_TIME_TEXT], where[LINK_WHERE_MAX];
+    char lineage[CHV_HEX_SIZE(CHV_LINEAGE_LEN)] = "-", when[CHV_TIME_TEXT], where[CHAVEIRO_WHERE_MAX];
     struct chv_session_info info;
     if (chv_session_get_info(chv_conn_session(chv_message_conn(link->message)), &info) != CHV_OK)
         return;
     if (info.lineage != NULL)
         chv_hex_encode(info.lineage, CHV_LINEAGE_LEN, lineage);
     chv_time_format(info.server_time, when);
-    link_where(link, where);
+    (void)chaveiro_where(link, link->message, where);
     if (info.profile == CHV_PROFILE_KEY) {
         char own[CHV_FINGERPRINT_MAX], server[CHV_FINGERPRINT_MAX];
         (void)chv_cli_fail(EX_OK,

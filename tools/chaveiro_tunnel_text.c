@@ -45,12 +45,16 @@ enum chv_err tunnel_tell_listening(const struct tunnel_door *door, struct chv_wh
 void tunnel_tell_opened(const struct tunnel_local *local)
 {
     const struct tunnel_door *door = local->door;
-    const char *to = chv_conn_peer(chv_message_conn(local->message));
-    event(door, json_pack("{s:s, s:s, s:s, s:s, s:b}", "event", "opened", "tunnel", local->entry->config->name, "peer",
-                          local->peer, "server", to, "resumed", local->resumed));
+    char where[CHAVEIRO_WHERE_MAX];
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:b}", "event", "opened", "tunnel", local->entry->config->name, "peer",
+                  local->peer, "server", chv_conn_peer(chv_message_conn(local->message)), "resumed", local->resumed);
+    if (object != NULL && chv_message_redirected(local->message) != 0)
+        (void)json_object_set_new(object, "redirected_by", json_string(door->link->address));
+    event(door, object);
     if (door->verbose)
-        (void)chv_cli_fail(EX_OK, "tunnel %s: %s: connected to %s%s", local->entry->config->name, local->peer, to,
-                           local->resumed ? " (resumed)" : "");
+        (void)chv_cli_fail(EX_OK, "tunnel %s: %s: connected to %s", local->entry->config->name, local->peer,
+                           chaveiro_where(door->link, local->message, where));
 }
 
 void tunnel_tell_closed(const struct tunnel_local *local, enum chv_err err, const char *text)

@@ -396,6 +396,7 @@ def test_two_tunnels_of_a_configuration():
         opened = told("opened", 3)
         chv.check_equal([(e["tunnel"], e["resumed"]) for e in opened], [("db", False), ("db", True), ("web", True)],
                         "opened")
+        chv.check_equal([(e["server"], "redirected_by" in e) for e in opened], [(site.address, False)] * 3, "where to")
         closed = told("closed", 3)
         chv.check_equal([(e["sent"], e["received"], e["clean"]) for e in closed], [(3, 3, True)] * 3, "closed")
         process.stop(0)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """chaveiro tunnel and its server: one that is away, silent, or has two ports; keys that change, or are not good any more."""
+import json
 import os
 import re
 import signal
@@ -145,6 +146,11 @@ class TunnelPorts(PortsSite, TunnelSite):
     pass
 
 
+def told_as(process, event):
+    """The first object of that event that --json has printed."""
+    return json.loads(process.wait_for(r'\{.*"event": ?"%s".*\}' % event, stream="stdout")[0][0])
+
+
 def test_it_goes_on_at_the_data_port():
     with TunnelPorts() as site:
         site.init({"db": site.target()}, start=False)
@@ -153,10 +159,16 @@ def test_it_goes_on_at_the_data_port():
         for _ in range(3):
             chv.check_equal(site.ask(process), (b"hello", False), "an answer")
         data = site.data[0]
-        chv.check_equal(len(process.wait_for(rf"connected to {re.escape(data)}")), 3, "where to")
-        chv.check_equal(len(process.wait_for(r"\(resumed\)")), 2, "by ticket")
+        told = rf"connected to {re.escape(data)}, redirected by {re.escape(site.handshake)}"
+        chv.check_equal(len(process.wait_for(told + r"(?: \(resumed\))?\n", 3)), 3, "where to, and by whom")
+        chv.check_equal(len(process.wait_for(told + r" \(resumed\)\n", 2)), 2, "by ticket")
         done = site.client(site.key, "connect", "db", stdin=b"abc")
         chv.check_equal(done.stdout, b"abc", "connect")
+        process.stop(0)
+        process = site.client_start(site.key, "tunnel", "db", "--json", "--listen", "127.0.0.1:0")
+        chv.check_equal(site.ask(process, b"x", told_as(process, "listening")["address"]), (b"x", False), "with --json")
+        opened = told_as(process, "opened")
+        chv.check_equal((opened["server"], opened["redirected_by"]), (data, site.handshake), "where to, and by whom")
         process.stop(0)
 
 
