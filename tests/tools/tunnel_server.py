@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """chaveiro tunnel and its server: one that is away, silent, or has two ports; keys that change, or are not good any more."""
+import contextlib
 import json
 import os
 import re
@@ -114,29 +115,51 @@ def test_a_server_that_says_nothing():
         process.stop(0)
 
 
-def test_targets_that_say_nothing_hold_up_nobody():
-    """A target that is not reached uses tickets up and gives none back."""
-    with TunnelSite() as site, socket.socket() as full:
+@contextlib.contextmanager
+def stuck_target():
+    """The address of a target that takes nobody: who connects waits for an answer to its SYN."""
+    with contextlib.ExitStack() as held:
+        full = held.enter_context(socket.socket())
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        held = []
-        for _ in range(3):  # who else connects waits for an answer to its SYN
-            s = socket.socket()
+        for _ in range(3):
+            s = held.enter_context(socket.socket())
             s.setblocking(False)
             s.connect_ex(full.getsockname())
-            held.append(s)
-        site.init({"stuck": "127.0.0.1:%d" % full.getsockname()[1], "db": site.target()},
-                  sections={"connect_timeout": "20s"})
+        yield "127.0.0.1:%d" % full.getsockname()[1]
+
+
+def test_targets_that_say_nothing_hold_up_nobody():
+    """A target that is not reached uses tickets up and gives none back."""
+    with TunnelSite() as site, stuck_target() as stuck:
+        site.init({"stuck": stuck, "db": site.target()}, sections={"connect_timeout": "20s"})
         config = site.path("c.conf")
         chv.write(config, '[tunnel "stuck"]\nlisten = 127.0.0.1:0\n[tunnel "db"]\nlisten = 127.0.0.1:0\n')
         process = site.tunnel("--config", config, "--timeout", "30s", listen=(), count=2)
         waiting = [site.dial(process, process.by_name["stuck"]) for _ in range(24)]
         for _ in range(3):
             chv.check_equal(site.ask(process, b"x", process.by_name["db"]), (b"x", False), "the other tunnel")
-        for s in [*waiting, *held]:
+        for s in waiting:
             s.close()
         process.signal(signal.SIGTERM)
         process.wait(0)
+
+
+def test_a_target_that_says_nothing():
+    """Either side's limit ends the wait, and the text says whose it was."""
+    with TunnelSite() as site, stuck_target() as stuck:
+        site.init({}, scopes=["tunnel:slow", "tunnel:soon"], start=False)
+        site.section('tunnel "slow"', target=stuck, connect_timeout="1h")
+        site.section('tunnel "soon"', target=stuck, connect_timeout="1s")
+        site.start()
+        for name, timeout, told in (("slow", "700ms", "not let through: its target did not answer within --timeout\n"),
+                                    ("soon", "1h", "not let through: .*504")):
+            process = site.tunnel(name, "--timeout", timeout)
+            for _ in range(2):
+                chv.check_equal(read_all(site.dial(process)), (b"", True), f"{name}: a reset")
+            chv.check_equal(len(process.wait_for(rf"tunnel {name}: \S+: {told}")), 1, f"{name}: lines")
+            process.stop(0)
+            chv.check_not_in(b"cannot be used", process.stderr, f"{name}: the server is there")
 
 
 # --- two ports ----------------------------------------------------------------------------------------------------------
