@@ -115,6 +115,10 @@ def test_a_server_that_says_nothing():
         process.stop(0)
 
 
+def open_files(process):
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
 @contextlib.contextmanager
 def stuck_target():
     """The address of a target that takes nobody: who connects waits for an answer to its SYN."""
@@ -160,6 +164,41 @@ def test_a_target_that_says_nothing():
             chv.check_equal(len(process.wait_for(rf"tunnel {name}: \S+: {told}")), 1, f"{name}: lines")
             process.stop(0)
             chv.check_not_in(b"cannot be used", process.stderr, f"{name}: the server is there")
+
+
+def dropped_at_the_end(process, waiting, number):
+    """It does not wait for those that have no stream yet."""
+    process.signal(number)
+    for s in waiting:
+        chv.check_equal(read_all(s), (b"", True), f"{number.name}: a reset")
+    done = process.wait(0)
+    chv.check_not_in(b"cut off", done.stderr, f"{number.name}: no stream was there")
+
+
+def test_its_end_while_they_wait_for_the_target():
+    with TunnelSite() as site, stuck_target() as stuck:
+        site.init({"db": stuck}, sections={"connect_timeout": "1h"}, level="debug")
+        began = 0
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            process = site.tunnel("db", "--timeout", "1h")
+            waiting = [site.dial(process) for _ in range(2)]
+            began += 2
+            until(lambda: site.log_count("began a session|resumed a session") == began, "not all have a session")
+            dropped_at_the_end(process, waiting, number)
+
+
+def test_its_end_while_they_wait_for_the_server():
+    with TunnelSite() as site, socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(chv.DEADLINE)
+        site.init({"db": site.target()})
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            process = site.tunnel("db", "--timeout", "1h", to="127.0.0.1:%d" % silent.getsockname()[1])
+            waiting = [site.dial(process)]
+            with silent.accept()[0]:
+                before = open_files(process)
+                waiting += [site.dial(process) for _ in range(2)]
+                until(lambda: open_files(process) == before + 2, "not all are accepted")
+                dropped_at_the_end(process, waiting, number)
 
 
 # --- two ports ----------------------------------------------------------------------------------------------------------
