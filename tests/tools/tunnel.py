@@ -259,6 +259,35 @@ def test_more_connections_than_the_program_takes():
         process.stop(0)
 
 
+def test_more_connections_than_a_section_allows():
+    """They wait in its backlog; the other tunnel still lets in."""
+    with TunnelSite() as site:
+        site.init({"db": site.target(), "web": site.target()})
+        config = site.path("c.conf")
+        chv.write(config, '[tunnel "db"]\nlisten = 127.0.0.1:0\nconnections = 2\n[tunnel "web"]\nlisten = 127.0.0.1:0\n')
+        process = site.tunnel("--config", config, listen=(), count=2)
+        db, web = process.by_name["db"], process.by_name["web"]
+        held = [site.dial(process, db) for _ in range(3)]
+        for s in held:
+            s.sendall(b"x")
+        chv.check_equal([s.recv(1) for s in held[:2]], [b"x", b"x"], "the first two")
+        others = [site.dial(process, web) for _ in range(3)]
+        for s in others:
+            s.sendall(b"y")
+            chv.check_equal(s.recv(1), b"y", "the other tunnel")
+        held[2].settimeout(0.3)
+        try:
+            held[2].recv(1)
+            raise chv.Failure("the third was let through")
+        except TimeoutError:
+            held[2].settimeout(chv.DEADLINE)
+        held[0].close()
+        chv.check_equal(held[2].recv(1), b"x", "the third one's turn")
+        for s in [*held, *others]:
+            s.close()
+        process.stop(0)
+
+
 def test_unsafe_listen():
     with TunnelSite() as site:
         site.init({"db": site.target()})
