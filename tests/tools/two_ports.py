@@ -9,11 +9,13 @@ import time
 
 import chv
 import filesite
+import identityclient
 import rawclient
 import store
+from identity_site import allow, line_of, new_key, serve_all, server_pub
 from ports import CLOSE, REDIRECT, TICKET, Minted, PortsSite, ask_for_service, port_of
 from rotate import RotationSite, labels
-from ticketclient import Comer, Ticket
+from ticketclient import Asks, Comer, Ticket
 
 USAGE, UNAVAILABLE, PROTOCOL, CONFIG = 64, 69, 76, 78
 STATUS = 3
@@ -214,6 +216,43 @@ def test_kinds_of_tickets_and_ports():
         sock.close()
         site.server.wait_for(r"refused 426: hello: a full handshake, and only tickets are taken here", 2)
         site.server.wait_for(r"refused 401: the ticket is for another audience", 2)
+
+
+class IdentityComer(Asks, identityclient.IdentityClient):
+    pass
+
+
+def test_rights_that_no_ticket_has_room_for():
+    """Whoever has them is served without tickets; there is no way to the data port without one."""
+    with PortsSite() as site:
+        store.need()
+        site.init(listen=True)
+        serve_all(site)
+        scopes = ["message"] + [f"{i:032}" for i in range(63)]
+        few, many = new_key(site, "few"), new_key(site, "many")
+        allow(site, line_of(few, "--scope", "message"),
+              line_of(many, *(word for scope in scopes for word in ("--scope", scope))))
+        site.start(listening=3)
+        plain = re.findall(r"listening on (\S+)\n", site.log())[0]
+        public = identityclient.public_bytes(server_pub(site))
+
+        def comes(path, address):
+            private = identityclient.private_of(path)
+            return IdentityComer(site, identityclient.KEY, private, public, address=address)
+
+        for path, given in ((few, 2), (many, 0)):
+            with comes(path, plain) as client:
+                chv.check_equal((client.handshake(), client.open(tickets=2)[0]), (None, 200), "where none is sent on")
+                client.take_tickets(given)
+                chv.check_equal(client.message(b"ola"), b"message received: 'ola'", "answer")
+                client.close()
+        with comes(few, site.handshake) as client:
+            chv.check_equal([kind for kind, _ in ask_for_service(client, tickets=1)], [TICKET, REDIRECT, CLOSE], "records")
+        with comes(many, site.handshake) as client:
+            kind, body = ask_for_service(client, tickets=1)[0]
+            chv.check_equal((kind, rawclient.status_of(body)), (
+                STATUS, (500, "this client's rights do not fit into a ticket for the data port")), "what it is told")
+        site.server.wait_for("client 'many': refused 500: this client's rights do not fit")
 
 
 def test_who_may_not_come_in_is_not_sent_on():
