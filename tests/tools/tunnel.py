@@ -190,7 +190,7 @@ def test_a_target_that_is_down():
             chv.check_equal(site.ask(process, b"x", process.by_name["db"]), (b"", True), "a reset")
         chv.check_equal(site.ask(process, b"x", process.by_name["web"]), (b"x", False), "the other tunnel")
         process.wait_for(r"tunnel db: 127.0.0.1:\d+: not let through: .*502")
-        chv.check_equal(len(process.wait_for("502")), 1, "lines about it")
+        chv.check_equal(len(process.wait_for("not let through: ")), 1, "lines about it")  # a port may have a 502 in it
         chv.check_not_in(b"cannot be used", process.stderr, "the server is there")
         process.stop(0)
 
@@ -445,6 +445,8 @@ def test_drain():
                 site.dial(process).close()
             except ConnectionRefusedError:
                 return True
+            except ConnectionResetError:
+                pass  # it came in just when the listening socket was closed
             return False
 
         until(refused, "still listening")
