@@ -9,7 +9,7 @@
 
 enum {
     CHV_CONN_READ_MIN = 64 * 1024,          /* bulk read size at first, and again after back-pressure */
-    CHV_CONN_READ_MAX = 512 * 1024,         /* unless duplex: what is made of one read may have to be held */
+    CHV_CONN_BULK_MAX = 512 * 1024,         /* read or written at a time unless duplex: it may have to be held */
     CHV_CONN_PROGRESS = 4096,               /* unsent bytes that must move within the stall limit */
     CHV_CONN_UNSENT_MAX = 1024 * 1024,      /* beyond it not even a duplex connection is read */
     CHV_CONN_PONGS_MAX = 64 * 1024,         /* likewise, of PONGs: they are what its peer can have held at will */

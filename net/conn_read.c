@@ -321,7 +321,7 @@ static size_t read_turns(struct chv_conn *conn)
             have = take(conn, before + got, got);
         if (got < size)
             break;
-        if (conn->read_size < (conn->duplex ? (size_t)CHV_LOOP_BUFFER : (size_t)CHV_CONN_READ_MAX))
+        if (conn->read_size < (conn->duplex ? (size_t)CHV_LOOP_BUFFER : (size_t)CHV_CONN_BULK_MAX))
             conn->read_size *= 2;
     }
     hold(conn, in, have);

@@ -103,10 +103,11 @@ static uint8_t *claim(struct chv_conn *conn)
 {
     struct chv_loop *loop = conn->loop;
     struct chv_conn *other = loop->out_conn;
+    const size_t cap = conn->duplex ? (size_t)CHV_LOOP_BUFFER : (size_t)CHV_CONN_BULK_MAX;
     if (other != NULL && other != conn) {
         chv_conn_flush(other);
         chv_conn_settle(other);
-    } else if (CHV_LOOP_BUFFER - loop->out_len < CHV_RECORD_BULK_BODY + FRAME_EXTRA) {
+    } else if (loop->out_len + CHV_RECORD_BULK_BODY + FRAME_EXTRA > cap) {
         chv_conn_flush(conn);
     }
     loop->out_conn = conn;
