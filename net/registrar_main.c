@@ -119,7 +119,9 @@ static bool send_packet(struct peer *peer, const void *packet, size_t len)
         return true;
     if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
         return false;
-    chv_log(CHV_LOG_ERROR, "a loop of the net process cannot be answered: %s: its socket is closed", strerror(errno));
+    if (errno != EPIPE && errno != ECONNRESET) /* these: it has ended */
+        chv_log(CHV_LOG_ERROR, "a loop of the net process cannot be answered: %s: its socket is closed",
+                strerror(errno));
     lose(peer);
     return true;
 }

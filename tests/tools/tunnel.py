@@ -237,6 +237,18 @@ def test_more_connections_than_a_client_may_have():
         process.stop(0)
 
 
+def check_third_waits(held):
+    """Of three that have sent b"x", until the first ends."""
+    held[2].settimeout(0.3)
+    try:
+        held[2].recv(1)
+        raise chv.Failure("the third was let through")
+    except TimeoutError:
+        held[2].settimeout(chv.DEADLINE)
+    held[0].close()
+    chv.check_equal(held[2].recv(1), b"x", "the third one's turn")
+
+
 def test_more_connections_than_the_program_takes():
     """What comes above waits in the backlog."""
     with TunnelSite() as site:
@@ -246,14 +258,7 @@ def test_more_connections_than_the_program_takes():
         for s in held:
             s.sendall(b"x")
         chv.check_equal([s.recv(1) for s in held[:2]], [b"x", b"x"], "the first two")
-        held[2].settimeout(0.3)
-        try:
-            held[2].recv(1)
-            raise chv.Failure("the third was let through")
-        except TimeoutError:
-            held[2].settimeout(chv.DEADLINE)
-        held[0].close()
-        chv.check_equal(held[2].recv(1), b"x", "the third one's turn")
+        check_third_waits(held)
         for s in held:
             s.close()
         process.stop(0)
@@ -275,14 +280,7 @@ def test_more_connections_than_a_section_allows():
         for s in others:
             s.sendall(b"y")
             chv.check_equal(s.recv(1), b"y", "the other tunnel")
-        held[2].settimeout(0.3)
-        try:
-            held[2].recv(1)
-            raise chv.Failure("the third was let through")
-        except TimeoutError:
-            held[2].settimeout(chv.DEADLINE)
-        held[0].close()
-        chv.check_equal(held[2].recv(1), b"x", "the third one's turn")
+        check_third_waits(held)
         for s in [*held, *others]:
             s.close()
         process.stop(0)
